@@ -1,0 +1,135 @@
+// Conv3x3 of the article, for any number of channels, without padding (stride 1, cross-correlation):
+//
+//   output[y, x, f] = sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
+//
+// input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2, filters).
+// In a channels-last image the three pixels under one filter row are 3 * channels consecutive numbers, so the sum
+// over a window is three runs. Filters sit in the lanes: every output sums in the same order on every target.
+#pragma once
+
+#include "../kernels.hpp"
+#include "../vec.hpp"
+
+namespace cnnx {
+namespace {
+
+inline constexpr int conv_tile_pixels = 6;
+
+// packed[tap][f] = filters[f][tap], rows of padded_channels(filters), the padding zero.
+template <class T>
+void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) {
+  const int taps = s.taps(), padded = padded_channels<T>(s.filters);
+  for (int tap = 0; tap < taps; ++tap)
+    for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
+}
+
+// The transposed convolution's filters: flipped in y and x, channels and filters exchanged.
+// packed[(dy, dx, f)][c] = filters[f][2 - dy][2 - dx][c]
+template <class T>
+void pack_filters_flipped(T* packed, const T* filters, const Conv3x3Shape& s) {
+  const int padded = padded_channels<T>(s.channels);
+  for (int window = 0; window < 9; ++window)
+    for (int f = 0; f < s.filters; ++f, packed += padded)
+      for (int c = 0; c < padded; ++c)
+        packed[c] = c < s.channels ? filters[(f * 9 + 8 - window) * s.channels + c] : T{0};
+}
+
+// `pixels` neighbouring outputs of one row, one register tile of their filters.
+template <class Tile, int pixels, class T>
+void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
+  typename Tile::V sum[pixels][Tile::vectors] = {};
+  const int run = 3 * s.channels, padded = padded_channels<T>(s.filters);
+  for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
+    for (int i = 0; i < run; ++i, packed += padded)
+      for (int v = 0; v < Tile::vectors; ++v) {
+        const auto filter = load<typename Tile::V>(packed + v * Tile::lanes);
+        for (int p = 0; p < pixels; ++p) sum[p][v] += input[p * s.channels + i] * filter;
+      }
+  for (int p = 0; p < pixels; ++p)
+    for (int v = 0; v < Tile::vectors; ++v)
+      Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
+}
+
+template <class T>
+void conv3x3_packed(T* output, const T* input, const T* packed, const Conv3x3Shape& s) {
+  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
+    for (int y = 0; y < s.out_height(); ++y)
+      for (int x = 0; x < s.out_width(); x += conv_tile_pixels) {
+        const int left = s.out_width() - x;
+        with_constant<conv_tile_pixels>(left < conv_tile_pixels ? left : conv_tile_pixels, [&](auto pixels) {
+          conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
+                                               input + (Index{y} * s.width + x) * s.channels, packed + first,
+                                               filters, s);
+        });
+      }
+  });
+}
+
+template <class T>
+void conv3x3_forward(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape& s) noexcept {
+  pack_filters(scratch, filters, s);
+  conv3x3_packed(output, input, scratch, s);
+}
+
+// d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
+// The sums of one tile of taps stay in registers while the whole image passes by.
+template <class Tile, int taps, class T>
+void conv3x3_backward_filters_tile(T* d_filters, const T* d_output, const T* input, int first_tap, int filters,
+                                   const Conv3x3Shape& s) {
+  const int run = 3 * s.channels;
+  Index offset[taps];
+  for (int t = 0; t < taps; ++t)
+    offset[t] = Index{(first_tap + t) / run} * s.width * s.channels + (first_tap + t) % run;
+
+  typename Tile::V sum[taps][Tile::vectors] = {};
+  for (int y = 0; y < s.out_height(); ++y, input += 2 * s.channels)
+    for (int x = 0; x < s.out_width(); ++x, input += s.channels, d_output += s.filters)
+      for (int v = 0; v < Tile::vectors; ++v) {
+        const auto gradient = Tile::read(d_output + v * Tile::lanes, filters);
+        for (int t = 0; t < taps; ++t) sum[t][v] += input[offset[t]] * gradient;
+      }
+  for (int f = 0; f < filters; ++f)
+    for (int t = 0; t < taps; ++t)
+      d_filters[Index{f} * s.taps() + first_tap + t] = sum[t][f / Tile::lanes][f % Tile::lanes];
+}
+
+template <class T>
+void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape& s) {
+  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
+    constexpr int most = tile.vectors == 1 ? 9 : 6;
+    for (int tap = 0; tap < s.taps(); tap += most) {
+      const int left = s.taps() - tap;
+      with_constant<most>(left < most ? left : most, [&](auto taps) {
+        conv3x3_backward_filters_tile<decltype(tile), taps>(d_filters + Index{first} * s.taps(), d_output + first,
+                                                            input, tap, filters, s);
+      });
+    }
+  });
+}
+
+// d_input[y, x, c] = sum over dy, dx, f of  d_output[y - dy, x - dx, f] * filters[f, dy, dx, c]
+// which is the forward pass itself, over d_output with two rings of zeros and over the flipped filters.
+template <class T>
+void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch, const Conv3x3Shape& s) {
+  const Conv3x3Shape transposed{s.out_height() + 4, s.out_width() + 4, s.filters, s.channels};
+  T* const packed = scratch;
+  T* const ringed = packed + conv3x3_forward_scratch<T>(transposed);
+  pack_filters_flipped(packed, filters, s);
+  __builtin_memset(ringed, 0, sizeof(T) * static_cast<std::size_t>(transposed.height) *
+                                  static_cast<std::size_t>(transposed.width * s.filters));
+  const std::size_t row = sizeof(T) * static_cast<std::size_t>(s.out_width() * s.filters);
+  for (int y = 0; y < s.out_height(); ++y)
+    __builtin_memcpy(ringed + (Index{y + 2} * transposed.width + 2) * s.filters,
+                     d_output + Index{y} * s.out_width() * s.filters, row);
+  conv3x3_packed(d_input, ringed, packed, transposed);
+}
+
+template <class T>
+void conv3x3_backward(T* d_input, T* d_filters, const T* d_output, const T* input, const T* filters, T* scratch,
+                      const Conv3x3Shape& s) noexcept {
+  conv3x3_backward_filters(d_filters, d_output, input, s);
+  conv3x3_backward_input(d_input, d_output, filters, scratch, s);
+}
+
+}  // namespace
+}  // namespace cnnx

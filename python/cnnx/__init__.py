@@ -1,0 +1,14 @@
+"""The CNN of Victor Zhou's article, layer for layer and number for number, at the speed of the machine.
+
+- `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled.
+- `cross_entropy`: the loss and its gradient.
+- `cnnx.data.load`: MNIST, the embedded sample or any folder of IDX files.
+- `cnnx.reference`: the same layers in numpy, written for reading.
+- ``python -m cnnx.train``: the article's whole run.
+"""
+
+from ._core import __version__, active_target, targets
+from .layers import Conv3x3, MaxPool2, Softmax
+from .loss import cross_entropy
+
+__all__ = ["Conv3x3", "MaxPool2", "Softmax", "__version__", "active_target", "cross_entropy", "targets"]

@@ -1,0 +1,111 @@
+"""The one place that checks what an argument means: every message names the parameter, the expected and the got."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float: TypeAlias = np.float32 | np.float64
+FloatArray: TypeAlias = NDArray[Float]
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """float32 or float64 as a numpy dtype."""
+    found = np.dtype(dtype)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype: expected float32 or float64, got {found}")
+    return np.dtype(found.type)
+
+
+def own_float_dtype(value: Any) -> np.dtype[Any]:
+    """The dtype to compute in where a function has none of its own: float32 stays, all else becomes float64."""
+    is_float32 = isinstance(value, np.ndarray) and value.dtype == np.float32
+    return np.dtype(np.float32 if is_float32 else np.float64)
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """An integer of at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1, got {number}")
+    return number
+
+
+def integer(name: str, value: Any) -> int:
+    """Any integer, numpy's included; a bool is none."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+
+
+def learn_rate(value: Any) -> float:
+    """A finite number of at least 0."""
+    if type(value) is not float and (
+        isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating))
+    ):
+        raise TypeError(f"learn_rate: expected a number, got {value!r}")
+    if not 0.0 <= value < math.inf:
+        raise ValueError(f"learn_rate: expected a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def generator(rng: Any) -> np.random.Generator | None:
+    """A numpy Generator, or None for numpy's global generator."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator or None, got {type(rng).__name__}")
+    return rng
+
+
+def as_floats(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    """`value` as a C-contiguous, aligned array of `dtype`.
+
+    Real numbers of another dtype and arrays of another layout are converted, on purpose and once. What is no array
+    of real numbers is refused: a mask or an imaginary part would be lost.
+    """
+    if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
+        return value
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
+    if value.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected an array of real numbers, got dtype {value.dtype}")
+    return np.require(value, dtype, ["C", "A", "E"])
+
+
+def as_array(name: str, value: Any, dtype: np.dtype[Any], axes: str) -> Any:
+    """`as_floats` with as many dimensions as `axes` names, for example "height, width"."""
+    array = as_floats(name, value, dtype)
+    if array.ndim != axes.count(",") + 1:
+        raise ValueError(f"{name}: expected shape ({axes}), got {array.shape}")
+    return array
+
+
+def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    """`as_floats` of exactly `shape`."""
+    array = as_floats(name, value, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array
+
+
+def parameter(name: str, value: Any, like: FloatArray) -> Any:
+    """`value` itself, if updates in place can go to it: `like`'s dtype and shape, C-contiguous, writable."""
+    if type(value) is not np.ndarray:
+        raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
+    if value.dtype != like.dtype:
+        raise TypeError(f"{name}: expected dtype {like.dtype}, got {value.dtype} (use .astype)")
+    if value.shape != like.shape:
+        raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
+    if not value.flags.carray:
+        raise ValueError(
+            f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach"
+        )
+    return value

@@ -1,0 +1,237 @@
+"""The article's whole run: ``python -m cnnx.train`` trains its CNN on digits and prints its lines.
+
+`train` and `test` are the article's two loops for another program to call; importing this module runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import data
+from .layers import Conv3x3, MaxPool2, Softmax
+from .loss import cross_entropy
+
+__all__ = ["main", "test", "train"]
+
+FILTERS = 8
+LOG_STEPS = 100
+
+Network = tuple[Conv3x3, MaxPool2, Softmax]
+Images = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+
+
+def train(
+    network: Network,
+    images: Images,
+    labels: Labels,
+    *,
+    epochs: int,
+    learn_rate: float,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Trains by gradient descent, one digit at a time, in an order drawn anew each epoch from numpy's global generator.
+
+    Args:
+        network: a Conv3x3, a MaxPool2 and a Softmax that fit together; trained in place.
+        images: uint8 (n, height, width); a pixel x is read as x / 255 - 0.5.
+        labels: (n,), the classes, 0 to nodes - 1.
+        epochs: how often to go through all the digits.
+        learn_rate: the step of gradient descent.
+        log: receives the article's lines.
+    """
+    for epoch in range(epochs):
+        log(f"--- Epoch {epoch + 1} ---")
+        loss, correct = 0.0, 0
+        for step, index in enumerate(np.random.permutation(len(images)), start=1):
+            out, digit_loss, gradient = _forward(network, images[index], labels[index])
+            loss += digit_loss
+            correct += int(np.argmax(out) == labels[index])
+            for layer in reversed(network):
+                gradient = (
+                    layer.backprop(gradient)
+                    if isinstance(layer, MaxPool2)
+                    else layer.backprop(gradient, learn_rate)
+                )
+            if step % LOG_STEPS == 0:
+                log(progress_line(step, loss / LOG_STEPS, correct / LOG_STEPS))
+                loss, correct = 0.0, 0
+
+
+def test(network: Network, images: Images, labels: Labels) -> tuple[float, float]:
+    """Returns the average loss and the share of digits recognised, without training; arguments as in `train`."""
+    loss, correct = 0.0, 0
+    for image, label in zip(images, labels, strict=True):
+        out, digit_loss, _ = _forward(network, image, label)
+        loss += digit_loss
+        correct += int(np.argmax(out) == label)
+    return loss / len(images), correct / len(images)
+
+
+def progress_line(step: int, loss: float, accuracy: float) -> str:
+    """The article's log line, over the last LOG_STEPS steps."""
+    return f"[Step {step}] Past {LOG_STEPS} steps: Average Loss {loss:.3f} | Accuracy: {accuracy:.0%}"
+
+
+def _forward(network: Network, image: Any, label: Any) -> tuple[Any, float, Any]:
+    values = image / 255 - 0.5
+    for layer in network:
+        values = layer.forward(values)
+    return values, *cross_entropy(values, label)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, 2 after bad input, 130 after Ctrl-C."""
+    try:
+        _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        print(f"cnnx.train: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    digits = data.load(options.data)
+    train_set = digits.train_images[: options.limit], digits.train_labels[: options.limit]
+    test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
+    nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
+    height, width = ((size - 2) // 2 for size in digits.train_images.shape[1:])
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"--data: expected images of at least 4x4 pixels, got {digits.train_images.shape[1:]}"
+        )
+
+    np.random.seed(options.seed)
+    network = (
+        Conv3x3(FILTERS, dtype=options.dtype),
+        MaxPool2(ties=options.ties),
+        Softmax(height * width * FILTERS, nodes, dtype=options.dtype),
+    )
+
+    def log(line: str) -> None:
+        if not options.quiet:
+            print(line, flush=True)
+
+    log("MNIST CNN initialized!")
+    start = time.perf_counter()
+    train(network, *train_set, epochs=options.epochs, learn_rate=options.learn_rate, log=log)
+    seconds = time.perf_counter() - start
+
+    log("\n--- Testing the CNN ---")
+    loss, accuracy = test(network, *test_set)
+    print("Test Loss:", loss)
+    print("Test Accuracy:", accuracy)
+    steps = options.epochs * len(train_set[0])
+    log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
+    sys.stdout.flush()
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"cnnx.train: error: {message} (--help explains the options)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="python -m cnnx.train",
+        description="Train the CNN of the article 'CNNs, Part 2: Training a Convolutional Neural Network' on "
+        "handwritten digits, then test it on digits it has not seen. With no options: the article's run, on "
+        "the 1,000 + 1,000 digits that come with the package.",
+        epilog="Examples: 'python -m cnnx.train --data mnist' trains on all 60,000 digits of MNIST (downloaded once); "
+        "'python -m cnnx.train --seed 1 --quiet' prints just the result of another starting point.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        default="sample",
+        metavar="{sample,mnist,FOLDER}",
+        help="the digits: the package's sample, all of MNIST, or a folder with four IDX files of any such set "
+        "(default: sample)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_at_least(1),
+        metavar="N",
+        help="use only the first N digits of each set (default: all)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_at_least(1),
+        default=3,
+        metavar="N",
+        help="times through the digits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--learn-rate",
+        type=_learn_rate,
+        default=0.005,
+        metavar="X",
+        help="how far each digit moves the weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_at_least(0, at_most=2**32 - 1),
+        default=0,
+        metavar="N",
+        help="the starting point of all random numbers; the same seed gives the same run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        default="float64",
+        help="the numbers to compute with; float32 is faster (default: %(default)s, as numpy)",
+    )
+    parser.add_argument(
+        "--ties",
+        choices=["all", "first"],
+        default="all",
+        help="which of several equal pixels learns from a pooling window: all of them, as in the article, or the "
+        "first, as in Keras and PyTorch (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
+    return parser
+
+
+def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
+    expected = (
+        f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
+    )
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (at_most is not None and number > at_most):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return number
+
+    return parse
+
+
+def _learn_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
+    return rate
+
+
+if __name__ == "__main__":
+    sys.exit(main())
