@@ -1,7 +1,7 @@
 // numpy array -> checked pointer and shape: the only numpy helper.
 //
-// Python has checked what arguments mean; this checks memory: dtype, dimensions, layout, alignment, writability. What
-// does not fit is refused, never copied: a silent copy would lose an update made in place.
+// Python has checked what arguments mean; this checks memory: dtype, dimensions, layout, alignment,
+// writability. What does not fit is refused, never copied: a silent copy would lose an update made in place.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -51,8 +51,8 @@ template <class T>
 T* checked(const py::array& array, const char* name, std::initializer_list<int> shape, Access access = Access::read) {
   const auto dtype = array.dtype();
   if (dtype.num() != py::dtype::num_of<T>() || dtype.byteorder() != '=')
-    throw py::type_error(std::string(name) + ": expected dtype " + (sizeof(T) == 4 ? "float32" : "float64") +
-                         ", got " + py::str(static_cast<py::object>(dtype)).cast<std::string>());
+    throw py::type_error(std::string(name) + ": expected dtype " + (sizeof(T) == 4 ? "float32" : "float64") + ", got " +
+                         py::str(static_cast<py::object>(dtype)).cast<std::string>());
   bool fits = array.ndim() == static_cast<Index>(shape.size());
   for (std::size_t i = 0; fits && i < shape.size(); ++i) {
     const Index size = array.shape(static_cast<Index>(i)), expected = shape.begin()[i];
@@ -65,7 +65,9 @@ T* checked(const py::array& array, const char* name, std::initializer_list<int> 
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
-inline int size_of(const py::array& array, int axis) { return static_cast<int>(array.shape(axis)); }
+inline int size_of(const py::array& array, int axis) {
+  return static_cast<int>(array.shape(axis));
+}
 
 // Calls body(T{}) with the float type of `array`.
 template <class Body>

@@ -1,4 +1,5 @@
-// CPU targets: which there are, which is active. The environment's choice is read once, when the core is imported.
+// CPU targets: which there are, which is active. The environment's choice is read once, when the core is
+// imported.
 #include <pybind11/stl.h>
 
 #include <cstdlib>

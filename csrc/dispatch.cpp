@@ -21,7 +21,9 @@ std::vector<const Target*> supported_targets() {
   return found;
 }
 
-const Target& active_target() noexcept { return *active; }
+const Target& active_target() noexcept {
+  return *active;
+}
 
 void choose_target(const std::string& name) {
   const auto targets = supported_targets();

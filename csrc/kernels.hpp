@@ -1,7 +1,8 @@
 // What the core can compute: the shapes and the table of functions that every CPU target fills in.
 //
-// Kernels are pure functions on raw pointers: outputs first, then inputs, then the shape. Arrays are C-contiguous
-// and do not overlap unless a comment says so; they assume what the bindings have checked. Images are channels last.
+// Kernels are pure functions on raw pointers: outputs first, then inputs, then the shape. Arrays are
+// C-contiguous and do not overlap unless a comment says so; they assume what the bindings have checked.
+// Images are channels last.
 #pragma once
 
 #include <cstddef>
@@ -56,8 +57,8 @@ Index conv3x3_backward_scratch(const Conv3x3Shape& s) noexcept {
 template <class T>
 struct Kernels {
   void (*conv3x3_forward)(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape&) noexcept;
-  void (*conv3x3_backward)(T* d_input, T* d_filters, const T* d_output, const T* input, const T* filters,
-                           T* scratch, const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward)(T* d_input, T* d_filters, const T* d_output, const T* input, const T* filters, T* scratch,
+                           const Conv3x3Shape&) noexcept;
 
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
@@ -81,8 +82,10 @@ struct Target {
 
   template <class T>
   const Kernels<T>& kernels() const noexcept {
-    if constexpr (sizeof(T) == sizeof(float)) return kernels_float32;
-    else return kernels_float64;
+    if constexpr (sizeof(T) == sizeof(float))
+      return kernels_float32;
+    else
+      return kernels_float64;
   }
 };
 

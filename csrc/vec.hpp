@@ -55,8 +55,8 @@ void store_first(T* to, const V& v, int count) {
   for (int i = 0; i < count; ++i) to[i] = v[i];
 }
 
-// A tile of `count` registers over consecutive channels. A partial tile is one register of which only the first
-// `channels` lanes exist in memory.
+// A tile of `count` registers over consecutive channels. A partial tile is one register of which only the
+// first `channels` lanes exist in memory.
 template <class T, int bytes, int vector_count, bool is_partial = false>
 struct Tile {
   using V = Vec<T, bytes>;
@@ -65,17 +65,23 @@ struct Tile {
   static constexpr bool partial = is_partial;
 
   static V read(const T* from, [[maybe_unused]] int channels) {
-    if constexpr (partial) return load_first<V>(from, channels);
-    else return load<V>(from);
+    if constexpr (partial)
+      return load_first<V>(from, channels);
+    else
+      return load<V>(from);
   }
   static void write(T* to, const V& v, [[maybe_unused]] int channels) {
-    if constexpr (partial) store_first(to, v, channels);
-    else store(to, v);
+    if constexpr (partial)
+      store_first(to, v, channels);
+    else
+      store(to, v);
   }
 };
 
-// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones, then a partial one:
-// body(tile, first, channels). Lanes hold different outputs, so the split never changes an output's sum.
+// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones: body(tile, first, channels).
+// What is left is covered by a tile that reaches back over channels already done, which get the same values again, or,
+// where the whole is narrower than that, by a partial tile. Lanes hold different outputs, so the split never changes a
+// sum.
 template <class T, class Body>
 void for_channel_tiles(int total, Body&& body) {
   int first = 0;
@@ -88,7 +94,10 @@ void for_channel_tiles(int total, Body&& body) {
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
-  if (first < total) body(Tile<T, 16, 1, true>{}, first, total - first);
+  if (first == total) return;
+  constexpr int least = 16 / static_cast<int>(sizeof(T));
+  if (total >= least) body(Tile<T, 16, 1>{}, total - least, least);
+  else body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
 // Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of it live in registers.

@@ -2,9 +2,10 @@
 //
 //   output[y, x, f] = sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
 //
-// input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2, filters).
-// In a channels-last image the three pixels under one filter row are 3 * channels consecutive numbers, so the sum
-// over a window is three runs. Filters sit in the lanes: every output sums in the same order on every target.
+// input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2,
+// filters). In a channels-last image the three pixels under one filter row are 3 * channels consecutive
+// numbers, so the sum over a window is three runs. Filters sit in the lanes: every output sums in the same
+// order on every target.
 #pragma once
 
 #include "../kernels.hpp"
@@ -46,8 +47,7 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
         for (int p = 0; p < pixels; ++p) sum[p][v] += input[p * s.channels + i] * filter;
       }
   for (int p = 0; p < pixels; ++p)
-    for (int v = 0; v < Tile::vectors; ++v)
-      Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
+    for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
 }
 
 template <class T>
@@ -58,8 +58,8 @@ void conv3x3_packed(T* output, const T* input, const T* packed, const Conv3x3Sha
         const int left = s.out_width() - x;
         with_constant<conv_tile_pixels>(left < conv_tile_pixels ? left : conv_tile_pixels, [&](auto pixels) {
           conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
-                                               input + (Index{y} * s.width + x) * s.channels, packed + first,
-                                               filters, s);
+                                               input + (Index{y} * s.width + x) * s.channels, packed + first, filters,
+                                               s);
         });
       }
   });
@@ -115,8 +115,9 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
   T* const packed = scratch;
   T* const ringed = packed + conv3x3_forward_scratch<T>(transposed);
   pack_filters_flipped(packed, filters, s);
-  __builtin_memset(ringed, 0, sizeof(T) * static_cast<std::size_t>(transposed.height) *
-                                  static_cast<std::size_t>(transposed.width * s.filters));
+  __builtin_memset(
+      ringed, 0,
+      sizeof(T) * static_cast<std::size_t>(transposed.height) * static_cast<std::size_t>(transposed.width * s.filters));
   const std::size_t row = sizeof(T) * static_cast<std::size_t>(s.out_width() * s.filters);
   for (int y = 0; y < s.out_height(); ++y)
     __builtin_memcpy(ringed + (Index{y + 2} * transposed.width + 2) * s.filters,

@@ -1,10 +1,12 @@
-// MaxPool2 of the article: the maximum of each 2x2 window, per channel; an odd last row or column is left out.
+// MaxPool2 of the article: the maximum of each 2x2 window, per channel; an odd last row or column is left
+// out.
 //
 //   output[y, x, c]    = max of input[2y + i, 2x + j, c] over i, j in {0, 1}
 //   d_input[2y+i, 2x+j, c] = d_output[y, x, c] where input[2y+i, 2x+j, c] == output[y, x, c], else 0
 //
-// The article's rule (Ties::all) gives the gradient to every pixel that equals the maximum; Ties::first to the first
-// of them in reading order. As numpy's maximum does, a NaN wins; since it equals nothing, it passes no gradient.
+// The article's rule (Ties::all) gives the gradient to every pixel that equals the maximum; Ties::first to
+// the first of them in reading order. As numpy's maximum does, a NaN wins; since it equals nothing, it passes
+// no gradient.
 #pragma once
 
 #include "../kernels.hpp"
@@ -61,14 +63,13 @@ void max_pool2_backward_row(T* __restrict d_upper, T* __restrict d_lower, const 
 template <class T>
 void max_pool2_backward(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s, Ties ties) noexcept {
   const Index row = Index{s.width} * s.channels;
-  const auto backward_row = ties == Ties::all ? max_pool2_backward_row<Ties::all, T>
-                                              : max_pool2_backward_row<Ties::first, T>;
+  const auto backward_row =
+      ties == Ties::all ? max_pool2_backward_row<Ties::all, T> : max_pool2_backward_row<Ties::first, T>;
   if (s.height % 2 != 0 || s.width % 2 != 0)
     __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
   for (int y = 0; y < s.out_height(); ++y)
-    backward_row(d_input + 2 * y * row, d_input + (2 * y + 1) * row,
-                 d_output + Index{y} * s.out_width() * s.channels, input + 2 * y * row, input + (2 * y + 1) * row,
-                 s.out_width(), s.channels);
+    backward_row(d_input + 2 * y * row, d_input + (2 * y + 1) * row, d_output + Index{y} * s.out_width() * s.channels,
+                 input + 2 * y * row, input + (2 * y + 1) * row, s.out_width(), s.channels);
 }
 
 }  // namespace

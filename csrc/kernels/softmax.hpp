@@ -12,11 +12,15 @@
 namespace cnnx {
 namespace {
 
-inline float exponential(float x) { return __builtin_expf(x); }
-inline double exponential(double x) { return __builtin_exp(x); }
+inline float exponential(float x) {
+  return __builtin_expf(x);
+}
+inline double exponential(double x) {
+  return __builtin_exp(x);
+}
 
-// Four partial sums a node, over every fourth input, hide the latency of the multiply-add; the split is the same on
-// every target, so is the sum.
+// Four partial sums a node, over every fourth input, hide the latency of the multiply-add; the split is the
+// same on every target, so is the sum.
 template <class T>
 void dense_forward(T* totals, const T* input, const T* weights, const T* biases, const DenseShape& s) noexcept {
   constexpr int ways = 4;
@@ -33,8 +37,8 @@ void dense_forward(T* totals, const T* input, const T* weights, const T* biases,
     for (int way = 0; i + way < s.inputs; ++way) accumulate(i + way, way);
     for (int v = 0; v < Tile::vectors; ++v) {
       const int n = first + v * Tile::lanes;
-      Tile::write(totals + n,
-                  Tile::read(biases + n, nodes) + ((sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])), nodes);
+      Tile::write(totals + n, Tile::read(biases + n, nodes) + ((sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])),
+                  nodes);
     }
   });
 }

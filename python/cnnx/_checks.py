@@ -7,24 +7,27 @@ import operator
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Float: TypeAlias = np.float32 | np.float64
 FloatArray: TypeAlias = NDArray[Float]
 
+_FLOAT32: np.dtype[Any] = np.dtype(np.float32)
+_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
-def float_dtype(dtype: Any) -> np.dtype[Any]:
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """float32 or float64 as a numpy dtype."""
     found = np.dtype(dtype)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if found not in (_FLOAT32, _FLOAT64):
         raise ValueError(f"dtype: expected float32 or float64, got {found}")
-    return np.dtype(found.type)
+    return _FLOAT32 if found == _FLOAT32 else _FLOAT64
 
 
 def own_float_dtype(value: Any) -> np.dtype[Any]:
     """The dtype to compute in where a function has none of its own: float32 stays, all else becomes float64."""
-    is_float32 = isinstance(value, np.ndarray) and value.dtype == np.float32
-    return np.dtype(np.float32 if is_float32 else np.float64)
+    dtype = getattr(value, "dtype", None)
+    return _FLOAT32 if dtype is _FLOAT32 or (dtype is not _FLOAT64 and dtype == _FLOAT32) else _FLOAT64
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -56,7 +59,7 @@ def learn_rate(value: Any) -> float:
     return float(value)
 
 
-def generator(rng: Any) -> np.random.Generator | None:
+def generator(rng: Any) -> Any:
     """A numpy Generator, or None for numpy's global generator."""
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator or None, got {type(rng).__name__}")
@@ -105,7 +108,5 @@ def parameter(name: str, value: Any, like: FloatArray) -> Any:
     if value.shape != like.shape:
         raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
     if not value.flags.carray:
-        raise ValueError(
-            f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach"
-        )
+        raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach")
     return value

@@ -84,9 +84,7 @@ class Conv3x3:
         rate = _checks.learn_rate(learn_rate)
         image = _checks.as_array("last_input", _remembered(self.last_input), self._dtype, "height, width")
         height, width = image.shape
-        gradient = _checks.as_shaped(
-            "d_L_d_out", d_L_d_out, self._dtype, (height - 2, width - 2, self.num_filters)
-        )
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (height - 2, width - 2, self.num_filters))
         return _core.conv3x3_backprop(gradient, image, self._filters, rate)
 
 
@@ -112,7 +110,7 @@ class MaxPool2:
 
     @property
     def ties(self) -> Literal["all", "first"]:
-        """ "all" or "first"."""
+        """Who receives the gradient of equal pixels: "all" or "first"."""
         return self._ties
 
     @ties.setter
@@ -236,7 +234,7 @@ class Softmax:
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (nodes,))
         shape = _remembered(self.last_input_shape)
         d_L_d_input = _core.softmax_backprop(gradient, flat, self._weights, self._biases, totals, rate)
-        return d_L_d_input.reshape(shape)
+        return np.reshape(d_L_d_input, shape)
 
 
 def _remembered(value: Any) -> Any:

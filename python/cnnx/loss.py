@@ -35,11 +35,11 @@ def cross_entropy(out: FloatArray, label: int) -> tuple[float, FloatArray]:
     index = _checks.integer("label", label)
     if not 0 <= index < len(values):
         raise ValueError(f"label: expected 0 to {len(values) - 1}, got {index}")
-    probability = float(values[index])
+    probability = values.item(index)
     if not math.isfinite(probability):
         raise ValueError(f"out: expected probabilities, got {probability} at label {index}")
     probability = max(probability, _SMALLEST[values.dtype.type])
-    gradient = np.zeros_like(values)
+    gradient = np.zeros(values.shape, values.dtype)
     gradient[index] = -1.0 / probability
     return -math.log(probability), gradient
 

@@ -58,9 +58,7 @@ def train(
             correct += int(np.argmax(out) == labels[index])
             for layer in reversed(network):
                 gradient = (
-                    layer.backprop(gradient)
-                    if isinstance(layer, MaxPool2)
-                    else layer.backprop(gradient, learn_rate)
+                    layer.backprop(gradient) if isinstance(layer, MaxPool2) else layer.backprop(gradient, learn_rate)
                 )
             if step % LOG_STEPS == 0:
                 log(progress_line(step, loss / LOG_STEPS, correct / LOG_STEPS))
@@ -111,9 +109,7 @@ def _run(options: argparse.Namespace) -> None:
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
     height, width = ((size - 2) // 2 for size in digits.train_images.shape[1:])
     if height < 1 or width < 1:
-        raise ValueError(
-            f"--data: expected images of at least 4x4 pixels, got {digits.train_images.shape[1:]}"
-        )
+        raise ValueError(f"--data: expected images of at least 4x4 pixels, got {digits.train_images.shape[1:]}")
 
     np.random.seed(options.seed)
     network = (
@@ -207,9 +203,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
-    expected = (
-        f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
-    )
+    expected = f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
 
     def parse(text: str) -> int:
         try:

@@ -1,0 +1,32 @@
+"""What every test may ask for: a dtype, a seeded generator, an implementation of the layers."""
+
+import cnnx
+import numpy as np
+import pytest
+from cnnx import reference
+from hypothesis import settings
+from twins import DTYPES
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=DTYPES, ids=lambda dtype: dtype.__name__)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(params=[cnnx, reference], ids=["compiled", "reference"])
+def layers(request):
+    """Give the module to take Conv3x3, MaxPool2, Softmax and cross_entropy from."""
+    return request.param
+
+
+@pytest.fixture(params=["all", "first"])
+def ties(request):
+    return request.param

@@ -1,0 +1,128 @@
+"""NaN, infinities, huge totals and vanished probabilities give numpy's answer, and a finite loss."""
+
+import cnnx
+import numpy as np
+import pytest
+from tolerances import assert_close, assert_same_bits
+from twins import conv_twins, parameters, pool_twins, softmax_twins, uniform
+
+EXTREMES = [np.nan, np.inf, -np.inf]
+
+
+def layer_pair(name, dtype, rng):
+    """Return compiled and plain twins, the shapes of input and output, and the sums' length."""
+    if name == "conv":
+        return *conv_twins(9, dtype, rng), (7, 12), (5, 10, 9), 9 * 9 + 50
+    return *softmax_twins(35, 9, dtype, rng), (5, 7), (9,), 2 * 35 + 4 * 9
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("name", ["conv", "softmax"])
+def test_extremes_in_the_input_spread_as_in_numpy(dtype, rng, name, extreme):
+    compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
+    input, d_L_d_out = uniform(rng, input_shape, dtype), uniform(rng, output_shape, dtype)
+    input[3, 4] = extreme
+    with np.errstate(all="ignore"):
+        assert_close(compiled.forward(input), plain.forward(input), terms)
+        assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms)
+        for parameter, values in parameters(plain).items():
+            assert_close(getattr(compiled, parameter), values, terms)
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("elsewhere", ["random", "zero"])
+@pytest.mark.parametrize("name", ["conv", "softmax"])
+def test_extremes_in_the_gradient_spread_as_in_numpy(dtype, rng, name, elsewhere, extreme):
+    compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
+    input = uniform(rng, input_shape, dtype)
+    d_L_d_out = uniform(rng, output_shape, dtype) if elsewhere == "random" else np.zeros(output_shape, dtype)
+    d_L_d_out.flat[d_L_d_out.size // 2] = extreme
+    with np.errstate(all="ignore"):
+        compiled.forward(input)
+        plain.forward(input)
+        assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms)
+        for parameter, values in parameters(plain).items():
+            assert_close(getattr(compiled, parameter), values, terms)
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("name", ["conv", "softmax"])
+def test_a_zero_gradient_beside_an_extreme_input_spreads_as_in_numpy(dtype, rng, name, extreme):
+    compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
+    input = uniform(rng, input_shape, dtype)
+    input[3, 4] = extreme
+    with np.errstate(all="ignore"):
+        compiled.forward(input)
+        plain.forward(input)
+        d_L_d_out = np.zeros(output_shape, dtype)
+        assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms)
+        for parameter, values in parameters(plain).items():
+            assert_close(getattr(compiled, parameter), values, terms)
+
+
+def test_pool_windows_of_nan_infinity_and_signed_zero(dtype, rng, ties):
+    compiled, plain = pool_twins(ties)
+    candidates = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0], dtype)
+    for channels in (1, 3, 8, 17):
+        input = rng.choice(candidates, (30, 20, channels), p=[0.1, 0.2, 0.3, 0.15, 0.15, 0.1])
+        d_L_d_out = rng.choice(candidates, (15, 10, channels))
+        np.testing.assert_array_equal(compiled.forward(input), plain.forward(input))
+        np.testing.assert_array_equal(compiled.backprop(d_L_d_out), plain.backprop(d_L_d_out))
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_a_window_with_a_nan_is_nan_and_passes_no_gradient(layers, dtype, ties, position):
+    pool = layers.MaxPool2(ties=ties)
+    input = np.ones((2, 2, 5), dtype)
+    input.reshape(4, 5)[position] = np.nan
+    assert np.isnan(pool.forward(input)).all()
+    assert_same_bits(pool.backprop(np.ones((1, 1, 5), dtype)), np.zeros((2, 2, 5), dtype))
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_totals_of_ten_thousand_neither_overflow_nor_vanish(dtype, rng, size):
+    compiled, plain = softmax_twins(6, 5, dtype, rng)
+    for layer in (compiled, plain):
+        layer.biases[...] = size * np.array([1, 0.5, 1, -1, 0.25], dtype)
+    input, d_L_d_out = uniform(rng, 6, dtype), uniform(rng, 5, dtype)
+    terms = 2 * 6 + 4 * 5
+    probabilities = compiled.forward(input)
+    assert_close(probabilities, plain.forward(input), terms, largest=1e4)
+    assert np.isfinite(probabilities).all()
+    assert_close(probabilities.sum(keepdims=True), np.ones(1, dtype), terms)
+    assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms, largest=1e4)
+
+
+@pytest.mark.parametrize("kind", ["zero", "subnormal", "smallest normal", "negative zero"])
+def test_cross_entropy_of_a_vanished_probability_is_finite(layers, dtype, kind):
+    smallest_normal = np.finfo(dtype).smallest_normal
+    p = {"zero": 0.0, "subnormal": smallest_normal / 8, "negative zero": -0.0}.get(kind, smallest_normal)
+    out = np.array([1, p, 0.5], dtype)
+    loss, d_L_d_out = layers.cross_entropy(out, 1)
+    assert loss == pytest.approx(-np.log(np.float64(smallest_normal)), rel=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(d_L_d_out, np.array([0, -1 / smallest_normal, 0], dtype))
+
+
+def test_a_vanished_probability_never_poisons_the_weights(layers, dtype, rng):
+    soft = layers.Softmax(4, 3, dtype=dtype)
+    soft.biases[...] = [1e4, -1e4, 0]
+    out = soft.forward(uniform(rng, 4, dtype))
+    assert out[1] == 0
+    _, d_L_d_out = layers.cross_entropy(out, 1)
+    assert np.isfinite(soft.backprop(d_L_d_out, 0.005)).all()
+    assert np.isfinite(soft.weights).all()
+    assert np.isfinite(soft.biases).all()
+
+
+def test_a_certain_answer_costs_nothing(layers, dtype):
+    loss, d_L_d_out = layers.cross_entropy(np.array([0, 1, 0], dtype), 1)
+    assert loss == 0
+    assert_same_bits(d_L_d_out, np.array([0, -1, 0], dtype))
+
+
+def test_the_compiled_layers_leave_numpy_s_error_state_alone(rng):
+    before = np.geterr()
+    conv = cnnx.Conv3x3(3)
+    conv.forward(np.full((5, 5), np.inf))
+    conv.backprop(uniform(rng, (3, 3, 3)), 0.1)
+    assert np.geterr() == before
