@@ -35,6 +35,8 @@ inline std::string describe_shape(const py::array& array) {
   return py::str(array.attr("shape")).cast<std::string>();
 }
 
+inline std::string describe(const py::dtype& dtype) { return py::str(static_cast<const py::object&>(dtype)); }
+
 inline void check_memory(const py::array& array, const char* name, Access access) {
   constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   const int flags = array.flags();
@@ -50,9 +52,9 @@ inline void check_memory(const py::array& array, const char* name, Access access
 template <class T>
 T* checked(const py::array& array, const char* name, std::initializer_list<int> shape, Access access = Access::read) {
   const auto dtype = array.dtype();
-  if (dtype.num() != py::dtype::num_of<T>() || dtype.byteorder() != '=')
-    throw py::type_error(std::string(name) + ": expected dtype " + (sizeof(T) == 4 ? "float32" : "float64") + ", got " +
-                         py::str(static_cast<py::object>(dtype)).cast<std::string>());
+  if (dtype.num() != py::dtype::num_of<T>() || (sizeof(T) > 1 && dtype.byteorder() != '='))
+    throw py::type_error(std::string(name) + ": expected dtype " + describe(py::dtype::of<T>()) + ", got " +
+                         describe(dtype));
   bool fits = array.ndim() == static_cast<Index>(shape.size());
   for (std::size_t i = 0; fits && i < shape.size(); ++i) {
     const Index size = array.shape(static_cast<Index>(i)), expected = shape.begin()[i];
@@ -75,8 +77,7 @@ py::object with_dtype(const py::array& array, const char* name, Body&& body) {
   const int number = array.dtype().num();
   if (number == py::dtype::num_of<float>()) return body(float{});
   if (number == py::dtype::num_of<double>()) return body(double{});
-  throw py::type_error(std::string(name) + ": expected dtype float32 or float64, got " +
-                       py::str(static_cast<py::object>(array.dtype())).cast<std::string>());
+  throw py::type_error(std::string(name) + ": expected dtype float32 or float64, got " + describe(array.dtype()));
 }
 
 template <class T>

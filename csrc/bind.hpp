@@ -6,6 +6,7 @@
 namespace cnnx {
 
 void bind_layers(pybind11::module_& module);
+void bind_network(pybind11::module_& module);
 void bind_targets(pybind11::module_& module);
 
 }  // namespace cnnx

@@ -57,9 +57,10 @@ py::object conv3x3_backprop(const py::array& d_output, const py::array& input, p
       const py::gil_scoped_release release;
       const auto& kernels = active_target().kernels<T>();
       const Index count = Index{s.filters} * s.taps();
-      const auto lent = scratch<T>(conv3x3_backward_scratch<T>(s));
+      const auto lent = scratch<T>(conv3x3_backward_input_scratch<T>(s));
       const auto d_filters = scratch<T>(count);
-      kernels.conv3x3_backward(d_in, d_filters.get(), d_out, in, taps, lent.get(), s);
+      kernels.conv3x3_backward_filters(d_filters.get(), d_out, in, s);
+      kernels.conv3x3_backward_input(d_in, d_out, taps, lent.get(), s);
       kernels.sgd_update(taps, d_filters.get(), static_cast<T>(learn_rate), count);
     }
     return d_input;

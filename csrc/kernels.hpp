@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace cnnx {
 
@@ -28,9 +29,49 @@ struct MaxPool2Shape {
   int out_width() const noexcept { return width / 2; }
 };
 
+// A Conv3x3 over a single-channel image and the MaxPool2 behind it.
+struct ConvPoolShape {
+  int height, width, filters;
+
+  int out_height() const noexcept { return (height - 2) / 2; }
+  int out_width() const noexcept { return (width - 2) / 2; }
+  int patches() const noexcept { return out_height() * out_width(); }
+};
+
+// The 4x4 pixels behind one pooled value: the index of the first pixel, and of the pooled value.
+struct Patch {
+  int pixel, index;
+};
+
+struct PatchCounts {
+  int varied, constant;
+};
+
+// An image's patches: those of several values, those of one.
+struct PatchSet {
+  const Patch *varied, *constant;
+  PatchCounts counts;
+};
+
+// Every sum across lanes has this many partial sums, a 64-byte register's worth, on every target.
+template <class T>
+inline constexpr int lanes_of = 64 / static_cast<int>(sizeof(T));
+
 // A dense layer: (inputs) -> (nodes), weights (inputs, nodes).
 struct DenseShape {
   int inputs, nodes;
+
+  // Inputs in whole blocks of lanes, as packed weights hold them.
+  template <class T>
+  Index padded_inputs() const noexcept {
+    return (Index{inputs} + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
+  }
+};
+
+// What a step came to: the loss, and whether the label had the largest probability.
+struct Outcome {
+  double loss;
+  bool correct;
 };
 
 // Who receives a pooling window's gradient when several pixels equal the maximum.
@@ -39,8 +80,7 @@ enum class Ties { all, first };
 // Packed filters are padded to whole 64-byte rows, the widest register of any target.
 template <class T>
 constexpr int padded_channels(int channels) noexcept {
-  constexpr int lanes = 64 / static_cast<int>(sizeof(T));
-  return (channels + lanes - 1) / lanes * lanes;
+  return (channels + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
 }
 
 // Scratch that the caller lends, in elements of T.
@@ -49,27 +89,49 @@ Index conv3x3_forward_scratch(const Conv3x3Shape& s) noexcept {
   return Index{s.taps()} * padded_channels<T>(s.filters);
 }
 template <class T>
-Index conv3x3_backward_scratch(const Conv3x3Shape& s) noexcept {
+Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
   return Index{9} * s.filters * padded_channels<T>(s.channels) +
          Index{s.out_height() + 4} * (s.out_width() + 4) * s.filters;
 }
 
 template <class T>
 struct Kernels {
+  // kernels/conv3x3.hpp
   void (*conv3x3_forward)(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape&) noexcept;
-  void (*conv3x3_backward)(T* d_input, T* d_filters, const T* d_output, const T* input, const T* filters, T* scratch,
-                           const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward_filters)(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
+                                 const Conv3x3Shape&) noexcept;
 
+  // kernels/max_pool2.hpp
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
 
+  // kernels/conv_pool.hpp; packed filters are (9, padded_channels(filters))
+  void (*scale_pixels)(T* image, const std::uint8_t* pixels, const T* values, Index count) noexcept;
+  PatchCounts (*find_patches_in_bytes)(Patch* varied, Patch* constant, std::uint8_t* scratch,
+                                       const std::uint8_t* pixels, const ConvPoolShape&) noexcept;
+  PatchCounts (*find_patches)(Patch* varied, Patch* constant, std::uint8_t* scratch, const T* pixels,
+                              const ConvPoolShape&) noexcept;
+  void (*pack_filters)(T* packed, const T* filters, const Conv3x3Shape&) noexcept;
+  void (*conv_pool_forward)(T* pooled, T* windows, const T* image, const T* packed, const PatchSet&,
+                            const ConvPoolShape&) noexcept;
+  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* pooled, const T* windows, const T* image,
+                             const PatchSet&, const ConvPoolShape&, Ties) noexcept;
+
+  // kernels/dense.hpp; the backward kernels return the gradient through the old weights
   void (*dense_forward)(T* totals, const T* input, const T* weights, const T* biases, const DenseShape&) noexcept;
-  // Returns the gradient through the old weights and updates weights and biases in the same sweep.
   void (*dense_backward_update)(T* d_input, T* weights, T* biases, const T* d_totals, const T* input, T learn_rate,
                                 const DenseShape&) noexcept;
+  void (*dense_pack)(T* packed, const T* weights, const DenseShape&) noexcept;
+  void (*dense_unpack)(T* weights, const T* packed, const DenseShape&) noexcept;
+  void (*dense_forward_packed)(T* totals, const T* input, const T* packed, const T* biases, const DenseShape&) noexcept;
+  void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
+                                       T learn_rate, const DenseShape&) noexcept;
 
+  // kernels/softmax.hpp
   void (*softmax_forward)(T* probabilities, const T* totals, int nodes) noexcept;
   void (*softmax_backward)(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept;
+  Outcome (*softmax_loss)(T* probabilities, const T* totals, int label, int nodes) noexcept;
 
   void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
 };

@@ -5,4 +5,5 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__version__") = CNNX_VERSION;
   cnnx::bind_targets(module);
   cnnx::bind_layers(module);
+  cnnx::bind_network(module);
 }

@@ -2,6 +2,8 @@
 // CNNX_TARGET as its name. Everything but the table has internal linkage.
 #include "kernels.hpp"
 #include "kernels/conv3x3.hpp"
+#include "kernels/conv_pool.hpp"
+#include "kernels/dense.hpp"
 #include "kernels/max_pool2.hpp"
 #include "kernels/softmax.hpp"
 
@@ -35,13 +37,25 @@ template <class T>
 constexpr Kernels<T> kernels() {
   return {
       .conv3x3_forward = conv3x3_forward<T>,
-      .conv3x3_backward = conv3x3_backward<T>,
+      .conv3x3_backward_filters = conv3x3_backward_filters<T>,
+      .conv3x3_backward_input = conv3x3_backward_input<T>,
       .max_pool2_forward = max_pool2_forward<T>,
       .max_pool2_backward = max_pool2_backward<T>,
+      .scale_pixels = scale_pixels<T>,
+      .find_patches_in_bytes = find_patches<std::uint8_t>,
+      .find_patches = find_patches<T>,
+      .pack_filters = pack_filters<T>,
+      .conv_pool_forward = conv_pool_forward<T>,
+      .conv_pool_backward = conv_pool_backward<T>,
       .dense_forward = dense_forward<T>,
       .dense_backward_update = dense_backward_update<T>,
+      .dense_pack = dense_pack<T>,
+      .dense_unpack = dense_unpack<T>,
+      .dense_forward_packed = dense_forward_packed<T>,
+      .dense_backward_update_packed = dense_backward_update_packed<T>,
       .softmax_forward = softmax_forward<T>,
       .softmax_backward = softmax_backward<T>,
+      .softmax_loss = softmax_loss<T>,
       .sgd_update = sgd_update<T>,
   };
 }

@@ -82,22 +82,24 @@ struct Tile {
 // What is left is covered by a tile that reaches back over channels already done, which get the same values again, or,
 // where the whole is narrower than that, by a partial tile. Lanes hold different outputs, so the split never changes a
 // sum.
-template <class T, class Body>
+template <class T, int most_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2, class Body>
 void for_channel_tiles(int total, Body&& body) {
   int first = 0;
   const auto sweep = [&](auto tile) {
     constexpr int channels = tile.lanes * tile.vectors;
     for (; total - first >= channels; first += channels) body(tile, first, channels);
   };
-  if constexpr (native_bytes == 64) sweep(Tile<T, native_bytes, 4>{});
-  sweep(Tile<T, native_bytes, 2>{});
+  if constexpr (most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
+  if constexpr (most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
   if (first == total) return;
   constexpr int least = 16 / static_cast<int>(sizeof(T));
-  if (total >= least) body(Tile<T, 16, 1>{}, total - least, least);
-  else body(Tile<T, 16, 1, true>{}, first, total - first);
+  if (total >= least)
+    body(Tile<T, 16, 1>{}, total - least, least);
+  else
+    body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
 // Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of it live in registers.

@@ -125,12 +125,13 @@ def make_sample():
     return module
 
 
-def test_the_sample_s_script_chooses_disjoint_balanced_rows(make_sample, rng):
+def test_the_sample_s_script_chooses_disjoint_balanced_shuffled_rows(make_sample, rng):
     labels = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), 500))
     train, test = make_sample.choose(labels)
     assert not set(train.tolist()) & set(test.tolist())
     for rows in (train, test):
         assert np.bincount(labels[rows]).tolist() == [100] * 10
+        assert all(len(set(tenth.tolist())) == 10 for tenth in np.split(labels[rows], 10))
 
 
 def test_the_sample_s_script_writes_the_same_arrays_to_the_same_bytes(make_sample, tmp_path):
@@ -172,9 +173,7 @@ def test_loaded_images_belong_to_the_caller(folder, digits):
 def test_missing_files_are_all_named(folder):
     (folder / "train-images-idx3-ubyte").unlink()
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(
-        DataError, match=r"digits: .*no train-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz$"
-    ):
+    with pytest.raises(DataError, match=r"digits: .*no train-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz$"):
         load(folder)
 
 
@@ -243,9 +242,7 @@ def test_what_is_written_is_read(scratch, shape, seed, members):
     np.testing.assert_array_equal(got, array)
 
 
-@given(
-    content=st.binary(max_size=64), begin=st.sampled_from([b"", b"\0\0\x08", b"\x1f\x8b", b"\x1f\x8b\x08\0"])
-)
+@given(content=st.binary(max_size=64), begin=st.sampled_from([b"", b"\0\0\x08", b"\x1f\x8b", b"\x1f\x8b\x08\0"]))
 def test_any_bytes_are_an_array_or_a_data_error(scratch, content, begin):
     with suppress(DataError):
         assert read_idx(write(scratch, begin + content)).nbytes == len(begin + content) - 4 - 4 * content[0]
@@ -330,14 +327,20 @@ def test_a_file_that_declares_what_it_cannot_hold_is_refused_early(tmp_path, sha
     gzipped = write(tmp_path / "gzipped", gzip.compress(header(shape)))
 
     def read_both():
-        with pytest.raises(
-            DataError, match=rf"plain: expected {math.prod(shape) + 4 + 4 * len(shape)} bytes"
-        ):
+        with pytest.raises(DataError, match=rf"plain: expected {math.prod(shape) + 4 + 4 * len(shape)} bytes"):
             read_idx(plain)
         with pytest.raises(DataError, match=r"gzipped: expected at most 67108864 items"):
             read_idx(gzipped)
 
     assert peak_memory(read_both) < 1 << 20
+
+
+def test_a_large_gzipped_file_may_unpack_to_a_hundred_times_its_size(tmp_path, rng):
+    array = np.zeros((65, 1024, 1024), np.uint8)
+    array[0] = rng.integers(0, 256, array[0].shape)
+    path = write(tmp_path / "large", gzip.compress(idx(array), 1))
+    assert array.nbytes > 1 << 26
+    assert read_idx(path).tobytes() == array.tobytes()
 
 
 def test_reading_takes_one_copy_of_the_data(tmp_path):
@@ -429,9 +432,7 @@ def test_a_corrupt_download_never_becomes_the_cache(mirrors, cache, digits):
     wrong = gzip.compress(idx(digits["test_images"] ^ 1))
     for mirror in mirrors:
         write(mirror / "t10k-images-idx3-ubyte.gz", wrong)
-    with pytest.raises(
-        DataError, match=r"t10k-images-idx3-ubyte.gz: expected MNIST's canonical bytes with MD5"
-    ):
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte.gz: expected MNIST's canonical bytes with MD5"):
         load("mnist")
     assert listing(cache) == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 
@@ -453,20 +454,27 @@ def settings_of_the_process():
     return mnist.datasets_url, mnist.temporary_dir, socket.getdefaulttimeout()
 
 
-@pytest.mark.usefixtures("mirrors", "cache")
-def test_a_download_leaves_the_mnist_package_as_it_was(monkeypatch):
+@pytest.fixture
+def own_settings(monkeypatch):
+    """Set what a user may have set, and return it."""
     monkeypatch.setattr(mnist, "datasets_url", "https://example.invalid/")
-    before = settings_of_the_process()
+    monkeypatch.setattr(mnist, "temporary_dir", lambda: "folder")
+    socket.setdefaulttimeout(7.0)
+    yield settings_of_the_process()
+    socket.setdefaulttimeout(None)
+
+
+@pytest.mark.usefixtures("mirrors", "cache")
+def test_a_download_leaves_the_process_as_it_was(own_settings):
     load("mnist")
-    assert settings_of_the_process() == before
+    assert settings_of_the_process() == own_settings
 
 
 @pytest.mark.usefixtures("mirrors", "cache", "offline")
-def test_a_failed_download_leaves_the_mnist_package_as_it_was():
-    before = settings_of_the_process()
+def test_a_failed_download_leaves_the_process_as_it_was(own_settings):
     with pytest.raises(DataError, match="unreachable"):
         load("mnist")
-    assert settings_of_the_process() == before
+    assert settings_of_the_process() == own_settings
 
 
 @pytest.mark.usefixtures("cache")
@@ -494,10 +502,7 @@ def test_offline_the_error_names_the_files_the_folder_and_the_mirrors(cache):
         load("mnist")
     message = str(error.value)
     assert message.startswith(f"{cache}: ")
-    assert (
-        "put train-images-idx3-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz there"
-        in message
-    )
+    assert "put train-images-idx3-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz there" in message
     assert "CNNX_DATA" in message
     for mirror in data.MIRRORS:
         assert f"{mirror} (the network is unreachable)" in message
@@ -519,9 +524,7 @@ def test_files_that_are_already_there_are_only_read(cache, folder, digits, monke
 @pytest.mark.usefixtures("mirrors")
 def test_another_data_set_in_the_cache_is_refused_and_kept(cache, digits):
     other = write(cache / "train-images-idx3-ubyte", idx(digits["train_images"] ^ 1))
-    with pytest.raises(
-        DataError, match=rf"^{other}: expected MNIST's canonical bytes with MD5 \w+, got MD5 \w+$"
-    ):
+    with pytest.raises(DataError, match=rf"^{other}: expected MNIST's canonical bytes with MD5 \w+, got MD5 \w+$"):
         load("mnist")
     assert listing(cache) == [other.name]
 
@@ -540,9 +543,7 @@ def test_progress_is_for_terminals(capsys, monkeypatch, terminal):
     load("mnist")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [
-        f"Downloading {n}.gz from {data.MIRRORS[0]}" for n in CANONICAL_MD5 if terminal
-    ]
+    assert err.splitlines() == [f"Downloading {n}.gz from {data.MIRRORS[0]}" for n in CANONICAL_MD5 if terminal]
 
 
 def test_importing_the_module_imports_nothing_to_download_with():
@@ -572,8 +573,7 @@ def test_all_of_mnist_loads_and_its_folder_is_left_alone(source):
 def test_the_sample_is_from_mnist_s_training_set():
     sample, all_digits = load("sample"), load(MNIST)
     label_of = {
-        image.tobytes(): label
-        for image, label in zip(all_digits.train_images, all_digits.train_labels, strict=True)
+        image.tobytes(): label for image, label in zip(all_digits.train_images, all_digits.train_labels, strict=True)
     }
     for images, labels in (
         (sample.train_images, sample.train_labels),

@@ -47,6 +47,21 @@ def test_extremes_in_the_gradient_spread_as_in_numpy(dtype, rng, name, elsewhere
 
 @pytest.mark.parametrize("extreme", EXTREMES)
 @pytest.mark.parametrize("name", ["conv", "softmax"])
+def test_extremes_in_the_parameters_spread_as_in_numpy(dtype, rng, name, extreme):
+    compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
+    input, d_L_d_out = uniform(rng, input_shape, dtype), uniform(rng, output_shape, dtype)
+    for layer in (compiled, plain):
+        first, *_ = parameters(layer).values()
+        first.flat[4] = extreme
+    with np.errstate(all="ignore"):
+        assert_close(compiled.forward(input), plain.forward(input), terms)
+        assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms)
+        for parameter, values in parameters(plain).items():
+            assert_close(getattr(compiled, parameter), values, terms)
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("name", ["conv", "softmax"])
 def test_a_zero_gradient_beside_an_extreme_input_spreads_as_in_numpy(dtype, rng, name, extreme):
     compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
     input = uniform(rng, input_shape, dtype)
@@ -99,7 +114,7 @@ def test_cross_entropy_of_a_vanished_probability_is_finite(layers, dtype, kind):
     p = {"zero": 0.0, "subnormal": smallest_normal / 8, "negative zero": -0.0}.get(kind, smallest_normal)
     out = np.array([1, p, 0.5], dtype)
     loss, d_L_d_out = layers.cross_entropy(out, 1)
-    assert loss == pytest.approx(-np.log(np.float64(smallest_normal)), rel=4 * np.finfo(dtype).eps)
+    assert loss == pytest.approx(-np.log(np.float64(smallest_normal)), rel=4 * float(np.finfo(dtype).eps))
     np.testing.assert_array_equal(d_L_d_out, np.array([0, -1 / smallest_normal, 0], dtype))
 
 

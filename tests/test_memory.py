@@ -166,6 +166,30 @@ class TestParameters:
                 )
 
 
+@pytest.mark.parametrize("name", ["Conv3x3", "MaxPool2", "Softmax"])
+def test_a_last_input_of_one_s_own_is_used_or_refused(rng, dtype, name):
+    layer, plain = make_layer(cnnx, name, dtype), make_layer(reference, name, dtype)
+    (backprop,) = (entry for entry in ENTRIES if str(entry) == f"{name}.backprop")
+    mine, d_L_d_out = uniform(rng, layer.last_input.shape, dtype), uniform(rng, backprop.shape, dtype)
+    for bad in ([1.0], mine.astype(complex), np.ma.array(mine), mine[2:], mine[np.newaxis], np.array(1.0)):
+        layer.last_input = bad
+        error = (TypeError, ValueError)
+        assert_refused(layer, lambda: backprop.call(layer, d_L_d_out), error, "last_input|d_L_d_out")
+    layer.last_input = plain.last_input = mine
+    expected = backprop.call(plain, d_L_d_out)
+    assert_close(backprop.call(layer, d_L_d_out), expected, terms=100)
+    for parameter, values in parameters(plain).items():
+        assert_close(getattr(layer, parameter), values, terms=100)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (13,), "4x3", None], ids=str)
+def test_a_last_input_shape_that_does_not_fit_is_refused_before_the_update(rng, shape):
+    soft = make_layer(cnnx, "Softmax")
+    soft.last_input_shape = shape
+    error = (TypeError, ValueError, RuntimeError)
+    assert_refused(soft, lambda: soft.backprop(uniform(rng, 5), 0.1), error, "last_input_shape|backprop")
+
+
 class TestAliasing:
     """Arguments that share memory with each other or with a layer give what numpy gives."""
 

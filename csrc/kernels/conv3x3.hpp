@@ -18,7 +18,7 @@ inline constexpr int conv_tile_pixels = 6;
 
 // packed[tap][f] = filters[f][tap], rows of padded_channels(filters), the padding zero.
 template <class T>
-void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) {
+void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
   const int taps = s.taps(), padded = padded_channels<T>(s.filters);
   for (int tap = 0; tap < taps; ++tap)
     for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
@@ -94,7 +94,7 @@ void conv3x3_backward_filters_tile(T* d_filters, const T* d_output, const T* inp
 }
 
 template <class T>
-void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape& s) {
+void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
     constexpr int most = tile.vectors == 1 ? 9 : 6;
     for (int tap = 0; tap < s.taps(); tap += most) {
@@ -110,7 +110,8 @@ void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, c
 // d_input[y, x, c] = sum over dy, dx, f of  d_output[y - dy, x - dx, f] * filters[f, dy, dx, c]
 // which is the forward pass itself, over d_output with two rings of zeros and over the flipped filters.
 template <class T>
-void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch, const Conv3x3Shape& s) {
+void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch,
+                            const Conv3x3Shape& s) noexcept {
   const Conv3x3Shape transposed{s.out_height() + 4, s.out_width() + 4, s.filters, s.channels};
   T* const packed = scratch;
   T* const ringed = packed + conv3x3_forward_scratch<T>(transposed);
@@ -123,13 +124,6 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
     __builtin_memcpy(ringed + (Index{y + 2} * transposed.width + 2) * s.filters,
                      d_output + Index{y} * s.out_width() * s.filters, row);
   conv3x3_packed(d_input, ringed, packed, transposed);
-}
-
-template <class T>
-void conv3x3_backward(T* d_input, T* d_filters, const T* d_output, const T* input, const T* filters, T* scratch,
-                      const Conv3x3Shape& s) noexcept {
-  conv3x3_backward_filters(d_filters, d_output, input, s);
-  conv3x3_backward_input(d_input, d_output, filters, scratch, s);
 }
 
 }  // namespace

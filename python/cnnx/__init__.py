@@ -2,13 +2,30 @@
 
 - `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled.
 - `cross_entropy`: the loss and its gradient.
+- `Sequential`: layers in a row, trained by the core's own loop; `load` reads a saved one.
+- `cnnx.models.article_cnn`: the article's network, ready to train.
 - `cnnx.data.load`: MNIST, the embedded sample or any folder of IDX files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - ``python -m cnnx.train``: the article's whole run.
 """
 
+from . import data, models
 from ._core import __version__, active_target, targets
 from .layers import Conv3x3, MaxPool2, Softmax
 from .loss import cross_entropy
+from .network import Sequential
+from .storage import load
 
-__all__ = ["Conv3x3", "MaxPool2", "Softmax", "__version__", "active_target", "cross_entropy", "targets"]
+__all__ = [
+    "Conv3x3",
+    "MaxPool2",
+    "Sequential",
+    "Softmax",
+    "__version__",
+    "active_target",
+    "cross_entropy",
+    "data",
+    "load",
+    "models",
+    "targets",
+]

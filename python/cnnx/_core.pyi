@@ -1,3 +1,8 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from ._checks import FloatArray
 
 __version__: str
@@ -14,9 +19,7 @@ def conv3x3_backprop(
 ) -> FloatArray: ...
 def max_pool2_forward(input: FloatArray) -> FloatArray: ...
 def max_pool2_backprop(d_L_d_out: FloatArray, input: FloatArray, first_tie_only: bool) -> FloatArray: ...
-def softmax_forward(
-    input: FloatArray, weights: FloatArray, biases: FloatArray
-) -> tuple[FloatArray, FloatArray]: ...
+def softmax_forward(input: FloatArray, weights: FloatArray, biases: FloatArray) -> tuple[FloatArray, FloatArray]: ...
 def softmax_backprop(
     d_L_d_out: FloatArray,
     input: FloatArray,
@@ -25,3 +28,24 @@ def softmax_backprop(
     totals: FloatArray,
     learn_rate: float,
 ) -> FloatArray: ...
+
+class NetworkFloat32:
+    """Layers as tuples (kind, setting or arrays...), whose arrays it borrows; images float32 or uint8."""
+
+    def __init__(self, layers: list[tuple[Any, ...]], height: int, width: int) -> None: ...
+    def train(
+        self,
+        images: NDArray[Any],
+        labels: NDArray[np.int32],
+        order: NDArray[np.int64],
+        learn_rate: float,
+        losses: NDArray[np.float64],
+        correct: NDArray[np.bool_],
+    ) -> None: ...
+    def predict(self, images: NDArray[Any], threads: int) -> FloatArray: ...
+    def evaluate(
+        self, images: NDArray[Any], labels: NDArray[np.int32], threads: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]: ...
+
+class NetworkFloat64(NetworkFloat32):
+    """The same for float64."""

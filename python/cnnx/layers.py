@@ -15,6 +15,7 @@ converted first; the result has the layer's dtype. Errors leave parameters as th
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -23,10 +24,36 @@ from numpy.typing import DTypeLike
 from . import _checks, _core
 from ._checks import FloatArray
 
-__all__ = ["Conv3x3", "MaxPool2", "Softmax"]
+__all__ = ["Conv3x3", "Layer", "MaxPool2", "Softmax"]
 
 
-class Conv3x3:
+class Layer:
+    """What a network needs to know of its layers.
+
+    Attributes:
+        dtype: the numpy dtype that the layer computes in; None if it takes its input's.
+    """
+
+    dtype: Any = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would construct a layer like this one, for JSON."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, FloatArray]:
+        """Return the arrays that training updates, by attribute name."""
+        return {}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape that `forward` makes of an input's shape; ValueError if it refuses that."""
+        raise NotImplementedError
+
+    def plan_entry(self) -> tuple[Any, ...]:
+        """Return the layer for the core: its kind, its setting if it has one, its arrays."""
+        return (type(self).__name__, *self.parameters().values())
+
+
+class Conv3x3(Layer):
     """A convolution with 3x3 filters over a single-channel image: no padding, stride 1, no bias.
 
     ``output[y, x, f] = sum over dy, dx of input[y + dy, x + dx] * filters[f, dy, dx]``
@@ -47,9 +74,9 @@ class Conv3x3:
         self, num_filters: int, *, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None
     ) -> None:
         self.num_filters = _checks.positive_integer("num_filters", num_filters)
-        self._dtype = _checks.float_dtype(dtype)
+        self.dtype = _checks.float_dtype(dtype)
         shape = (self.num_filters, 3, 3)
-        self._filters: FloatArray = _standard_normal(shape, rng, scale=9, dtype=self._dtype)
+        self._filters: FloatArray = _standard_normal(shape, rng, scale=9, dtype=self.dtype)
         self.last_input: FloatArray | None = None
 
     @property
@@ -61,9 +88,20 @@ class Conv3x3:
     def filters(self, value: FloatArray) -> None:
         self._filters = _checks.parameter("filters", value, self._filters)
 
+    def settings(self) -> dict[str, Any]:
+        return {"num_filters": self.num_filters, "dtype": str(self.dtype)}
+
+    def parameters(self) -> dict[str, FloatArray]:
+        return {"filters": self._filters}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(input_shape) != 2 or min(input_shape) < 3:
+            raise ValueError(f"expected input (height, width) of at least 3x3, got {input_shape}")
+        return input_shape[0] - 2, input_shape[1] - 2, self.num_filters
+
     def forward(self, input: FloatArray) -> FloatArray:
         """Convolves an image (height, width), at least 3x3, into (height - 2, width - 2, num_filters)."""
-        image = _checks.as_array("input", input, self._dtype, "height, width")
+        image = _checks.as_array("input", input, self.dtype, "height, width")
         output = _core.conv3x3_forward(image, self._filters)
         self.last_input = image
         return output
@@ -82,13 +120,13 @@ class Conv3x3:
             d_L_d_input, (height, width), through the filters before the update (the article leaves it out).
         """
         rate = _checks.learn_rate(learn_rate)
-        image = _checks.as_array("last_input", _remembered(self.last_input), self._dtype, "height, width")
+        image = _checks.as_array("last_input", _remembered(self.last_input), self.dtype, "height, width")
         height, width = image.shape
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (height - 2, width - 2, self.num_filters))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (height - 2, width - 2, self.num_filters))
         return _core.conv3x3_backprop(gradient, image, self._filters, rate)
 
 
-class MaxPool2:
+class MaxPool2(Layer):
     """Max pooling over 2x2 windows; an odd last row or column is left out.
 
     ``output[y, x, c] = max of input[2 * y + i, 2 * x + j, c] over i, j in {0, 1}``
@@ -119,6 +157,17 @@ class MaxPool2:
             raise ValueError(f"ties: expected 'all' or 'first', got {value!r}")
         self._ties = value
 
+    def settings(self) -> dict[str, Any]:
+        return {"ties": self._ties}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(input_shape) != 3:
+            raise ValueError(f"expected input (height, width, channels), got {input_shape}")
+        return input_shape[0] // 2, input_shape[1] // 2, input_shape[2]
+
+    def plan_entry(self) -> tuple[Any, ...]:
+        return "MaxPool2", self._ties == "first"
+
     def forward(self, input: FloatArray) -> FloatArray:
         """Pools (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), "height, width, channels")
@@ -141,7 +190,7 @@ class MaxPool2:
         return _core.max_pool2_backprop(gradient, image, self._ties == "first")
 
 
-class Softmax:
+class Softmax(Layer):
     """A dense layer followed by the softmax function.
 
     ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
@@ -171,10 +220,10 @@ class Softmax:
         dtype: DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self._dtype = _checks.float_dtype(dtype)
+        self.dtype = _checks.float_dtype(dtype)
         shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
-        self._weights: FloatArray = _standard_normal(shape, rng, scale=shape[0], dtype=self._dtype)
-        self._biases: FloatArray = np.zeros(shape[1], self._dtype)
+        self._weights: FloatArray = _standard_normal(shape, rng, scale=shape[0], dtype=self.dtype)
+        self._biases: FloatArray = np.zeros(shape[1], self.dtype)
         self.last_input: FloatArray | None = None
         self.last_input_shape: tuple[int, ...] | None = None
         self.last_totals: FloatArray | None = None
@@ -197,9 +246,22 @@ class Softmax:
     def biases(self, value: FloatArray) -> None:
         self._biases = _checks.parameter("biases", value, self._biases)
 
+    def settings(self) -> dict[str, Any]:
+        input_len, nodes = self._weights.shape
+        return {"input_len": input_len, "nodes": nodes, "dtype": str(self.dtype)}
+
+    def parameters(self) -> dict[str, FloatArray]:
+        return {"weights": self._weights, "biases": self._biases}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        input_len, nodes = self._weights.shape
+        if math.prod(input_shape) != input_len:
+            raise ValueError(f"expected input of {input_len} values, got {math.prod(input_shape)}, {input_shape}")
+        return (nodes,)
+
     def forward(self, input: FloatArray) -> FloatArray:
         """Turns input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
-        values = _checks.as_floats("input", input, self._dtype)
+        values = _checks.as_floats("input", input, self.dtype)
         input_len = self._weights.shape[0]
         if values.size != input_len:
             raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
@@ -229,9 +291,9 @@ class Softmax:
         """
         rate = _checks.learn_rate(learn_rate)
         input_len, nodes = self._weights.shape
-        flat = _checks.as_shaped("last_input", _remembered(self.last_input), self._dtype, (input_len,))
-        totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), self._dtype, (nodes,))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (nodes,))
+        flat = _checks.as_shaped("last_input", _remembered(self.last_input), self.dtype, (input_len,))
+        totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), self.dtype, (nodes,))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (nodes,))
         shape = _remembered(self.last_input_shape)
         d_L_d_input = _core.softmax_backprop(gradient, flat, self._weights, self._biases, totals, rate)
         return np.reshape(d_L_d_input, shape)

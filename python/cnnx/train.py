@@ -1,6 +1,6 @@
 """The article's whole run: ``python -m cnnx.train`` trains its CNN on digits and prints its lines.
 
-`train` and `test` are the article's two loops for another program to call; importing this module runs nothing.
+`train` is the article's loop with its lines, for another program to call; importing this module runs nothing.
 """
 
 from __future__ import annotations
@@ -11,80 +11,60 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import data
-from .layers import Conv3x3, MaxPool2, Softmax
-from .loss import cross_entropy
+from . import data, models
+from .network import History, Progress, Sequential
 
-__all__ = ["main", "test", "train"]
+__all__ = ["main", "progress_line", "train"]
 
-FILTERS = 8
 LOG_STEPS = 100
-
-Network = tuple[Conv3x3, MaxPool2, Softmax]
-Images = NDArray[np.uint8]
-Labels = NDArray[np.uint8]
 
 
 def train(
-    network: Network,
-    images: Images,
-    labels: Labels,
+    network: Sequential,
+    images: NDArray[Any],
+    labels: NDArray[Any],
     *,
     epochs: int,
     learn_rate: float,
-    log: Callable[[str], None] = print,
-) -> None:
-    """Trains by gradient descent, one digit at a time, in an order drawn anew each epoch from numpy's global generator.
+    log: Callable[[str], object] = print,
+) -> History:
+    """Train as the article does, in an order drawn anew each epoch from numpy's global generator.
 
     Args:
-        network: a Conv3x3, a MaxPool2 and a Softmax that fit together; trained in place.
-        images: uint8 (n, height, width); a pixel x is read as x / 255 - 0.5.
-        labels: (n,), the classes, 0 to nodes - 1.
+        network: trained in place.
+        images: as in `Sequential.fit`.
+        labels: as in `Sequential.fit`.
         epochs: how often to go through all the digits.
         learn_rate: the step of gradient descent.
         log: receives the article's lines.
+
+    Returns:
+        What `Sequential.fit` returns.
     """
-    for epoch in range(epochs):
-        log(f"--- Epoch {epoch + 1} ---")
-        loss, correct = 0.0, 0
-        for step, index in enumerate(np.random.permutation(len(images)), start=1):
-            out, digit_loss, gradient = _forward(network, images[index], labels[index])
-            loss += digit_loss
-            correct += int(np.argmax(out) == labels[index])
-            for layer in reversed(network):
-                gradient = (
-                    layer.backprop(gradient) if isinstance(layer, MaxPool2) else layer.backprop(gradient, learn_rate)
-                )
-            if step % LOG_STEPS == 0:
-                log(progress_line(step, loss / LOG_STEPS, correct / LOG_STEPS))
-                loss, correct = 0.0, 0
+    epoch = 0
 
+    def report(progress: Progress) -> None:
+        nonlocal epoch
+        if progress.epoch > epoch:
+            epoch = progress.epoch
+            log(f"--- Epoch {epoch} ---")
+        if progress.step % LOG_STEPS == 0:
+            log(progress_line(progress.step, progress.loss, progress.accuracy))
 
-def test(network: Network, images: Images, labels: Labels) -> tuple[float, float]:
-    """Returns the average loss and the share of digits recognised, without training; arguments as in `train`."""
-    loss, correct = 0.0, 0
-    for image, label in zip(images, labels, strict=True):
-        out, digit_loss, _ = _forward(network, image, label)
-        loss += digit_loss
-        correct += int(np.argmax(out) == label)
-    return loss / len(images), correct / len(images)
+    return network.fit(
+        images, labels, epochs=epochs, learn_rate=learn_rate, on_progress=report, progress_every=LOG_STEPS
+    )
 
 
 def progress_line(step: int, loss: float, accuracy: float) -> str:
-    """The article's log line, over the last LOG_STEPS steps."""
+    """Return the article's log line; loss and accuracy are means over the last LOG_STEPS steps."""
     return f"[Step {step}] Past {LOG_STEPS} steps: Average Loss {loss:.3f} | Accuracy: {accuracy:.0%}"
-
-
-def _forward(network: Network, image: Any, label: Any) -> tuple[Any, float, Any]:
-    values = image / 255 - 0.5
-    for layer in network:
-        values = layer.forward(values)
-    return values, *cross_entropy(values, label)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,16 +87,14 @@ def _run(options: argparse.Namespace) -> None:
     train_set = digits.train_images[: options.limit], digits.train_labels[: options.limit]
     test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
-    height, width = ((size - 2) // 2 for size in digits.train_images.shape[1:])
-    if height < 1 or width < 1:
-        raise ValueError(f"--data: expected images of at least 4x4 pixels, got {digits.train_images.shape[1:]}")
+    height, width = digits.train_images.shape[1:]
+    if height < 4 or width < 4:
+        raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
+    if options.save is not None and not options.save.absolute().parent.is_dir():
+        raise ValueError(f"--save: expected a file in a folder that exists, got {options.save}")
 
     np.random.seed(options.seed)
-    network = (
-        Conv3x3(FILTERS, dtype=options.dtype),
-        MaxPool2(ties=options.ties),
-        Softmax(height * width * FILTERS, nodes, dtype=options.dtype),
-    )
+    network = models.article_cnn(dtype=options.dtype, ties=options.ties, image_shape=(height, width), nodes=nodes)
 
     def log(line: str) -> None:
         if not options.quiet:
@@ -128,9 +106,11 @@ def _run(options: argparse.Namespace) -> None:
     seconds = time.perf_counter() - start
 
     log("\n--- Testing the CNN ---")
-    loss, accuracy = test(network, *test_set)
+    loss, accuracy = network.evaluate(*test_set, threads=options.threads)
     print("Test Loss:", loss)
     print("Test Accuracy:", accuracy)
+    if options.save is not None:
+        network.save(options.save)
     steps = options.epochs * len(train_set[0])
     log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
     sys.stdout.flush()
@@ -198,6 +178,13 @@ def _parser() -> argparse.ArgumentParser:
         help="which of several equal pixels learns from a pooling window: all of them, as in the article, or the "
         "first, as in Keras and PyTorch (default: %(default)s)",
     )
+    parser.add_argument(
+        "--threads",
+        type=_at_least(1),
+        metavar="N",
+        help="how many threads share the test (default: one a CPU); the result does not depend on it",
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
     parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
     return parser
 

@@ -1,0 +1,168 @@
+// Conv3x3 and MaxPool2 in one pass over a single-channel image, for the loop over many samples.
+//
+// A pooled value comes from a 4x4 patch of pixels, which starts at twice its row and column: four outputs of the
+// convolution and their maximum. A patch of one value, which more than half of a digit's are, needs one output only:
+// its four are equal, all tie, and its share of the filters' gradient is that value times the gradient, for every tap.
+// Outputs are summed in the order of conv3x3.hpp and agree with it to the bit.
+//
+// windows (varied patches, 4, filters) keeps the four outputs for the backward pass, unless it is null; pooled
+// (patches, filters).
+#pragma once
+
+#include "../kernels.hpp"
+#include "../vec.hpp"
+#include "conv3x3.hpp"
+#include "max_pool2.hpp"
+
+namespace cnnx {
+namespace {
+
+// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T.
+template <class Pixel>
+PatchCounts find_patches(Patch* __restrict varied, Patch* __restrict constant, std::uint8_t* __restrict scratch,
+                         const Pixel* __restrict pixels, const ConvPoolShape& s) noexcept {
+  const int width = s.width, pooled = s.out_width();
+  std::uint8_t* const column = scratch;         // [x]: four pixels below each other are equal
+  std::uint8_t* const row = scratch + s.width;  // [x]: and so are the first row's pixels x and x + 1
+  PatchCounts counts{0, 0};
+  for (int y = 0; y < s.out_height(); ++y) {
+    const Pixel* const p = pixels + Index{2 * y} * width;
+    for (int x = 0; x < width; ++x)
+      column[x] = (p[x] == p[x + width]) & (p[x] == p[x + 2 * width]) & (p[x] == p[x + 3 * width]);
+    for (int x = 0; x + 1 < width; ++x) row[x] = column[x] & column[x + 1] & (p[x] == p[x + 1]);
+    for (int x = 0; x < pooled; ++x) {
+      const Patch patch{2 * (y * width + x), y * pooled + x};
+      const bool is_constant = row[2 * x] & row[2 * x + 1] & row[2 * x + 2];
+      varied[counts.varied] = patch;
+      constant[counts.constant] = patch;
+      counts.varied += !is_constant;
+      counts.constant += is_constant;
+    }
+  }
+  return counts;
+}
+
+template <class V>
+V max_or_nan_lanes(V a, V b) {
+  return (b > a) | (b != b) ? b : a;
+}
+
+template <class Tile, class T>
+void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T* __restrict image,
+                            const T* __restrict packed, const PatchSet& patches, int filters, const ConvPoolShape& s) {
+  using V = typename Tile::V;
+  const bool keep = windows != nullptr;
+  const int padded = padded_channels<T>(s.filters);
+  V filter[9];
+  for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
+
+  for (int k = 0; k < patches.counts.varied; ++k) {
+    const Patch patch = patches.varied[k];
+    const T* pixel = image + patch.pixel;
+    V sum[4] = {};
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; ++y, pixel += s.width)
+#pragma GCC unroll 4
+      for (int x = 0; x < 4; ++x)
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+          const int dy = y - q / 2, dx = x - q % 2;
+          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) sum[q] += pixel[x] * filter[3 * dy + dx];
+        }
+    if (keep) {
+      for (int q = 0; q < 4; ++q) Tile::write(windows + q * s.filters, sum[q], filters);
+      windows += 4 * s.filters;
+    }
+    const V largest = max_or_nan_lanes(max_or_nan_lanes(sum[0], sum[1]), max_or_nan_lanes(sum[2], sum[3]));
+    Tile::write(pooled + Index{patch.index} * s.filters, largest, filters);
+  }
+
+  T value = 0;
+  V sum = {};
+  for (int k = 0; k < patches.counts.constant; ++k) {
+    const Patch patch = patches.constant[k];
+    if (k == 0 || image[patch.pixel] != value) {
+      value = image[patch.pixel];
+      sum = V{};
+      for (int t = 0; t < 9; ++t) sum += value * filter[t];
+    }
+    Tile::write(pooled + Index{patch.index} * s.filters, sum, filters);
+  }
+}
+
+template <class T>
+void conv_pool_forward(T* pooled, T* windows, const T* image, const T* packed, const PatchSet& patches,
+                       const ConvPoolShape& s) noexcept {
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    conv_pool_forward_tile<decltype(tile)>(pooled + first, windows != nullptr ? windows + first : nullptr, image,
+                                           packed + first, patches, filters, s);
+  });
+}
+
+// d_packed (9, padded filters) is set, not added to.
+template <Ties ties, class Tile, class T>
+void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict pooled,
+                             const T* __restrict windows, const T* __restrict image, const PatchSet& patches,
+                             int filters, const ConvPoolShape& s) {
+  using V = typename Tile::V;
+  V d_filter[9] = {};
+  for (int k = 0; k < patches.counts.varied; ++k, windows += 4 * s.filters) {
+    const Patch patch = patches.varied[k];
+    const T* pixel = image + patch.pixel;
+    const V gradient = Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
+    const V largest = Tile::read(pooled + Index{patch.index} * s.filters, filters);
+    V left = gradient, d_window[4];
+    for (int q = 0; q < 4; ++q) {
+      const auto wins = Tile::read(windows + q * s.filters, filters) == largest;
+      d_window[q] = wins ? left : V{};
+      if constexpr (ties == Ties::first) left = wins ? V{} : left;
+    }
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; ++y, pixel += s.width)
+#pragma GCC unroll 4
+      for (int x = 0; x < 4; ++x)
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+          const int dy = y - q / 2, dx = x - q % 2;
+          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[x] * d_window[q];
+        }
+  }
+
+  // One run of equal values after another: their gradients' sum, times the value.
+  T value = 0;
+  V run = {}, share = {};
+  for (int k = 0; k < patches.counts.constant; ++k) {
+    const Patch patch = patches.constant[k];
+    if (image[patch.pixel] != value) {
+      share += value * run;
+      value = image[patch.pixel];
+      run = V{};
+    }
+    run += Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
+  }
+  share += value * run;
+  if constexpr (ties == Ties::all) share *= T{4};
+
+  const int padded = padded_channels<T>(s.filters);
+  for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
+}
+
+template <class T>
+void conv_pool_backward(T* d_packed, const T* d_pooled, const T* pooled, const T* windows, const T* image,
+                        const PatchSet& patches, const ConvPoolShape& s, Ties ties) noexcept {
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    const auto backward = ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
+                                            : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
+    backward(d_packed + first, d_pooled + first, pooled + first, windows + first, image, patches, filters, s);
+  });
+}
+
+// Pixels 0 to 255 become values[pixel].
+template <class T>
+void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, const T* __restrict values,
+                  Index count) noexcept {
+  for (Index i = 0; i < count; ++i) image[i] = values[pixels[i]];
+}
+
+}  // namespace
+}  // namespace cnnx
