@@ -35,7 +35,9 @@ inline std::string describe_shape(const py::array& array) {
   return py::str(array.attr("shape")).cast<std::string>();
 }
 
-inline std::string describe(const py::dtype& dtype) { return py::str(static_cast<const py::object&>(dtype)); }
+inline std::string describe(const py::dtype& dtype) {
+  return py::str(static_cast<const py::object&>(dtype));
+}
 
 inline void check_memory(const py::array& array, const char* name, Access access) {
   constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;

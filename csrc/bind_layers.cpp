@@ -1,4 +1,6 @@
 // The article's layers, one call a pass. python/cnnx/layers.py gives them their API and their error messages.
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <memory>
 
@@ -12,6 +14,11 @@ namespace {
 template <class T>
 std::unique_ptr<T[]> scratch(Index count) {
   return std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(count));
+}
+
+template <class T>
+bool overlap(const T* a, Index a_count, const T* b, Index b_count) {
+  return std::less<>()(a, b + b_count) && std::less<>()(b, a + a_count);
 }
 
 // Activations are indexed by int inside a kernel.
@@ -145,7 +152,13 @@ py::object softmax_backprop(const py::array& d_probabilities, const py::array& i
       const auto& kernels = active_target().kernels<T>();
       const auto d_totals = scratch<T>(s.nodes);
       kernels.softmax_backward(d_totals.get(), d_p, t, s.nodes);
-      kernels.dense_backward_update(d_in, w, b, d_totals.get(), in, static_cast<T>(learn_rate), s);
+      // The kernel reads the input while it writes the parameters.
+      std::unique_ptr<T[]> copy;
+      if (overlap(in, s.inputs, w, Index{s.inputs} * s.nodes) || overlap(in, s.inputs, b, s.nodes)) {
+        copy = scratch<T>(s.inputs);
+        std::copy_n(in, s.inputs, copy.get());
+      }
+      kernels.dense_backward_update(d_in, w, b, d_totals.get(), copy ? copy.get() : in, static_cast<T>(learn_rate), s);
     }
     return d_input;
   });

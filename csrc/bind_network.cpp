@@ -1,6 +1,7 @@
 // The loops over many samples. python/cnnx/network.py gives them their API and their error messages.
 #include <pybind11/stl.h>
 
+#include <mutex>
 #include <stdexcept>
 
 #include "arrays.hpp"
@@ -30,6 +31,7 @@ class BoundNetwork {
       check_label(label[index[i]]);
     }
     const py::gil_scoped_release release;
+    const std::lock_guard lock(mutex_);
     network_.train(samples, label, index, steps, static_cast<T>(learn_rate), results);
   }
 
@@ -39,6 +41,7 @@ class BoundNetwork {
     const Results<T> results{probabilities.mutable_data(), nullptr, nullptr};
     {
       const py::gil_scoped_release release;
+      const std::lock_guard lock(mutex_);
       network_.predict(samples, nullptr, threads, results);
     }
     return probabilities;
@@ -53,6 +56,7 @@ class BoundNetwork {
     const Results<T> results{nullptr, losses.mutable_data(), correct.mutable_data()};
     {
       const py::gil_scoped_release release;
+      const std::lock_guard lock(mutex_);
       network_.predict(samples, label, threads, results);
     }
     return py::make_tuple(std::move(losses), std::move(correct));
@@ -101,6 +105,7 @@ class BoundNetwork {
 
   std::vector<py::array> arrays_;  // before network_, which its plan fills
   Network<T> network_;
+  std::mutex mutex_;  // one call at a time: calls share the workspaces
 };
 
 template <class T>

@@ -83,6 +83,9 @@ constexpr int padded_channels(int channels) noexcept {
   return (channels + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
 }
 
+// How many neighbouring outputs of a convolution are computed together.
+inline constexpr int conv_tile_pixels = 6;
+
 // Scratch that the caller lends, in elements of T.
 template <class T>
 Index conv3x3_forward_scratch(const Conv3x3Shape& s) noexcept {
@@ -90,8 +93,7 @@ Index conv3x3_forward_scratch(const Conv3x3Shape& s) noexcept {
 }
 template <class T>
 Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
-  return Index{9} * s.filters * padded_channels<T>(s.channels) +
-         Index{s.out_height() + 4} * (s.out_width() + 4) * s.filters;
+  return Index{conv_tile_pixels} * s.taps();
 }
 
 template <class T>
@@ -107,7 +109,7 @@ struct Kernels {
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
 
   // kernels/conv_pool.hpp; packed filters are (9, padded_channels(filters))
-  void (*scale_pixels)(T* image, const std::uint8_t* pixels, const T* values, Index count) noexcept;
+  void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
   PatchCounts (*find_patches_in_bytes)(Patch* varied, Patch* constant, std::uint8_t* scratch,
                                        const std::uint8_t* pixels, const ConvPoolShape&) noexcept;
   PatchCounts (*find_patches)(Patch* varied, Patch* constant, std::uint8_t* scratch, const T* pixels,

@@ -10,8 +10,6 @@ namespace cnnx {
 template <class T>
 Network<T>::Network(const std::vector<Layer<T>>& layers, int height, int width)
     : height_(height), width_(width), nodes_(0) {
-  for (int pixel = 0; pixel < 256; ++pixel) pixel_values_[pixel] = static_cast<T>(pixel / 255.0 - 0.5);
-
   const auto refuse = [](const char* what) { throw std::invalid_argument(what); };
   int channels = 0;  // 0: an image, which has no axis of channels
   const auto add = [&](auto stage) {
@@ -76,7 +74,7 @@ void Network<T>::load(Workspace<T>& w, const Images<T>& images, Index sample) co
   T* const image = w.values.front().get();
   if (images.bytes != nullptr) {
     w.bytes = images.bytes + sample * pixels;
-    active_target().kernels<T>().scale_pixels(image, w.bytes, pixel_values_, pixels);
+    active_target().kernels<T>().scale_pixels(image, w.bytes, pixels);
   } else {
     w.bytes = nullptr;
     std::memcpy(image, images.values + sample * pixels, sizeof(T) * static_cast<std::size_t>(pixels));

@@ -80,7 +80,6 @@ class Network {
   int height_, width_, nodes_;
   std::vector<std::unique_ptr<Stage<T>>> stages_;
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
-  T pixel_values_[256];
 };
 
 extern template class Network<float>;

@@ -14,25 +14,12 @@
 namespace cnnx {
 namespace {
 
-inline constexpr int conv_tile_pixels = 6;
-
 // packed[tap][f] = filters[f][tap], rows of padded_channels(filters), the padding zero.
 template <class T>
 void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
   const int taps = s.taps(), padded = padded_channels<T>(s.filters);
   for (int tap = 0; tap < taps; ++tap)
     for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
-}
-
-// The transposed convolution's filters: flipped in y and x, channels and filters exchanged.
-// packed[(dy, dx, f)][c] = filters[f][2 - dy][2 - dx][c]
-template <class T>
-void pack_filters_flipped(T* packed, const T* filters, const Conv3x3Shape& s) {
-  const int padded = padded_channels<T>(s.channels);
-  for (int window = 0; window < 9; ++window)
-    for (int f = 0; f < s.filters; ++f, packed += padded)
-      for (int c = 0; c < padded; ++c)
-        packed[c] = c < s.channels ? filters[(f * 9 + 8 - window) * s.channels + c] : T{0};
 }
 
 // `pixels` neighbouring outputs of one row, one register tile of their filters.
@@ -107,23 +94,41 @@ void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, c
   });
 }
 
+// What `pixels` neighbouring outputs of one row give to the taps of their windows, one register tile of them:
+// shares[p][tap] = sum over f of  d_output[p, f] * filters[f, tap]
+template <class Tile, int pixels, class T>
+void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int taps, const Conv3x3Shape& s) {
+  typename Tile::V sum[pixels][Tile::vectors] = {};
+  for (int f = 0; f < s.filters; ++f, filters += s.taps())
+    for (int v = 0; v < Tile::vectors; ++v) {
+      const auto filter = Tile::read(filters + v * Tile::lanes, taps);
+      for (int p = 0; p < pixels; ++p) sum[p][v] += d_output[p * s.filters + f] * filter;
+    }
+  for (int p = 0; p < pixels; ++p)
+    for (int v = 0; v < Tile::vectors; ++v) Tile::write(shares + p * s.taps() + v * Tile::lanes, sum[p][v], taps);
+}
+
 // d_input[y, x, c] = sum over dy, dx, f of  d_output[y - dy, x - dx, f] * filters[f, dy, dx, c]
-// which is the forward pass itself, over d_output with two rings of zeros and over the flipped filters.
+// Taps sit in the lanes, as a filter's taps are consecutive; each output's shares are then added to its window.
 template <class T>
 void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch,
                             const Conv3x3Shape& s) noexcept {
-  const Conv3x3Shape transposed{s.out_height() + 4, s.out_width() + 4, s.filters, s.channels};
-  T* const packed = scratch;
-  T* const ringed = packed + conv3x3_forward_scratch<T>(transposed);
-  pack_filters_flipped(packed, filters, s);
-  __builtin_memset(
-      ringed, 0,
-      sizeof(T) * static_cast<std::size_t>(transposed.height) * static_cast<std::size_t>(transposed.width * s.filters));
-  const std::size_t row = sizeof(T) * static_cast<std::size_t>(s.out_width() * s.filters);
-  for (int y = 0; y < s.out_height(); ++y)
-    __builtin_memcpy(ringed + (Index{y + 2} * transposed.width + 2) * s.filters,
-                     d_output + Index{y} * s.out_width() * s.filters, row);
-  conv3x3_packed(d_input, ringed, packed, transposed);
+  const int run = 3 * s.channels, width = s.width * s.channels;
+  __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(width));
+  for (int y = 0; y < s.out_height(); ++y, d_input += width)
+    for (int x = 0; x < s.out_width(); x += conv_tile_pixels) {
+      const int left = s.out_width() - x, count = left < conv_tile_pixels ? left : conv_tile_pixels;
+      for_channel_tiles<T>(s.taps(), [&](auto tile, int first, int taps) {
+        with_constant<conv_tile_pixels>(count, [&](auto pixels) {
+          conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
+        });
+      });
+      const T* share = scratch;
+      for (int p = 0; p < count; ++p)
+        for (int dy = 0; dy < 3; ++dy, share += run)
+          for (int i = 0; i < run; ++i) d_input[dy * width + (x + p) * s.channels + i] += share[i];
+      d_output += count * s.filters;
+    }
 }
 
 }  // namespace

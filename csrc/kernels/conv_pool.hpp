@@ -17,34 +17,48 @@
 namespace cnnx {
 namespace {
 
-// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T.
+// Not zero if the two differ; of floats, a NaN differs from everything.
+inline std::uint8_t differ(std::uint8_t a, std::uint8_t b) {
+  return a ^ b;
+}
+template <class T>
+std::uint8_t differ(T a, T b) {
+  return a != b;
+}
+
+// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T. Scratch is two bytes a
+// pixel. Over the whole image at once, since a row alone is too short for wide registers.
 template <class Pixel>
 PatchCounts find_patches(Patch* __restrict varied, Patch* __restrict constant, std::uint8_t* __restrict scratch,
                          const Pixel* __restrict pixels, const ConvPoolShape& s) noexcept {
-  const int width = s.width, pooled = s.out_width();
-  std::uint8_t* const column = scratch;         // [x]: four pixels below each other are equal
-  std::uint8_t* const row = scratch + s.width;  // [x]: and so are the first row's pixels x and x + 1
+  const int width = s.width, count = s.height * width;
+  std::uint8_t* __restrict const below = scratch;           // [i]: the three pixels below pixel i differ from it
+  std::uint8_t* __restrict const before = scratch + count;  // [i]: the pixel before pixel i differs from it
+  const Pixel *const one = pixels + width, *const two = one + width, *const three = two + width;
+  for (int i = 0; i < count - 3 * width; ++i)
+    below[i] = differ(pixels[i], one[i]) | differ(pixels[i], two[i]) | differ(pixels[i], three[i]);
+  for (int i = 1; i < count; ++i) before[i] = differ(pixels[i], pixels[i - 1]);
+
+  static constexpr std::uint8_t all_but_first[4] = {0, 255, 255, 255};
+  const auto word = [](const std::uint8_t* four) {
+    std::uint32_t w;
+    __builtin_memcpy(&w, four, sizeof w);
+    return w;
+  };
+  const std::uint32_t mask = word(all_but_first);
   PatchCounts counts{0, 0};
+  Patch patch{0, 0};
   for (int y = 0; y < s.out_height(); ++y) {
-    const Pixel* const p = pixels + Index{2 * y} * width;
-    for (int x = 0; x < width; ++x)
-      column[x] = (p[x] == p[x + width]) & (p[x] == p[x + 2 * width]) & (p[x] == p[x + 3 * width]);
-    for (int x = 0; x + 1 < width; ++x) row[x] = column[x] & column[x + 1] & (p[x] == p[x + 1]);
-    for (int x = 0; x < pooled; ++x) {
-      const Patch patch{2 * (y * width + x), y * pooled + x};
-      const bool is_constant = row[2 * x] & row[2 * x + 1] & row[2 * x + 2];
+    patch.pixel = 2 * y * width;
+    for (int x = 0; x < s.out_width(); ++x, patch.pixel += 2, ++patch.index) {
+      const bool is_varied = (word(below + patch.pixel) | (word(before + patch.pixel) & mask)) != 0;
       varied[counts.varied] = patch;
       constant[counts.constant] = patch;
-      counts.varied += !is_constant;
-      counts.constant += is_constant;
+      counts.varied += is_varied;
+      counts.constant += !is_varied;
     }
   }
   return counts;
-}
-
-template <class V>
-V max_or_nan_lanes(V a, V b) {
-  return (b > a) | (b != b) ? b : a;
 }
 
 template <class Tile, class T>
@@ -73,7 +87,7 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
       for (int q = 0; q < 4; ++q) Tile::write(windows + q * s.filters, sum[q], filters);
       windows += 4 * s.filters;
     }
-    const V largest = max_or_nan_lanes(max_or_nan_lanes(sum[0], sum[1]), max_or_nan_lanes(sum[2], sum[3]));
+    const V largest = max_or_nan(max_or_nan(sum[0], sum[1]), max_or_nan(sum[2], sum[3]));
     Tile::write(pooled + Index{patch.index} * s.filters, largest, filters);
   }
 
@@ -111,12 +125,9 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
     const T* pixel = image + patch.pixel;
     const V gradient = Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
     const V largest = Tile::read(pooled + Index{patch.index} * s.filters, filters);
-    V left = gradient, d_window[4];
-    for (int q = 0; q < 4; ++q) {
-      const auto wins = Tile::read(windows + q * s.filters, filters) == largest;
-      d_window[q] = wins ? left : V{};
-      if constexpr (ties == Ties::first) left = wins ? V{} : left;
-    }
+    V window[4], d_window[4];
+    for (int q = 0; q < 4; ++q) window[q] = Tile::read(windows + q * s.filters, filters);
+    hand_out<ties>(d_window, window, largest, gradient);
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
 #pragma GCC unroll 4
@@ -157,11 +168,18 @@ void conv_pool_backward(T* d_packed, const T* d_pooled, const T* pooled, const T
   });
 }
 
-// Pixels 0 to 255 become values[pixel].
+// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is: (x - 127.5) / 255 is the same
+// number, is never half-way between two floats, and its one rounding is the division's.
+inline float scaled(float pixel) {
+  return (pixel - 127.5F) / 255.0F;
+}
+inline double scaled(double pixel) {
+  return pixel / 255.0 - 0.5;
+}
+
 template <class T>
-void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, const T* __restrict values,
-                  Index count) noexcept {
-  for (Index i = 0; i < count; ++i) image[i] = values[pixels[i]];
+void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) image[i] = scaled(static_cast<T>(pixels[i]));
 }
 
 }  // namespace

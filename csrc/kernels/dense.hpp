@@ -74,12 +74,21 @@ template <class T>
 void dense_backward_update(T* __restrict d_input, T* __restrict weights, T* __restrict biases,
                            const T* __restrict d_totals, const T* __restrict input, T learn_rate,
                            const DenseShape& s) noexcept {
-  for (Index i = 0; i < s.inputs; ++i, weights += s.nodes) {
-    T sum = 0;
-    for (int n = 0; n < s.nodes; ++n) sum += weights[n] * d_totals[n];
-    d_input[i] = sum;
-    const T step = learn_rate * input[i];
-    for (int n = 0; n < s.nodes; ++n) weights[n] -= step * d_totals[n];
+  constexpr int most = 16;
+  for (int first = 0; first < s.nodes; first += most) {
+    const int left = s.nodes - first;
+    with_constant<most>(left < most ? left : most, [&](auto nodes) {
+      T gradient[nodes];
+      for (int n = 0; n < nodes; ++n) gradient[n] = d_totals[first + n];
+      T* row = weights + first;
+      for (Index i = 0; i < s.inputs; ++i, row += s.nodes) {
+        T sum = first == 0 ? T{0} : d_input[i];
+        for (int n = 0; n < nodes; ++n) sum += row[n] * gradient[n];
+        d_input[i] = sum;
+        const T step = learn_rate * input[i];
+        for (int n = 0; n < nodes; ++n) row[n] -= step * gradient[n];
+      }
+    });
   }
   for (int n = 0; n < s.nodes; ++n) biases[n] -= learn_rate * d_totals[n];
 }

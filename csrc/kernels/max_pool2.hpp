@@ -10,66 +10,71 @@
 #pragma once
 
 #include "../kernels.hpp"
+#include "../vec.hpp"
 
 namespace cnnx {
 namespace {
 
-template <class T>
-T max_or_nan(T a, T b) {
-  return b > a || b != b ? b : a;
+template <class V>
+V max_or_nan(const V& a, const V& b) {
+  return (b > a) | (b != b) ? b : a;
 }
 
-// One output row: two input rows, `width` input columns.
-template <class T>
-void max_pool2_row(T* __restrict output, const T* __restrict upper, const T* __restrict lower, int out_width,
-                   int channels) {
-  for (int x = 0; x < out_width; ++x, upper += 2 * channels, lower += 2 * channels, output += channels)
-    for (int c = 0; c < channels; ++c)
-      output[c] = max_or_nan(max_or_nan(upper[c], upper[channels + c]), max_or_nan(lower[c], lower[channels + c]));
+// Calls body(tile, first, channels, top left of the window in the input, of the output) for every window.
+template <class T, class Body>
+void for_windows(const MaxPool2Shape& s, Body&& body) {
+  for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int channels) {
+    for (int y = 0; y < s.out_height(); ++y)
+      for (int x = 0; x < s.out_width(); ++x)
+        body(tile, (Index{2 * y} * s.width + 2 * x) * s.channels + first,
+             (Index{y} * s.out_width() + x) * s.channels + first, channels);
+  });
 }
 
 template <class T>
 void max_pool2_forward(T* output, const T* input, const MaxPool2Shape& s) noexcept {
-  const Index row = Index{s.width} * s.channels;
-  for (int y = 0; y < s.out_height(); ++y)
-    max_pool2_row(output + Index{y} * s.out_width() * s.channels, input + 2 * y * row, input + (2 * y + 1) * row,
-                  s.out_width(), s.channels);
+  const Index right = s.channels, down = Index{s.width} * s.channels;
+  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
+    const T* const window = input + in;
+    const auto upper = max_or_nan(tile.read(window, channels), tile.read(window + right, channels));
+    const auto lower = max_or_nan(tile.read(window + down, channels), tile.read(window + down + right, channels));
+    tile.write(output + out, max_or_nan(upper, lower), channels);
+  });
+}
+
+// Hands `gradient` out to those of the window's four values that equal their maximum.
+template <Ties ties, class V>
+void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V& gradient) {
+  V left = gradient;
+  for (int q = 0; q < 4; ++q) {
+    const auto wins = window[q] == largest;
+    d_window[q] = wins ? left : V{};
+    if constexpr (ties == Ties::first) left = wins ? V{} : left;
+  }
 }
 
 template <Ties ties, class T>
-void max_pool2_backward_row(T* __restrict d_upper, T* __restrict d_lower, const T* __restrict d_output,
-                            const T* __restrict upper, const T* __restrict lower, int out_width, int channels) {
-  for (int x = 0; x < out_width; ++x) {
-    for (int c = 0, right = channels; c < channels; ++c, ++right) {
-      const T a = upper[c], b = upper[right], d = lower[c], e = lower[right];
-      const T largest = max_or_nan(max_or_nan(a, b), max_or_nan(d, e));
-      const T gradient = d_output[c];
-      bool at_a = a == largest, at_b = b == largest, at_d = d == largest, at_e = e == largest;
-      if constexpr (ties == Ties::first) {
-        at_e = at_e & !(at_a | at_b | at_d);
-        at_d = at_d & !(at_a | at_b);
-        at_b = at_b & !at_a;
-      }
-      d_upper[c] = at_a ? gradient : T{0};
-      d_upper[right] = at_b ? gradient : T{0};
-      d_lower[c] = at_d ? gradient : T{0};
-      d_lower[right] = at_e ? gradient : T{0};
-    }
-    upper += 2 * channels, lower += 2 * channels, d_output += channels;
-    d_upper += 2 * channels, d_lower += 2 * channels;
-  }
+void max_pool2_backward_ties(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s) {
+  const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
+  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
+    using V = typename decltype(tile)::V;
+    V window[4], d_window[4];
+    for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
+    const V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
+    hand_out<ties>(d_window, window, largest, tile.read(d_output + out, channels));
+    for (int q = 0; q < 4; ++q) tile.write(d_input + in + offset[q], d_window[q], channels);
+  });
 }
 
 template <class T>
 void max_pool2_backward(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s, Ties ties) noexcept {
-  const Index row = Index{s.width} * s.channels;
-  const auto backward_row =
-      ties == Ties::all ? max_pool2_backward_row<Ties::all, T> : max_pool2_backward_row<Ties::first, T>;
   if (s.height % 2 != 0 || s.width % 2 != 0)
-    __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
-  for (int y = 0; y < s.out_height(); ++y)
-    backward_row(d_input + 2 * y * row, d_input + (2 * y + 1) * row, d_output + Index{y} * s.out_width() * s.channels,
-                 input + 2 * y * row, input + (2 * y + 1) * row, s.out_width(), s.channels);
+    __builtin_memset(d_input, 0,
+                     sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
+  if (ties == Ties::all)
+    max_pool2_backward_ties<Ties::all>(d_input, d_output, input, s);
+  else
+    max_pool2_backward_ties<Ties::first>(d_input, d_output, input, s);
 }
 
 }  // namespace

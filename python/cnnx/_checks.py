@@ -18,16 +18,23 @@ _FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """float32 or float64 as a numpy dtype."""
-    found = np.dtype(dtype)
-    if found not in (_FLOAT32, _FLOAT64):
-        raise ValueError(f"dtype: expected float32 or float64, got {found}")
-    return _FLOAT32 if found == _FLOAT32 else _FLOAT64
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found == _FLOAT32:
+        return _FLOAT32
+    if found == _FLOAT64:
+        return _FLOAT64
+    raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
 
 
 def own_float_dtype(value: Any) -> np.dtype[Any]:
     """The dtype to compute in where a function has none of its own: float32 stays, all else becomes float64."""
-    dtype = getattr(value, "dtype", None)
-    return _FLOAT32 if dtype is _FLOAT32 or (dtype is not _FLOAT64 and dtype == _FLOAT32) else _FLOAT64
+    if type(value) is np.ndarray and (value.dtype is _FLOAT64 or value.dtype is _FLOAT32):
+        return value.dtype
+    is_float32 = isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") == _FLOAT32
+    return _FLOAT32 if is_float32 else _FLOAT64
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -50,13 +57,17 @@ def integer(name: str, value: Any) -> int:
 
 def learn_rate(value: Any) -> float:
     """A finite number of at least 0."""
-    if type(value) is not float and (
-        isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating))
-    ):
+    if type(value) is float and 0.0 <= value < math.inf:
+        return value
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"learn_rate: expected a number, got {value!r}")
-    if not 0.0 <= value < math.inf:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0.0 <= number < math.inf:
         raise ValueError(f"learn_rate: expected a finite number of at least 0, got {value!r}")
-    return float(value)
+    return number
 
 
 def generator(rng: Any) -> Any:

@@ -295,6 +295,8 @@ class Softmax(Layer):
         totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), self.dtype, (nodes,))
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (nodes,))
         shape = _remembered(self.last_input_shape)
+        if math.prod(shape) != input_len:
+            raise ValueError(f"last_input_shape: expected a shape of {input_len} values, got {shape}")
         d_L_d_input = _core.softmax_backprop(gradient, flat, self._weights, self._biases, totals, rate)
         return np.reshape(d_L_d_input, shape)
 

@@ -70,8 +70,7 @@ class Sequential:
         for position, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{position}]: expected a cnnx layer, got {type(layer).__name__}")
-        self._plan: Any = None
-        self._planned_for: tuple[Any, ...] = ()
+        self._plan: tuple[tuple[Any, ...], Any] = ((), None)  # what it was made for, and the core's network
 
     def fit(
         self,
@@ -111,6 +110,8 @@ class Sequential:
         epochs = _checks.positive_integer("epochs", epochs)
         window = _checks.positive_integer("progress_every", progress_every)
         rate = _checks.learn_rate(learn_rate)
+        if on_progress is not None and not callable(on_progress):
+            raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
         permutation = (_checks.generator(rng) or np.random).permutation
         plan = self._network(images)
 
@@ -199,13 +200,13 @@ class Sequential:
     def _network(self, images: NDArray[Any]) -> Any:
         """Return the core's plan for images of this size, made anew when layers or arrays have been replaced."""
         wanted = (*images.shape[1:], *(part for layer in self.layers for part in layer.plan_entry()))
-        known = self._planned_for
+        known, plan = self._plan
         if len(known) != len(wanted) or any(a is not b and not _same(a, b) for a, b in zip(known, wanted, strict=True)):
             self._check_shapes(images.shape[1:])
-            plan = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
-            self._plan = plan([layer.plan_entry() for layer in self.layers], *images.shape[1:])
-            self._planned_for = wanted
-        return self._plan
+            kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
+            plan = kind([layer.plan_entry() for layer in self.layers], *images.shape[1:])
+            self._plan = wanted, plan
+        return plan
 
     def _check_shapes(self, shape: tuple[int, ...]) -> None:
         self._nodes()
