@@ -1,8 +1,11 @@
 // The article's layers, one call a pass. python/cnnx/layers.py gives them their API and their error messages.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <numeric>
 
 #include "arrays.hpp"
 #include "bind.hpp"
@@ -116,7 +119,7 @@ DenseShape dense_shape(const py::array& input, const py::array& weights, const p
   checked<T>(weights, "weights", {any_size, any_size}, Access::write);
   const DenseShape s{size_of(weights, 0), size_of(weights, 1)};
   checked<T>(biases, "biases", {s.nodes}, Access::write);
-  checked<T>(input, "input", {s.inputs});
+  checked<T>(input, "last_input", {s.inputs});
   return s;
 }
 
@@ -138,12 +141,15 @@ py::object softmax_forward(const py::array& input, const py::array& weights, con
 }
 
 py::object softmax_backprop(const py::array& d_probabilities, const py::array& input, py::array weights,
-                            py::array biases, const py::array& totals, double learn_rate) {
+                            py::array biases, const py::array& totals, const std::vector<Index>& input_shape,
+                            double learn_rate) {
   return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
     const auto s = dense_shape<T>(input, weights, biases);
     const T* const d_p = checked<T>(d_probabilities, "d_L_d_out", {s.nodes});
     const T* const t = checked<T>(totals, "last_totals", {s.nodes});
-    auto d_input = new_array<T>({s.inputs});
+    if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != s.inputs)
+      throw py::value_error("last_input_shape: expected a shape of " + std::to_string(s.inputs) + " values");
+    auto d_input = py::array_t<T>(input_shape);
     T *const d_in = d_input.mutable_data(), *const w = static_cast<T*>(weights.mutable_data()),
              *const b = static_cast<T*>(biases.mutable_data());
     const T* const in = static_cast<const T*>(input.data());
@@ -176,7 +182,7 @@ void bind_layers(py::module_& module) {
   module.def("max_pool2_backprop", &max_pool2_backprop, array("d_L_d_out"), array("input"), "first_tie_only"_a);
   module.def("softmax_forward", &softmax_forward, array("input"), array("weights"), array("biases"));
   module.def("softmax_backprop", &softmax_backprop, array("d_L_d_out"), array("input"), array("weights"),
-             array("biases"), array("totals"), "learn_rate"_a);
+             array("biases"), array("totals"), "input_shape"_a, "learn_rate"_a);
 }
 
 }  // namespace cnnx

@@ -6,6 +6,7 @@
 #include "kernels/dense.hpp"
 #include "kernels/max_pool2.hpp"
 #include "kernels/softmax.hpp"
+#include "vec.hpp"
 
 #define CNNX_STRING_(x) #x
 #define CNNX_STRING(x) CNNX_STRING_(x)
@@ -17,7 +18,7 @@ namespace {
 
 template <class T>
 void sgd_update(T* __restrict parameters, const T* __restrict gradient, T learn_rate, Index count) noexcept {
-  for (Index i = 0; i < count; ++i) parameters[i] -= learn_rate * gradient[i];
+  for (Index i = 0; i < count; ++i) parameters[i] = fused(-learn_rate, gradient[i], parameters[i]);
 }
 
 bool supported() noexcept {

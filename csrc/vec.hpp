@@ -102,6 +102,27 @@ void for_channel_tiles(int total, Body&& body) {
     body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
+// a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may
+// vectorise the products apart from the sums on one target and not on the other, and the results would differ.
+inline float fused(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+inline double fused(double a, double b, double c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+
 // Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of it live in registers.
 template <int most, class Body>
 void with_constant(int n, Body&& body) {

@@ -1,11 +1,12 @@
 """What every test may ask for: a dtype, a seeded generator, an implementation of the layers."""
 
-import cnnx
 import numpy as np
 import pytest
-from cnnx import reference
 from hypothesis import settings
 from twins import DTYPES
+
+import cnnx
+from cnnx import reference
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("repeatable")

@@ -1,8 +1,9 @@
 """The article's training script, with three imports swapped, says what it said before."""
 
-import cnnx
 import numpy as np
 import pytest
+
+import cnnx
 from cnnx import data, reference
 
 TRAINED_DIGITS = 300

@@ -4,13 +4,14 @@ import decimal
 import functools
 import re
 
-import cnnx
 import numpy as np
 import pytest
-from cnnx import reference
 from entries import CONV_OUT, ENTRIES, SOFTMAX_OUT, assert_refused, make_layer
 from tolerances import assert_close
 from twins import uniform
+
+import cnnx
+from cnnx import reference
 
 NOT_REAL_ARRAYS = {
     "None": lambda _: None,

@@ -18,10 +18,11 @@ from pathlib import Path
 import mnist
 import numpy as np
 import pytest
-from cnnx import data
-from cnnx.data import CANONICAL_MD5, DataError, load, read_idx
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cnnx import data
+from cnnx.data import CANONICAL_MD5, DataError, load, read_idx
 
 SAMPLE_SHA256 = "56a0410aef5ac5ee480b50758abe1b369976adde66488b49fa4d12bc49e0e8a6"
 SAMPLE = Path(data.__file__).with_name("sample.npz")

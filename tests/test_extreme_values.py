@@ -1,10 +1,11 @@
 """NaN, infinities, huge totals and vanished probabilities give numpy's answer, and a finite loss."""
 
-import cnnx
 import numpy as np
 import pytest
 from tolerances import assert_close, assert_same_bits
 from twins import conv_twins, parameters, pool_twins, softmax_twins, uniform
+
+import cnnx
 
 EXTREMES = [np.nan, np.inf, -np.inf]
 

@@ -1,12 +1,13 @@
 """Arrays of another dtype or layout are converted on purpose; parameters are kept, so no update is lost."""
 
-import cnnx
 import numpy as np
 import pytest
-from cnnx import reference
 from entries import ENTRIES, assert_refused, make_layer
 from tolerances import assert_close, assert_same_bits
 from twins import conv_twins, parameters, softmax_twins, uniform
+
+import cnnx
+from cnnx import reference
 
 
 class Subclass(np.ndarray):
@@ -68,6 +69,7 @@ def test_other_dtypes_and_layouts_give_numpy_s_answer_in_the_layer_s_dtype(rng, 
     before = odd.tobytes()
     result = entry.call(compiled, odd)
     assert type(result) is np.ndarray
+    assert type(compiled.last_input) is np.ndarray
     largest = float(np.abs(odd).max())
     assert_close(result, expected, terms=100, largest=largest)
     for name, values in parameters(plain).items():
@@ -243,6 +245,16 @@ class TestAliasing:
             pool.forward(shared)
             received.append(pool.backprop(shared[:1, :1]))
         assert_same_bits(*received)
+
+    def test_an_image_changed_between_the_passes_is_seen_by_the_convolution_that_took_it(self, rng, dtype):
+        compiled, plain = conv_twins(4, dtype, rng)
+        image, d_L_d_out = uniform(rng, (6, 5), dtype), uniform(rng, (4, 3, 4), dtype)
+        compiled.forward(image)
+        plain.forward(image)
+        image[...] = image[::-1].copy()
+        compiled.backprop(d_L_d_out, 0.5)
+        plain.backprop(d_L_d_out, 0.5)
+        assert_close(compiled.filters, plain.filters, terms=4 * 9 + 12)
 
     def test_an_output_changed_between_the_passes_is_seen_by_the_pooling_that_took_it(self, rng, dtype, ties):
         features, received = uniform(rng, (6, 4, 3), dtype), []

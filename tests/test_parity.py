@@ -1,11 +1,12 @@
 """The compiled layers compute what `cnnx.reference` computes, whatever the sizes."""
 
-import cnnx
 import numpy as np
 import pytest
-from cnnx import reference
 from tolerances import assert_close, assert_same_bits
 from twins import LANE_EDGES, conv_twins, parameters, pool_twins, small_integers, softmax_twins, uniform
+
+import cnnx
+from cnnx import reference
 
 LEARN_RATE = 0.3
 

@@ -1,13 +1,14 @@
 """What holds for any shape and any values."""
 
-import cnnx
 import numpy as np
 import pytest
-from cnnx import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_same_bits
 from twins import DTYPES, conv_twins, parameters, pool_twins, softmax_twins, uniform
+
+import cnnx
+from cnnx import reference
 
 seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 dtypes = st.sampled_from(DTYPES)

@@ -1,7 +1,8 @@
 """Pairs of layers with equal parameters, one compiled and one of plain numpy, and data to compare them on."""
 
-import cnnx
 import numpy as np
+
+import cnnx
 from cnnx import reference
 
 DTYPES = (np.float32, np.float64)

@@ -22,11 +22,20 @@ void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
     for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
 }
 
+// Calls body with the length of the three runs, as a constant for images, which have one channel.
+template <class Body>
+void with_run(const Conv3x3Shape& s, Body&& body) {
+  if (s.channels == 1)
+    body(std::integral_constant<int, 3>{});
+  else
+    body(3 * s.channels);
+}
+
 // `pixels` neighbouring outputs of one row, one register tile of their filters.
-template <class Tile, int pixels, class T>
-void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
+template <class Tile, int pixels, class T, class Run>
+void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run run, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors] = {};
-  const int run = 3 * s.channels, padded = padded_channels<T>(s.filters);
+  const int padded = padded_channels<T>(s.filters);
   for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
     for (int i = 0; i < run; ++i, packed += padded)
       for (int v = 0; v < Tile::vectors; ++v) {
@@ -38,24 +47,19 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
 }
 
 template <class T>
-void conv3x3_packed(T* output, const T* input, const T* packed, const Conv3x3Shape& s) {
-  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
-    for (int y = 0; y < s.out_height(); ++y)
-      for (int x = 0; x < s.out_width(); x += conv_tile_pixels) {
-        const int left = s.out_width() - x;
-        with_constant<conv_tile_pixels>(left < conv_tile_pixels ? left : conv_tile_pixels, [&](auto pixels) {
-          conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
-                                               input + (Index{y} * s.width + x) * s.channels, packed + first, filters,
-                                               s);
-        });
-      }
-  });
-}
-
-template <class T>
 void conv3x3_forward(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape& s) noexcept {
   pack_filters(scratch, filters, s);
-  conv3x3_packed(output, input, scratch, s);
+  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
+    with_run(s, [&](auto run) {
+      for (int y = 0; y < s.out_height(); ++y)
+        for (int x = 0; x < s.out_width(); x += conv_tile_pixels)
+          with_constant<conv_tile_pixels>(smaller(s.out_width() - x, conv_tile_pixels), [&](auto pixels) {
+            conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
+                                                 input + (Index{y} * s.width + x) * s.channels, scratch + first, count,
+                                                 run, s);
+          });
+    });
+  });
 }
 
 // d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
@@ -75,9 +79,11 @@ void conv3x3_backward_filters_tile(T* d_filters, const T* d_output, const T* inp
         const auto gradient = Tile::read(d_output + v * Tile::lanes, filters);
         for (int t = 0; t < taps; ++t) sum[t][v] += input[offset[t]] * gradient;
       }
+  T sums[taps][Tile::vectors * Tile::lanes];
+  for (int t = 0; t < taps; ++t)
+    for (int v = 0; v < Tile::vectors; ++v) store(sums[t] + v * Tile::lanes, sum[t][v]);
   for (int f = 0; f < filters; ++f)
-    for (int t = 0; t < taps; ++t)
-      d_filters[Index{f} * s.taps() + first_tap + t] = sum[t][f / Tile::lanes][f % Tile::lanes];
+    for (int t = 0; t < taps; ++t) d_filters[Index{f} * s.taps() + first_tap + t] = sums[t][f];
 }
 
 template <class T>
@@ -85,8 +91,7 @@ void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, c
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
     constexpr int most = tile.vectors == 1 ? 9 : 6;
     for (int tap = 0; tap < s.taps(); tap += most) {
-      const int left = s.taps() - tap;
-      with_constant<most>(left < most ? left : most, [&](auto taps) {
+      with_constant<most>(smaller(s.taps() - tap, most), [&](auto taps) {
         conv3x3_backward_filters_tile<decltype(tile), taps>(d_filters + Index{first} * s.taps(), d_output + first,
                                                             input, tap, filters, s);
       });
@@ -113,20 +118,23 @@ void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int
 template <class T>
 void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch,
                             const Conv3x3Shape& s) noexcept {
-  const int run = 3 * s.channels, width = s.width * s.channels;
+  const int width = s.width * s.channels;
   __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(width));
   for (int y = 0; y < s.out_height(); ++y, d_input += width)
     for (int x = 0; x < s.out_width(); x += conv_tile_pixels) {
-      const int left = s.out_width() - x, count = left < conv_tile_pixels ? left : conv_tile_pixels;
+      const int count = smaller(s.out_width() - x, conv_tile_pixels);
       for_channel_tiles<T>(s.taps(), [&](auto tile, int first, int taps) {
         with_constant<conv_tile_pixels>(count, [&](auto pixels) {
           conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
         });
       });
-      const T* share = scratch;
-      for (int p = 0; p < count; ++p)
-        for (int dy = 0; dy < 3; ++dy, share += run)
-          for (int i = 0; i < run; ++i) d_input[dy * width + (x + p) * s.channels + i] += share[i];
+      with_run(s, [&](auto run) {
+        const T* share = scratch;
+        T* window = d_input + x * s.channels;
+        for (int p = 0; p < count; ++p, window += s.channels)
+          for (int dy = 0; dy < 3; ++dy, share += run)
+            for (int i = 0; i < run; ++i) window[dy * width + i] += share[i];
+      });
       d_output += count * s.filters;
     }
 }

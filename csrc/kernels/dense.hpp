@@ -76,21 +76,20 @@ void dense_backward_update(T* __restrict d_input, T* __restrict weights, T* __re
                            const DenseShape& s) noexcept {
   constexpr int most = 16;
   for (int first = 0; first < s.nodes; first += most) {
-    const int left = s.nodes - first;
-    with_constant<most>(left < most ? left : most, [&](auto nodes) {
+    with_constant<most>(smaller(s.nodes - first, most), [&](auto nodes) {
       T gradient[nodes];
       for (int n = 0; n < nodes; ++n) gradient[n] = d_totals[first + n];
       T* row = weights + first;
       for (Index i = 0; i < s.inputs; ++i, row += s.nodes) {
         T sum = first == 0 ? T{0} : d_input[i];
-        for (int n = 0; n < nodes; ++n) sum += row[n] * gradient[n];
+        for (int n = 0; n < nodes; ++n) sum = fused(row[n], gradient[n], sum);
         d_input[i] = sum;
-        const T step = learn_rate * input[i];
-        for (int n = 0; n < nodes; ++n) row[n] -= step * gradient[n];
+        const T step = -learn_rate * input[i];
+        for (int n = 0; n < nodes; ++n) row[n] = fused(step, gradient[n], row[n]);
       }
     });
   }
-  for (int n = 0; n < s.nodes; ++n) biases[n] -= learn_rate * d_totals[n];
+  for (int n = 0; n < s.nodes; ++n) biases[n] = fused(-learn_rate, d_totals[n], biases[n]);
 }
 
 template <class T>
@@ -119,8 +118,7 @@ template <class T>
 void dense_forward_packed(T* totals, const T* input, const T* packed, const T* biases, const DenseShape& s) noexcept {
   const Index stride = Index{s.nodes} * lanes_of<T>, blocks = s.padded_inputs<T>() / lanes_of<T>;
   for (int first = 0; first < s.nodes; first += packed_nodes<T>) {
-    const int left = s.nodes - first;
-    with_constant<packed_nodes<T>>(left < packed_nodes<T> ? left : packed_nodes<T>, [&](auto nodes) {
+    with_constant<packed_nodes<T>>(smaller(s.nodes - first, packed_nodes<T>), [&](auto nodes) {
       Wide<T> sum[nodes] = {};
       const T* at = packed + Index{first} * lanes_of<T>;
       for (Index block = 0; block < blocks; ++block, at += stride) {
@@ -145,8 +143,7 @@ void dense_backward_update_packed(T* __restrict d_input, T* __restrict packed, T
                                   const DenseShape& s) noexcept {
   const Index stride = Index{s.nodes} * lanes_of<T>, blocks = s.padded_inputs<T>() / lanes_of<T>;
   for (int first = 0; first < s.nodes; first += packed_nodes<T>) {
-    const int left = s.nodes - first;
-    with_constant<packed_nodes<T>>(left < packed_nodes<T> ? left : packed_nodes<T>, [&](auto nodes) {
+    with_constant<packed_nodes<T>>(smaller(s.nodes - first, packed_nodes<T>), [&](auto nodes) {
       T gradient[nodes], step[nodes];
       for (int n = 0; n < nodes; ++n) {
         gradient[n] = d_totals[first + n];

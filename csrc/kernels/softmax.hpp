@@ -6,6 +6,7 @@
 #pragma once
 
 #include "../kernels.hpp"
+#include "../vec.hpp"
 
 namespace cnnx {
 namespace {
@@ -48,7 +49,7 @@ template <class T>
 void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept {
   softmax_forward(d_totals, totals, nodes);
   T mean = 0;
-  for (int n = 0; n < nodes; ++n) mean += d_probabilities[n] * d_totals[n];
+  for (int n = 0; n < nodes; ++n) mean = fused(d_probabilities[n], d_totals[n], mean);
   for (int n = 0; n < nodes; ++n) d_totals[n] *= d_probabilities[n] - mean;
 }
 

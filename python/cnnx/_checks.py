@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from typing import Any, TypeAlias
@@ -18,14 +19,11 @@ _FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """float32 or float64 as a numpy dtype."""
-    try:
+    with contextlib.suppress(TypeError):
         found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found == _FLOAT32:
-        return _FLOAT32
-    if found == _FLOAT64:
-        return _FLOAT64
+        for known in (_FLOAT32, _FLOAT64):
+            if found == known:
+                return known
     raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
 
 
@@ -70,14 +68,18 @@ def learn_rate(value: Any) -> float:
     return number
 
 
+UNINITIALISED: Any = object()
+"""In place of a generator: leave parameters as memory has them, for those that are about to be replaced."""
+
+
 def generator(rng: Any) -> Any:
     """A numpy Generator, or None for numpy's global generator."""
-    if rng is not None and not isinstance(rng, np.random.Generator):
+    if rng is not None and rng is not UNINITIALISED and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng: expected a numpy.random.Generator or None, got {type(rng).__name__}")
     return rng
 
 
-def as_floats(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
+def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     """`value` as a C-contiguous, aligned array of `dtype`.
 
     Real numbers of another dtype and arrays of another layout are converted, on purpose and once. What is no array
@@ -94,17 +96,19 @@ def as_floats(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     return np.require(value, dtype, ["C", "A", "E"])
 
 
-def as_array(name: str, value: Any, dtype: np.dtype[Any], axes: str) -> Any:
-    """`as_floats` with as many dimensions as `axes` names, for example "height, width"."""
-    array = as_floats(name, value, dtype)
-    if array.ndim != axes.count(",") + 1:
-        raise ValueError(f"{name}: expected shape ({axes}), got {array.shape}")
+def as_array(name: str, value: Any, dtype: np.dtype[Any], axes: tuple[str, ...]) -> Any:
+    """`as_numbers` with as many dimensions as there are names in `axes`."""
+    array = as_numbers(name, value, dtype)
+    if array.ndim != len(axes):
+        raise ValueError(f"{name}: expected shape ({', '.join(axes)}), got {array.shape}")
     return array
 
 
 def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    """`as_floats` of exactly `shape`."""
-    array = as_floats(name, value, dtype)
+    """`as_numbers` of exactly `shape`."""
+    if type(value) is np.ndarray and value.dtype is dtype and value.shape == shape and value.flags.carray:
+        return value  # before another call: a layer's overhead counts
+    array = as_numbers(name, value, dtype)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array

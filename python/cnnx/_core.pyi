@@ -26,6 +26,7 @@ def softmax_backprop(
     weights: FloatArray,
     biases: FloatArray,
     totals: FloatArray,
+    input_shape: tuple[int, ...],
     learn_rate: float,
 ) -> FloatArray: ...
 

@@ -101,7 +101,7 @@ class Conv3x3(Layer):
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Convolves an image (height, width), at least 3x3, into (height - 2, width - 2, num_filters)."""
-        image = _checks.as_array("input", input, self.dtype, "height, width")
+        image = _checks.as_array("input", input, self.dtype, ("height", "width"))
         output = _core.conv3x3_forward(image, self._filters)
         self.last_input = image
         return output
@@ -120,7 +120,7 @@ class Conv3x3(Layer):
             d_L_d_input, (height, width), through the filters before the update (the article leaves it out).
         """
         rate = _checks.learn_rate(learn_rate)
-        image = _checks.as_array("last_input", _remembered(self.last_input), self.dtype, "height, width")
+        image = _checks.as_array("last_input", _remembered(self.last_input), self.dtype, ("height", "width"))
         height, width = image.shape
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (height - 2, width - 2, self.num_filters))
         return _core.conv3x3_backprop(gradient, image, self._filters, rate)
@@ -170,7 +170,7 @@ class MaxPool2(Layer):
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Pools (height, width, channels) into (height // 2, width // 2, channels)."""
-        image = _checks.as_array("input", input, _checks.own_float_dtype(input), "height, width, channels")
+        image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output = _core.max_pool2_forward(image)
         self.last_input = image
         return output
@@ -183,7 +183,7 @@ class MaxPool2(Layer):
         """
         last_input = _remembered(self.last_input)
         image = _checks.as_array(
-            "last_input", last_input, _checks.own_float_dtype(last_input), "height, width, channels"
+            "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
         )
         height, width, channels = image.shape
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, image.dtype, (height // 2, width // 2, channels))
@@ -261,7 +261,7 @@ class Softmax(Layer):
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Turns input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
-        values = _checks.as_floats("input", input, self.dtype)
+        values = _checks.as_numbers("input", input, self.dtype)
         input_len = self._weights.shape[0]
         if values.size != input_len:
             raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
@@ -290,15 +290,13 @@ class Softmax(Layer):
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
         rate = _checks.learn_rate(learn_rate)
-        input_len, nodes = self._weights.shape
-        flat = _checks.as_shaped("last_input", _remembered(self.last_input), self.dtype, (input_len,))
-        totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), self.dtype, (nodes,))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (nodes,))
+        weights, dtype = self._weights, self.dtype
+        input_len, nodes = weights.shape
+        flat = _checks.as_shaped("last_input", _remembered(self.last_input), dtype, (input_len,))
+        totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), dtype, (nodes,))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
         shape = _remembered(self.last_input_shape)
-        if math.prod(shape) != input_len:
-            raise ValueError(f"last_input_shape: expected a shape of {input_len} values, got {shape}")
-        d_L_d_input = _core.softmax_backprop(gradient, flat, self._weights, self._biases, totals, rate)
-        return np.reshape(d_L_d_input, shape)
+        return _core.softmax_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
 
 
 def _remembered(value: Any) -> Any:
@@ -313,5 +311,7 @@ def _standard_normal(
 ) -> FloatArray:
     """The article's initial values: normal, divided by `scale`; drawn in float64 so that dtypes share a seed."""
     rng = _checks.generator(rng)
+    if rng is _checks.UNINITIALISED:
+        return np.empty(shape, dtype)
     values = np.random.randn(*shape) if rng is None else rng.standard_normal(shape)
     return (values / scale).astype(dtype)

@@ -29,15 +29,12 @@ def cross_entropy(out: FloatArray, label: int) -> tuple[float, FloatArray]:
 
     Raises:
         TypeError: out is no array of real numbers, or label no integer.
-        ValueError: out is empty or not one-dimensional, its entry at label is NaN or infinite, or label is out of
-            range.
+        ValueError: out is not one-dimensional, its entry at label is NaN or infinite, or label is out of range.
     """
-    values = _checks.as_array("out", out, _checks.own_float_dtype(out), "nodes")
-    if not len(values):
-        raise ValueError("out: expected at least one probability, got none")
+    values = _checks.as_array("out", out, _checks.own_float_dtype(out), ("nodes",))
     index = _checks.integer("label", label)
     if not 0 <= index < len(values):
-        raise ValueError(f"label: expected 0 to {len(values) - 1}, got {index}")
+        raise ValueError(f"label: expected an index into {len(values)} probabilities, got {index}")
     probability = values.item(index)
     if not math.isfinite(probability):
         raise ValueError(f"out: expected probabilities, got {probability} at label {index}")

@@ -20,6 +20,7 @@ from .layers import Layer, Softmax
 
 __all__ = ["History", "Progress", "Sequential"]
 
+_UINT8 = np.dtype(np.uint8)
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
 
@@ -67,9 +68,7 @@ class Sequential:
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = list(layers)
-        for position, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{position}]: expected a cnnx layer, got {type(layer).__name__}")
+        self._check_kinds()
         self._plan: tuple[tuple[Any, ...], Any] = ((), None)  # what it was made for, and the core's network
 
     def fit(
@@ -172,13 +171,12 @@ class Sequential:
         self.__init__(state["layers"])  # type: ignore[misc]  # the constructor checks them too
 
     def _images(self, images: Any, least: int = 1) -> Any:
-        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and not isinstance(images, np.ma.MaskedArray):
-            array = images if images.flags.carray else np.require(images, requirements=["C", "A", "E"])
-        else:
-            if isinstance(images, np.ndarray) and images.dtype.kind in "iu":
-                raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {images.dtype}")
-            array = _checks.as_floats("images", images, self._dtype())
-        if array.ndim != 3 or len(array) < least:
+        self._check_kinds()
+        if isinstance(images, np.ndarray) and images.dtype.kind in "iu" and images.dtype != np.uint8:
+            raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {images.dtype}")
+        is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
+        array = _checks.as_numbers("images", images, _UINT8 if is_bytes else self._dtype())
+        if array.ndim != 3 or len(array) < least or 0 in array.shape[1:]:
             got = f"got {array.shape}"
             raise ValueError(f"images: expected shape (n, height, width), n at least {least}, {got}")
         return array
@@ -208,13 +206,21 @@ class Sequential:
             self._plan = wanted, plan
         return plan
 
+    def _check_kinds(self) -> None:
+        for position, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+
     def _check_shapes(self, shape: tuple[int, ...]) -> None:
         self._nodes()
         for position, layer in enumerate(self.layers):
+            where = f"layers[{position}] ({type(layer).__name__})"
             try:
                 shape = layer.output_shape(shape)
             except ValueError as error:
-                raise ValueError(f"layers[{position}] ({type(layer).__name__}): {error}") from None
+                raise ValueError(f"{where}: {error}") from None
+            if position > 0 and isinstance(self.layers[position - 1], Softmax):
+                raise ValueError(f"{where}: expected nothing behind Softmax, got another layer")
 
 
 def _same(a: Any, b: Any) -> bool:

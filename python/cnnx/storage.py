@@ -10,13 +10,12 @@ import contextlib
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import _checks
 from . import layers as cnnx_layers
 from .network import Sequential
 
@@ -66,9 +65,10 @@ def load(path: str | os.PathLike[str]) -> Sequential:
                 return _network(archive)
         except _NewerFormatError as error:
             raise ValueError(f"{path}: {error}") from None
-        except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # a foreign file can make the parsers raise anything
+            reason = f"{type(error).__name__}: {error}"
             raise ValueError(
-                f"{path}: expected a network saved by cnnx, got a file that is not one or is damaged ({error})"
+                f"{path}: expected a network saved by cnnx, got another or a damaged file ({reason})"
             ) from None
 
 
@@ -82,6 +82,8 @@ def _network(archive: Any) -> Sequential:
     description = json.loads(str(archive["network"]))
     if not isinstance(description, dict) or description.get("format") != "cnnx":
         raise ValueError("no description of a network")
+    if description["version"] < 1:
+        raise ValueError("no version")
     if description["version"] > FORMAT_VERSION:
         raise _NewerFormatError(
             f"expected format version {FORMAT_VERSION} or older, got {description['version']}: a newer cnnx wrote it"
@@ -94,7 +96,7 @@ def _layer(position: int, entry: dict[str, Any], archive: Any) -> cnnx_layers.La
     settings = {name: value for name, value in entry.items() if name != "layer"}
     kind = kinds[entry["layer"]]
     if "rng" in kind.__init__.__annotations__:
-        settings["rng"] = np.random.default_rng(0)  # its values are replaced; numpy's global generator stays as it is
+        settings["rng"] = _checks.UNINITIALISED
     layer = kind(**settings)
     for name in layer.parameters():
         setattr(layer, name, archive[f"{position}.{name}"])

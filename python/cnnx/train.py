@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"cnnx.train: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -90,8 +90,8 @@ def _run(options: argparse.Namespace) -> None:
     height, width = digits.train_images.shape[1:]
     if height < 4 or width < 4:
         raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
-    if options.save is not None and not options.save.absolute().parent.is_dir():
-        raise ValueError(f"--save: expected a file in a folder that exists, got {options.save}")
+    if options.save is not None and (options.save.is_dir() or not options.save.absolute().parent.is_dir()):
+        raise ValueError(f"--save: expected a file in a folder that exists, got {str(options.save)!r}")
 
     np.random.seed(options.seed)
     network = models.article_cnn(dtype=options.dtype, ties=options.ties, image_shape=(height, width), nodes=nodes)
@@ -107,13 +107,12 @@ def _run(options: argparse.Namespace) -> None:
 
     log("\n--- Testing the CNN ---")
     loss, accuracy = network.evaluate(*test_set, threads=options.threads)
-    print("Test Loss:", loss)
-    print("Test Accuracy:", accuracy)
+    print("Test Loss:", loss, flush=True)
+    print("Test Accuracy:", accuracy, flush=True)
     if options.save is not None:
         network.save(options.save)
     steps = options.epochs * len(train_set[0])
     log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
-    sys.stdout.flush()
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -146,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--epochs",
-        type=_at_least(1),
+        type=_at_least(1, at_most=100_000),
         default=3,
         metavar="N",
         help="times through the digits (default: %(default)s)",

@@ -1,0 +1,61 @@
+"""Networks and images to hold a network's loops against its layers."""
+
+import numpy as np
+from twins import parameters
+
+import cnnx
+from cnnx import Sequential
+
+
+def blocks(values):
+    """Return images of blocks of 7 equal pixels from (n, h, w) values: many patches are constant, others are not."""
+    _, height, width = values.shape
+    enlarged = values.repeat(7, axis=1).repeat(7, axis=2)
+    return enlarged[:, 3 : 3 + height, 4 : 4 + width].copy()
+
+
+def cropped_digits(shape):
+    count, height, width = shape
+    top, left = (28 - height) // 2, (28 - width) // 2
+    return cnnx.data.load().train_images[:count, top : top + height, left : left + width].copy()
+
+
+IMAGES = {
+    "random bytes": lambda rng, shape: rng.integers(0, 256, shape, np.uint8),
+    "blocks of bytes": lambda rng, shape: blocks(rng.choice(np.array([0, 37, 128, 255], np.uint8), shape)),
+    "constant bytes": lambda rng, shape: np.full(shape, rng.integers(0, 256, (shape[0], 1, 1), np.uint8)),
+    "digits": lambda _, shape: cropped_digits(shape),
+    "blocks of float32": lambda rng, shape: blocks(rng.integers(-2, 3, shape).astype(np.float32) / 4),
+    "random float64": lambda rng, shape: rng.uniform(-1, 1, shape),
+}
+
+
+def three_layers(module, size, dtype=np.float64, ties="all"):
+    """Return Conv3x3, MaxPool2 and Softmax of a size, with the same values from either module."""
+    height, width, filters, nodes = size
+    rng = np.random.default_rng(3)
+    inputs = (height - 2) // 2 * ((width - 2) // 2) * filters
+    conv = module.Conv3x3(filters, dtype=dtype, rng=rng)
+    return [conv, module.MaxPool2(ties=ties), module.Softmax(inputs, nodes, dtype=dtype, rng=rng)]
+
+
+def small_problem(dtype=np.float64, count=12):
+    """Return a network and `count` images and labels for it."""
+    rng = np.random.default_rng(5)
+    network = Sequential(three_layers(cnnx, (7, 8, 5, 4), dtype))
+    return network, IMAGES["blocks of bytes"](rng, (count, 7, 8)), rng.integers(0, 4, count)
+
+
+def as_floats(images, dtype):
+    return (images / 255 - 0.5 if images.dtype == np.uint8 else images).astype(dtype)
+
+
+def forward_by_hand(layers, image):
+    for layer in layers:
+        image = layer.forward(image)
+    return image
+
+
+def bits(network):
+    """Return every parameter of a network in one string of bytes."""
+    return b"".join(values.tobytes() for layer in network.layers for values in parameters(layer).values())
