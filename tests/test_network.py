@@ -167,7 +167,11 @@ def test_progress_is_the_mean_of_its_window():
 
 
 def interrupt():
-    signal.raise_signal(signal.SIGINT)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore Ctrl-C
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def fail():

@@ -274,7 +274,6 @@ BAD_ARRAYS = {
     "of another precision": np.zeros((5, 3, 3), np.float32),
     "of integers": np.zeros((5, 3, 3), int),
     "byte-swapped": np.zeros((5, 3, 3), np.dtype(float).newbyteorder()),
-    "of texts": np.full((5, 3, 3), "0"),
     "empty": np.zeros(0),
 }
 

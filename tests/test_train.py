@@ -211,6 +211,17 @@ def test_a_damaged_file_ends_with_one_line_that_names_it(tmp_path, rng):
     assert str(damaged) in errors[0]
 
 
+def test_a_line_appears_as_soon_as_it_is_printed(tmp_path, rng):
+    folder = write_digits(tmp_path / "digits", rng, shape=(120, 120))  # so large that no line follows at once
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with start("--data", folder, "--epochs", 1000, env=environment) as process:
+        first = os.read(process.stdout.fileno(), 1 << 16)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=HANG)
+    assert first.startswith(b"MNIST CNN initialized!\n")
+    assert len(first) < 4096  # what is kept in a buffer comes in blocks of 8192 bytes
+
+
 @pytest.mark.parametrize("after", ["MNIST CNN initialized!", "--- Epoch 2 ---"])
 def test_ctrl_c_ends_with_one_line_and_exit_code_130(after):
     with start("--epochs", 20_000) as process:
