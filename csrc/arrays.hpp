@@ -50,13 +50,21 @@ inline void check_memory(const py::array& array, const char* name, Access access
   if (access == Access::write && !array.writeable()) refuse("a writable");
 }
 
-// The array's data as T, after checking it against the expected shape (any_size matches every size).
+// The array's data as T, after checking it.
 template <class T>
-T* checked(const py::array& array, const char* name, std::initializer_list<int> shape, Access access = Access::read) {
+T* checked(const py::array& array, const char* name, Access access = Access::read) {
   const auto dtype = array.dtype();
   if (dtype.num() != py::dtype::num_of<T>() || (sizeof(T) > 1 && dtype.byteorder() != '='))
     throw py::type_error(std::string(name) + ": expected dtype " + describe(py::dtype::of<T>()) + ", got " +
                          describe(dtype));
+  check_memory(array, name, access);
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+// And its shape; any_size matches every size.
+template <class T>
+T* checked(const py::array& array, const char* name, std::initializer_list<int> shape, Access access = Access::read) {
+  T* const data = checked<T>(array, name, access);
   bool fits = array.ndim() == static_cast<Index>(shape.size());
   for (std::size_t i = 0; fits && i < shape.size(); ++i) {
     const Index size = array.shape(static_cast<Index>(i)), expected = shape.begin()[i];
@@ -65,8 +73,7 @@ T* checked(const py::array& array, const char* name, std::initializer_list<int> 
   if (!fits)
     throw py::value_error(std::string(name) + ": expected shape " + describe_shape(shape.begin(), shape.size()) +
                           ", got " + describe_shape(array));
-  check_memory(array, name, access);
-  return static_cast<T*>(const_cast<void*>(array.data()));
+  return data;
 }
 
 inline int size_of(const py::array& array, int axis) {

@@ -10,6 +10,8 @@
 #include "arrays.hpp"
 #include "bind.hpp"
 #include "dispatch.hpp"
+#include "network.hpp"
+#include "padding.hpp"
 
 namespace cnnx {
 namespace {
@@ -30,48 +32,82 @@ void check_count(const char* name, double values) {
     throw py::value_error(std::string(name) + ": expected at most 2147483647 values");
 }
 
+// A convolution's arrays, checked: its layer, the shape of its padded input, and that input.
 template <class T>
-Conv3x3Shape conv3x3_shape(const py::array& input, const py::array& filters) {
-  checked<T>(input, "input", {any_size, any_size});
-  checked<T>(filters, "filters", {any_size, 3, 3}, Access::write);
-  const Conv3x3Shape s{size_of(input, 0), size_of(input, 1), 1, size_of(filters, 0)};
-  if (s.height < 3 || s.width < 3)
-    throw py::value_error("input: expected at least 3x3 pixels, got shape " + describe_shape(input));
-  check_count("output", double(s.height + 4) * (s.width + 4) * s.filters);
-  return s;
-}
+struct Conv3x3Call {
+  Conv3x3Call(const py::array& input, const py::array& filters_array, const py::object& biases_array, bool same) {
+    const bool has_channels = filters_array.ndim() == 4;
+    const int channels = has_channels ? size_of(filters_array, 3) : 1;
+    layer.filters = has_channels ? checked<T>(filters_array, "filters", {any_size, 3, 3, channels}, Access::write)
+                                 : checked<T>(filters_array, "filters", {any_size, 3, 3}, Access::write);
+    layer.count = size_of(filters_array, 0), layer.channels = channels, layer.same = same;
+    layer.biases = biases_array.is_none()
+                       ? nullptr
+                       : checked<T>(biases_array.cast<py::array>(), "biases", {layer.count}, Access::write);
+    values = input.ndim() == 2 && channels == 1 ? checked<T>(input, "input", {any_size, any_size})
+                                                : checked<T>(input, "input", {any_size, any_size, channels});
+    const int ring = same ? 2 : 0;
+    check_count("output", double(input.shape(0) + 4) * double(input.shape(1) + 4) * std::max(channels, layer.count));
+    shape = {size_of(input, 0) + ring, size_of(input, 1) + ring, channels, layer.count};
+    if (shape.height < 3 || shape.width < 3)
+      throw py::value_error("input: expected at least 3x3 pixels, got shape " + describe_shape(input));
+  }
 
-py::object conv3x3_forward(const py::array& input, const py::array& filters) {
+  Index padded_size() const { return Index{shape.height} * shape.width * shape.channels; }
+
+  // The input, padded into `storage` if need be.
+  const T* input(std::unique_ptr<T[]>& storage) const {
+    if (!layer.same) return values;
+    storage = scratch<T>(padded_size());
+    pad(storage.get(), values, shape);
+    return storage.get();
+  }
+
+  Conv3x3Layer<T> layer{};
+  Conv3x3Shape shape{};
+  const T* values;
+};
+
+py::object conv3x3_forward(const py::array& input, const py::array& filters, const py::object& biases, bool same) {
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
-    const auto s = conv3x3_shape<T>(input, filters);
+    const Conv3x3Call<T> call(input, filters, biases, same);
+    const auto& s = call.shape;
     auto output = new_array<T>({s.out_height(), s.out_width(), s.filters});
     T* const out = output.mutable_data();
-    const T *const in = static_cast<const T*>(input.data()), *const taps = static_cast<const T*>(filters.data());
     {
       const py::gil_scoped_release release;
-      const auto lent = scratch<T>(conv3x3_forward_scratch<T>(s));
-      active_target().kernels<T>().conv3x3_forward(out, in, taps, lent.get(), s);
+      const auto& kernels = active_target().kernels<T>();
+      const auto packed = scratch<T>(packed_filters_size<T>(s));
+      std::unique_ptr<T[]> padded;
+      kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
+      kernels.conv3x3_forward(out, call.input(padded), packed.get(), s);
     }
     return output;
   });
 }
 
-py::object conv3x3_backprop(const py::array& d_output, const py::array& input, py::array filters, double learn_rate) {
+py::object conv3x3_backprop(const py::array& d_output, const py::array& input, const py::array& filters,
+                            const py::object& biases, bool same, double learn_rate) {
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
-    const auto s = conv3x3_shape<T>(input, filters);
+    const Conv3x3Call<T> call(input, filters, biases, same);
+    const auto& s = call.shape;
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.filters});
-    auto d_input = new_array<T>({s.height, s.width});
-    T *const d_in = d_input.mutable_data(), *const taps = static_cast<T*>(filters.mutable_data());
-    const T* const in = static_cast<const T*>(input.data());
+    py::array_t<T> d_input(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    T* const d_in = d_input.mutable_data();
     {
       const py::gil_scoped_release release;
       const auto& kernels = active_target().kernels<T>();
-      const Index count = Index{s.filters} * s.taps();
-      const auto lent = scratch<T>(conv3x3_backward_input_scratch<T>(s));
-      const auto d_filters = scratch<T>(count);
-      kernels.conv3x3_backward_filters(d_filters.get(), d_out, in, s);
-      kernels.conv3x3_backward_input(d_in, d_out, taps, lent.get(), s);
-      kernels.sgd_update(taps, d_filters.get(), static_cast<T>(learn_rate), count);
+      const auto packed = scratch<T>(packed_filters_size<T>(s)), d_packed = scratch<T>(packed_filters_size<T>(s));
+      const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(s));
+      std::unique_ptr<T[]> padded, d_padded;
+      kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
+      kernels.pack_filters(d_packed.get(), call.layer.filters, nullptr, s);  // the rows' padding, which the next leaves
+      kernels.conv3x3_backward_filters(d_packed.get(), d_out, call.input(padded), s);
+      if (same) d_padded = scratch<T>(call.padded_size());
+      kernels.conv3x3_backward_input(same ? d_padded.get() : d_in, d_out, call.layer.filters, shares.get(), s);
+      if (same) crop(d_in, d_padded.get(), s);
+      kernels.sgd_update(packed.get(), d_packed.get(), static_cast<T>(learn_rate), packed_filters_size<T>(s));
+      kernels.unpack_filters(call.layer.filters, call.layer.biases, packed.get(), s);
     }
     return d_input;
   });
@@ -140,13 +176,28 @@ py::object softmax_forward(const py::array& input, const py::array& weights, con
   });
 }
 
-py::object softmax_backprop(const py::array& d_probabilities, const py::array& input, py::array weights,
-                            py::array biases, const py::array& totals, const std::vector<Index>& input_shape,
-                            double learn_rate) {
+py::object dense_forward(const py::array& input, const py::array& weights, const py::array& biases) {
   return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
     const auto s = dense_shape<T>(input, weights, biases);
-    const T* const d_p = checked<T>(d_probabilities, "d_L_d_out", {s.nodes});
-    const T* const t = checked<T>(totals, "last_totals", {s.nodes});
+    auto totals = new_array<T>({s.nodes});
+    T* const t = totals.mutable_data();
+    const T *const in = static_cast<const T*>(input.data()), *const w = static_cast<const T*>(weights.data()),
+                   *const b = static_cast<const T*>(biases.data());
+    {
+      const py::gil_scoped_release release;
+      active_target().kernels<T>().dense_forward(t, in, w, b, s);
+    }
+    return totals;
+  });
+}
+
+// With totals, d_output is the gradient for their softmax; without, it is that for the totals themselves.
+py::object dense_backprop(const py::array& d_output, const py::array& input, py::array weights, py::array biases,
+                          const py::object& totals, const std::vector<Index>& input_shape, double learn_rate) {
+  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
+    const auto s = dense_shape<T>(input, weights, biases);
+    const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.nodes});
+    const T* const t = totals.is_none() ? nullptr : checked<T>(totals.cast<py::array>(), "last_totals", {s.nodes});
     if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != s.inputs)
       throw py::value_error("last_input_shape: expected a shape of " + std::to_string(s.inputs) + " values");
     auto d_input = py::array_t<T>(input_shape);
@@ -157,7 +208,10 @@ py::object softmax_backprop(const py::array& d_probabilities, const py::array& i
       const py::gil_scoped_release release;
       const auto& kernels = active_target().kernels<T>();
       const auto d_totals = scratch<T>(s.nodes);
-      kernels.softmax_backward(d_totals.get(), d_p, t, s.nodes);
+      if (t != nullptr)
+        kernels.softmax_backward(d_totals.get(), d_out, t, s.nodes);
+      else
+        std::copy_n(d_out, s.nodes, d_totals.get());
       // The kernel reads the input while it writes the parameters.
       std::unique_ptr<T[]> copy;
       if (overlap(in, s.inputs, w, Index{s.inputs} * s.nodes) || overlap(in, s.inputs, b, s.nodes)) {
@@ -170,19 +224,50 @@ py::object softmax_backprop(const py::array& d_probabilities, const py::array& i
   });
 }
 
+py::object relu_forward(const py::array& input) {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+    const T* const in = checked<T>(input, "input");
+    py::array_t<T> output(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    T* const out = output.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      active_target().kernels<T>().relu_forward(out, in, output.size());
+    }
+    return output;
+  });
+}
+
+py::object relu_backprop(const py::array& d_output, const py::array& input) {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+    const T *const in = checked<T>(input, "last_input"), *const d_out = checked<T>(d_output, "d_L_d_out");
+    const Index count = input.size();
+    if (d_output.size() != count) throw py::value_error("d_L_d_out: expected as many values as the input has");
+    py::array_t<T> d_input(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    T* const d_in = d_input.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      active_target().kernels<T>().relu_backward(d_in, d_out, in, count);
+    }
+    return d_input;
+  });
+}
+
 }  // namespace
 
 void bind_layers(py::module_& module) {
   using namespace py::literals;
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
-  module.def("conv3x3_forward", &conv3x3_forward, array("input"), array("filters"));
-  module.def("conv3x3_backprop", &conv3x3_backprop, array("d_L_d_out"), array("input"), array("filters"),
-             "learn_rate"_a);
+  module.def("conv3x3_forward", &conv3x3_forward, array("input"), array("filters"), "biases"_a, "same"_a);
+  module.def("conv3x3_backprop", &conv3x3_backprop, array("d_L_d_out"), array("input"), array("filters"), "biases"_a,
+             "same"_a, "learn_rate"_a);
   module.def("max_pool2_forward", &max_pool2_forward, array("input"));
   module.def("max_pool2_backprop", &max_pool2_backprop, array("d_L_d_out"), array("input"), "first_tie_only"_a);
+  module.def("relu_forward", &relu_forward, array("input"));
+  module.def("relu_backprop", &relu_backprop, array("d_L_d_out"), array("input"));
+  module.def("dense_forward", &dense_forward, array("input"), array("weights"), array("biases"));
   module.def("softmax_forward", &softmax_forward, array("input"), array("weights"), array("biases"));
-  module.def("softmax_backprop", &softmax_backprop, array("d_L_d_out"), array("input"), array("weights"),
-             array("biases"), array("totals"), "input_shape"_a, "learn_rate"_a);
+  module.def("dense_backprop", &dense_backprop, array("d_L_d_out"), array("input"), array("weights"), array("biases"),
+             "totals"_a, "input_shape"_a, "learn_rate"_a);
 }
 
 }  // namespace cnnx

@@ -17,22 +17,42 @@ class BoundNetwork {
  public:
   BoundNetwork(const py::list& layers, int height, int width) : network_(plan(layers), height, width) {}
 
-  void train(const py::array& images, const py::array& labels, const py::array& order, double learn_rate,
-             py::array losses, py::array correct) {
+  Index parameter_count() const { return network_.parameter_count(); }
+
+  // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
+  void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
+             const py::array& learn_rates, const py::tuple& optimizer, const py::object& maps, std::uint64_t seed,
+             Index samples_before, int threads, py::array losses, py::array correct) {
     const auto samples = checked_images(images);
-    const Index steps = order.ndim() == 1 ? order.shape(0) : 0;
-    const int count = static_cast<int>(steps);
-    const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
-    const auto* const index = checked<std::int64_t>(order, "order", {count});
-    const Results<T> results{nullptr, checked<double>(losses, "losses", {count}, Access::write),
-                             checked<bool>(correct, "correct", {count}, Access::write)};
-    for (Index i = 0; i < steps; ++i) {
-      if (index[i] < 0 || index[i] >= samples.count) throw py::index_error("order: expected indices of images");
-      check_label(label[index[i]]);
-    }
+    const auto batches = checked_batches(labels, order, batch_size, maps, seed, samples_before, samples.count);
+    const auto rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
+    const auto results = checked_results(losses, correct, batches.samples);
+    const auto settings = checked_optimizer(optimizer);
+    auto all = batches;
+    all.learn_rates = rates;
     const py::gil_scoped_release release;
     const std::lock_guard lock(mutex_);
-    network_.train(samples, label, index, steps, static_cast<T>(learn_rate), results);
+    network_.train(samples, static_cast<const std::int32_t*>(labels.data()), all, settings, threads, results);
+  }
+
+  void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
+                Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
+    const auto samples = checked_images(images);
+    const Index size = order.size();
+    const auto batch = checked_batches(labels, order, size, py::none(), seed, samples_before, samples.count);
+    const auto results = checked_results(losses, correct, batch.samples);
+    T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())}, Access::write);
+    const py::gil_scoped_release release;
+    const std::lock_guard lock(mutex_);
+    network_.gradient(samples, static_cast<const std::int32_t*>(labels.data()), batch, threads, gradient, results);
+  }
+
+  void apply(const py::array& flat, const py::tuple& optimizer, double learn_rate) {
+    const T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())});
+    const auto settings = checked_optimizer(optimizer);
+    const py::gil_scoped_release release;
+    const std::lock_guard lock(mutex_);
+    network_.apply(gradient, settings, learn_rate);
   }
 
   py::array_t<T> predict(const py::array& images, int threads) {
@@ -70,21 +90,70 @@ class BoundNetwork {
       const auto kind = layer[0].cast<std::string>();
       const auto parameter = [&](std::size_t i) { return arrays_.emplace_back(layer[i].cast<py::array>()); };
       if (kind == "Conv3x3") {
-        const auto filters = parameter(1);
-        T* const data = checked<T>(filters, "filters", {any_size, 3, 3}, Access::write);
-        plan.push_back(Conv3x3Layer<T>{data, size_of(filters, 0)});
+        plan.push_back(
+            conv3x3(parameter(2), layer[3].is_none() ? py::object(py::none()) : parameter(3), layer[1].cast<bool>()));
       } else if (kind == "MaxPool2") {
         plan.push_back(MaxPool2Layer{layer[1].cast<bool>() ? Ties::first : Ties::all});
-      } else if (kind == "Softmax") {
+      } else if (kind == "ReLU") {
+        plan.push_back(ReLULayer{});
+      } else if (kind == "Dropout") {
+        plan.push_back(DropoutLayer{layer[1].cast<double>()});
+      } else if (kind == "Dense" || kind == "Softmax") {
         const auto weights = parameter(1), biases = parameter(2);
         T* const data = checked<T>(weights, "weights", {any_size, any_size}, Access::write);
         const DenseShape shape{size_of(weights, 0), size_of(weights, 1)};
-        plan.push_back(SoftmaxLayer<T>{data, checked<T>(biases, "biases", {shape.nodes}, Access::write), shape});
+        T* const bias = checked<T>(biases, "biases", {shape.nodes}, Access::write);
+        plan.push_back(DenseLayer<T>{data, bias, shape, kind == "Softmax"});
       } else {
-        throw py::value_error("layers: expected Conv3x3, MaxPool2 or Softmax, got " + kind);
+        throw py::value_error("layers: expected a kind of layer that the core knows, got " + kind);
       }
     }
     return plan;
+  }
+
+  static Conv3x3Layer<T> conv3x3(const py::array& filters, const py::object& biases, bool same) {
+    const int channels = filters.ndim() == 4 ? size_of(filters, 3) : 1;
+    T* const data = filters.ndim() == 4 ? checked<T>(filters, "filters", {any_size, 3, 3, channels}, Access::write)
+                                        : checked<T>(filters, "filters", {any_size, 3, 3}, Access::write);
+    const int count = size_of(filters, 0);
+    T* const bias = biases.is_none() ? nullptr : checked<T>(biases.cast<py::array>(), "biases", {count}, Access::write);
+    return {data, bias, count, channels, same};
+  }
+
+  Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size, const py::object& maps,
+                          std::uint64_t seed, Index samples_before, Index images) const {
+    const int samples = static_cast<int>(order.size());
+    const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(images)});
+    const auto* const index = checked<std::int64_t>(order, "order", {samples});
+    for (Index i = 0; i < samples; ++i) {
+      if (index[i] < 0 || index[i] >= images) throw py::index_error("order: expected indices of images");
+      check_label(label[index[i]]);
+    }
+    if (batch_size < 1) throw py::value_error("batch_size: expected at least 1");
+    const double* const map =
+        maps.is_none() ? nullptr : checked<double>(maps.cast<py::array>(), "maps", {samples, 2, 3});
+    return {index, samples, batch_size, nullptr, map, seed, samples_before};
+  }
+
+  static Results<T> checked_results(const py::array& losses, const py::array& correct, Index samples) {
+    const int count = static_cast<int>(samples);
+    return {nullptr, checked<double>(losses, "losses", {count}, Access::write),
+            checked<bool>(correct, "correct", {count}, Access::write)};
+  }
+
+  // ("sgd",), ("momentum", momentum, nesterov, weight_decay, velocity) or
+  // ("adam", beta1, beta2, epsilon, weight_decay, first moment, second moment, steps before)
+  Optimizer<T> checked_optimizer(const py::tuple& optimizer) const {
+    const auto kind = optimizer[0].cast<std::string>();
+    const auto number = [&](std::size_t i) { return optimizer[i].cast<double>(); };
+    const auto state = [&](std::size_t i) {
+      return checked<T>(optimizer[i].cast<py::array>(), "state", {static_cast<int>(parameter_count())}, Access::write);
+    };
+    if (kind == "sgd") return {std::monostate{}, nullptr, nullptr, 0};
+    if (kind == "momentum") return {SgdSettings{number(1), number(3), optimizer[2].cast<bool>()}, state(4), nullptr, 0};
+    if (kind == "adam")
+      return {AdamSettings{number(1), number(2), number(3), number(4)}, state(5), state(6), optimizer[7].cast<Index>()};
+    throw py::value_error("optimizer: expected sgd, momentum or adam, got " + kind);
   }
 
   Images<T> checked_images(const py::array& images) const {
@@ -115,8 +184,13 @@ void bind(py::module_& module, const char* name) {
   const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
   py::class_<Bound>(module, name)
       .def(py::init<const py::list&, int, int>(), "layers"_a, "height"_a, "width"_a)
-      .def("train", &Bound::train, array("images"), array("labels"), array("order"), "learn_rate"_a, array("losses"),
+      .def_property_readonly("parameter_count", &Bound::parameter_count)
+      .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
+           array("learn_rates"), "optimizer"_a, "maps"_a, "seed"_a, "samples_before"_a, "threads"_a, array("losses"),
            array("correct"))
+      .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
+           "threads"_a, array("gradient"), array("losses"), array("correct"))
+      .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)
       .def("predict", &Bound::predict, array("images"), "threads"_a)
       .def("evaluate", &Bound::evaluate, array("images"), array("labels"), "threads"_a);
 }

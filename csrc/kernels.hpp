@@ -12,12 +12,14 @@ namespace cnnx {
 
 using Index = std::ptrdiff_t;
 
-// A 3x3 convolution without padding: (height, width, channels) -> (height - 2, width - 2, filters).
+// A 3x3 convolution without padding: (height, width, channels) -> (height - 2, width - 2, filters), less the last rows
+// and columns that nobody will read.
 struct Conv3x3Shape {
   int height, width, channels, filters;
+  int unread_rows = 0, unread_columns = 0;
 
-  int out_height() const noexcept { return height - 2; }
-  int out_width() const noexcept { return width - 2; }
+  int out_height() const noexcept { return height - 2 - unread_rows; }
+  int out_width() const noexcept { return width - 2 - unread_columns; }
   int taps() const noexcept { return 9 * channels; }
 };
 
@@ -32,6 +34,8 @@ struct MaxPool2Shape {
 // A Conv3x3 over a single-channel image and the MaxPool2 behind it.
 struct ConvPoolShape {
   int height, width, filters;
+  bool bias = false;
+  bool relu = false;  // max(0, pooled): the same as a ReLU on either side of the pooling
 
   int out_height() const noexcept { return (height - 2) / 2; }
   int out_width() const noexcept { return (width - 2) / 2; }
@@ -68,6 +72,15 @@ struct DenseShape {
   }
 };
 
+// Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.hpp has the formulas.
+struct SgdSettings {
+  double momentum, weight_decay;
+  bool nesterov;
+};
+struct AdamSettings {
+  double beta1, beta2, epsilon, weight_decay;
+};
+
 // What a step came to: the loss, and whether the label had the largest probability.
 struct Outcome {
   double loss;
@@ -77,10 +90,15 @@ struct Outcome {
 // Who receives a pooling window's gradient when several pixels equal the maximum.
 enum class Ties { all, first };
 
-// Packed filters are padded to whole 64-byte rows, the widest register of any target.
+// Packed filters, and their gradient, are (taps + 1, padded filters): packed[tap][f] = filters[f][tap], and the biases
+// in the last row. Rows are padded with zeros to whole 64-byte rows, the widest register of any target.
 template <class T>
 constexpr int padded_channels(int channels) noexcept {
   return (channels + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
+}
+template <class T>
+Index packed_filters_size(const Conv3x3Shape& s) noexcept {
+  return Index{s.taps() + 1} * padded_channels<T>(s.filters);
 }
 
 // How many neighbouring outputs of a convolution are computed together.
@@ -88,19 +106,17 @@ inline constexpr int conv_tile_pixels = 6;
 
 // Scratch that the caller lends, in elements of T.
 template <class T>
-Index conv3x3_forward_scratch(const Conv3x3Shape& s) noexcept {
-  return Index{s.taps()} * padded_channels<T>(s.filters);
-}
-template <class T>
 Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
   return Index{conv_tile_pixels} * s.taps();
 }
 
 template <class T>
 struct Kernels {
-  // kernels/conv3x3.hpp
-  void (*conv3x3_forward)(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape&) noexcept;
-  void (*conv3x3_backward_filters)(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
+  // kernels/conv3x3.hpp; biases may be null
+  void (*pack_filters)(T* packed, const T* filters, const T* biases, const Conv3x3Shape&) noexcept;
+  void (*unpack_filters)(T* filters, T* biases, const T* packed, const Conv3x3Shape&) noexcept;
+  void (*conv3x3_forward)(T* output, const T* input, const T* packed, const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;
 
@@ -108,13 +124,12 @@ struct Kernels {
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
 
-  // kernels/conv_pool.hpp; packed filters are (9, padded_channels(filters))
+  // kernels/conv_pool.hpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
   PatchCounts (*find_patches_in_bytes)(Patch* varied, Patch* constant, std::uint8_t* scratch,
                                        const std::uint8_t* pixels, const ConvPoolShape&) noexcept;
   PatchCounts (*find_patches)(Patch* varied, Patch* constant, std::uint8_t* scratch, const T* pixels,
                               const ConvPoolShape&) noexcept;
-  void (*pack_filters)(T* packed, const T* filters, const Conv3x3Shape&) noexcept;
   void (*conv_pool_forward)(T* pooled, T* windows, const T* image, const T* packed, const PatchSet&,
                             const ConvPoolShape&) noexcept;
   void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* pooled, const T* windows, const T* image,
@@ -130,12 +145,26 @@ struct Kernels {
   void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
                                        T learn_rate, const DenseShape&) noexcept;
 
+  // As above, but weights and biases stay and their gradients are added to d_packed and d_biases.
+  void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
+                                const T* input, const DenseShape&) noexcept;
+
+  // kernels/elementwise.hpp
+  void (*relu_forward)(T* output, const T* input, Index count) noexcept;
+  void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
+  void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
+  void (*add)(T* sum, const T* addend, Index count) noexcept;
+  void (*scale)(T* values, T factor, Index count) noexcept;
+  void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
+  void (*sgd_momentum_update)(T* parameters, T* velocity, const T* gradient, T learn_rate, const SgdSettings&,
+                              Index count) noexcept;
+  void (*adam_update)(T* parameters, T* first_moment, T* second_moment, const T* gradient, T learn_rate, Index step,
+                      const AdamSettings&, Index count) noexcept;
+
   // kernels/softmax.hpp
   void (*softmax_forward)(T* probabilities, const T* totals, int nodes) noexcept;
   void (*softmax_backward)(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept;
   Outcome (*softmax_loss)(T* probabilities, const T* totals, int label, int nodes) noexcept;
-
-  void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
 };
 
 struct Target {

@@ -1,48 +1,107 @@
+// The plan, and the forward pass over many images; training.cpp has the loops that train.
 #include "network.hpp"
 
 #include <stdexcept>
 #include <thread>
 
-#include "stages.hpp"
+#include "affine.hpp"
+#include "stages/conv3x3.hpp"
+#include "stages/conv_pool.hpp"
+#include "stages/dense.hpp"
+#include "stages/gradients.hpp"
+#include "stages/small.hpp"
 
 namespace cnnx {
+namespace {
 
+// Turns layers into stages, from the first to the last. Python has checked what it reports; this keeps memory safe.
 template <class T>
-Network<T>::Network(const std::vector<Layer<T>>& layers, int height, int width)
-    : height_(height), width_(width), nodes_(0) {
-  const auto refuse = [](const char* what) { throw std::invalid_argument(what); };
-  int channels = 0;  // 0: an image, which has no axis of channels
-  const auto add = [&](auto stage) {
+class Planner {
+ public:
+  Planner(const std::vector<Layer<T>>& layers, int height, int width)
+      : layers_(layers), height_(height), width_(width) {}
+
+  std::vector<std::unique_ptr<Stage<T>>> plan() {
+    while (at_ < layers_.size()) std::visit([&](const auto& layer) { add(layer); }, layers_[at_++]);
+    if (nodes_ == 0) refuse("expected Softmax at the end");
+    return std::move(stages_);
+  }
+  int nodes() const { return nodes_; }
+
+ private:
+  static void refuse(const char* what) { throw std::invalid_argument(std::string("layers: ") + what); }
+
+  template <class L>
+  const L* next(std::size_t ahead) const {
+    return at_ + ahead < layers_.size() ? std::get_if<L>(&layers_[at_ + ahead]) : nullptr;
+  }
+  void push(std::unique_ptr<Stage<T>> stage) {
+    if (nodes_ != 0) refuse("expected nothing behind Softmax");
     stage->place = stages_.size();
     stages_.push_back(std::move(stage));
-  };
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (nodes_ != 0) refuse("layers: expected nothing behind Softmax");
-    if (const auto* conv = std::get_if<Conv3x3Layer<T>>(&layers[i])) {
-      if (channels != 0 || height < 3 || width < 3) refuse("layers: expected Conv3x3 on an image of at least 3x3");
-      channels = conv->count;
-      const auto* const pool = i + 1 < layers.size() ? std::get_if<MaxPool2Layer>(&layers[i + 1]) : nullptr;
-      if (pool != nullptr) {
-        add(std::make_unique<ConvPoolStage<T>>(conv->filters, ConvPoolShape{height, width, channels}, pool->ties));
-        ++i;
-        height = (height - 2) / 2, width = (width - 2) / 2;
-      } else {
-        add(std::make_unique<Conv3x3Stage<T>>(conv->filters, Conv3x3Shape{height, width, 1, channels}));
-        height -= 2, width -= 2;
-      }
-    } else if (const auto* pool = std::get_if<MaxPool2Layer>(&layers[i])) {
-      if (channels == 0) refuse("layers: expected MaxPool2 behind Conv3x3");
-      add(std::make_unique<MaxPool2Stage<T>>(MaxPool2Shape{height, width, channels}, pool->ties));
-      height /= 2, width /= 2;
-    } else {
-      const auto& softmax = std::get<SoftmaxLayer<T>>(layers[i]);
-      if (softmax.shape.inputs != height * width * std::max(channels, 1))
-        refuse("layers: expected Softmax to have as many inputs as the layer before it has outputs");
-      nodes_ = softmax.shape.nodes;
-      add(std::make_unique<DenseStage<T>>(softmax));
-    }
   }
-  if (nodes_ == 0) refuse("layers: expected Softmax at the end");
+  Index count() const { return Index{height_} * width_ * channels_; }
+
+  void add(const Conv3x3Layer<T>& conv) {
+    if (channels_ != conv.channels || is_flat_) refuse("expected a convolution to have its input's channels");
+    // The pooling that follows, perhaps behind a ReLU, is computed in the same pass on an image, and never reads an odd
+    // last row or column.
+    const bool relu_first = next<ReLULayer>(0) != nullptr;
+    const auto* const pool = next<MaxPool2Layer>(relu_first ? 1 : 0);
+    const int ring = conv.same ? 2 : 0;
+    Conv3x3Shape shape{height_ + ring, width_ + ring, conv.channels, conv.count};
+    if (shape.height < 3 || shape.width < 3) refuse("expected a convolution on at least 3x3 pixels");
+    if (stages_.empty() && conv.channels == 1 && !conv.same && pool != nullptr) {
+      at_ += relu_first ? 2 : 1;
+      const bool relu_behind = !relu_first && next<ReLULayer>(0) != nullptr;
+      at_ += relu_behind ? 1 : 0;
+      const ConvPoolShape fused{height_, width_, conv.count, conv.biases != nullptr, relu_first || relu_behind};
+      push(std::make_unique<ConvPoolStage<T>>(conv, fused, pool->ties));
+      become(fused.out_height(), fused.out_width(), conv.count);
+      return;
+    }
+    if (pool != nullptr) {
+      shape.unread_rows = shape.out_height() % 2;
+      shape.unread_columns = shape.out_width() % 2;
+    }
+    push(std::make_unique<Conv3x3Stage<T>>(conv, shape));
+    become(shape.out_height(), shape.out_width(), conv.count);
+  }
+  void add(const MaxPool2Layer& pool) {
+    if (is_flat_) refuse("expected MaxPool2 on (height, width, channels)");
+    push(std::make_unique<MaxPool2Stage<T>>(MaxPool2Shape{height_, width_, channels_}, pool.ties));
+    become(height_ / 2, width_ / 2, channels_);
+  }
+  void add(const ReLULayer&) { push(std::make_unique<ReLUStage<T>>(count())); }
+  void add(const DropoutLayer& dropout) { push(std::make_unique<DropoutStage<T>>(count(), dropout.rate)); }
+  void add(const DenseLayer<T>& dense) {
+    if (dense.shape.inputs != count()) refuse("expected a dense layer to have as many inputs as there are values");
+    push(std::make_unique<DenseStage<T>>(dense));
+    if (dense.softmax) nodes_ = dense.shape.nodes;
+    become(1, 1, dense.shape.nodes);
+    is_flat_ = true;
+  }
+  void become(int height, int width, int channels) {
+    height_ = height, width_ = width, channels_ = channels;
+    if (count() == 0 || count() > 0x7fffffff / 16) refuse("expected every layer to have outputs, 134 million at most");
+  }
+
+  const std::vector<Layer<T>>& layers_;
+  std::size_t at_ = 0;
+  int height_, width_, channels_ = 1, nodes_ = 0;
+  bool is_flat_ = false;
+  std::vector<std::unique_ptr<Stage<T>>> stages_;
+};
+
+}  // namespace
+
+template <class T>
+Network<T>::Network(const std::vector<Layer<T>>& layers, int height, int width) : height_(height), width_(width) {
+  Planner<T> planner(layers, height, width);
+  stages_ = planner.plan();
+  nodes_ = planner.nodes();
+  for (const auto& stage : stages_)
+    for (const auto& slice : stage->parameters()) parameter_count_ += slice.count;
 }
 
 template <class T>
@@ -58,9 +117,11 @@ Workspace<T>& Network<T>::workspace(std::size_t thread) {
       w->gradients.push_back(new_buffer<T>(padded));
     };
     add_boundary(Index{height_} * width_);
+    w->source = new_buffer<T>(Index{height_} * width_);
+    w->shifted.resize(static_cast<std::size_t>(height_) * static_cast<std::size_t>(width_));
     for (const auto& stage : stages_) {
       add_boundary(stage->outputs());
-      w->scratch.push_back(new_buffer<T>(stage->scratch()));
+      w->scratch.push_back(new_buffer<T>(stage->scratch_size()));
       stage->prepare(*w);
     }
     workspaces_.push_back(std::move(w));
@@ -69,16 +130,34 @@ Workspace<T>& Network<T>::workspace(std::size_t thread) {
 }
 
 template <class T>
-void Network<T>::load(Workspace<T>& w, const Images<T>& images, Index sample) const {
-  const Index pixels = Index{height_} * width_;
+void Network<T>::pack(Index samples, bool training) {
+  for (const auto& stage : stages_) stage->pack(samples, training);
+}
+
+// Puts a sample at the first boundary. A map that only shifts keeps bytes bytes.
+template <class T>
+void Network<T>::load(Workspace<T>& w, const Images<T>& images, Index sample, const double* map) const {
+  const Index count = Index{height_} * width_;
+  const bool shifts = map != nullptr && is_shift(map), resamples = map != nullptr && !shifts;
   T* const image = w.values.front().get();
+  T* const loaded = resamples ? w.source.get() : image;
+  w.bytes = nullptr;
   if (images.bytes != nullptr) {
-    w.bytes = images.bytes + sample * pixels;
-    active_target().kernels<T>().scale_pixels(image, w.bytes, pixels);
+    const std::uint8_t* bytes = images.bytes + sample * count;
+    if (shifts) {
+      shift<std::uint8_t>(w.shifted.data(), bytes, height_, width_, map, 0);
+      bytes = w.shifted.data();
+    }
+    active_target().kernels<T>().scale_pixels(loaded, bytes, count);
+    if (!resamples) w.bytes = bytes;
   } else {
-    w.bytes = nullptr;
-    std::memcpy(image, images.values + sample * pixels, sizeof(T) * static_cast<std::size_t>(pixels));
+    const T* const values = images.values + sample * count;
+    if (shifts)
+      shift<T>(image, values, height_, width_, map, T{-0.5});
+    else
+      std::memcpy(loaded, values, sizeof(T) * static_cast<std::size_t>(count));
   }
+  if (resamples) resample<T>(image, loaded, height_, width_, map, T{-0.5});
 }
 
 // Turns the totals at the last boundary's values into probabilities, in its gradients.
@@ -88,33 +167,16 @@ Outcome Network<T>::outcome(Workspace<T>& w, int label) const {
 }
 
 template <class T>
-void Network<T>::train(const Images<T>& images, const std::int32_t* labels, const std::int64_t* order, Index steps,
-                       T learn_rate, const Results<T>& results) {
-  Workspace<T>& w = workspace(0);
-  for (const auto& stage : stages_) stage->begin(steps, true);
-  for (Index step = 0; step < steps; ++step) {
-    const Index sample = order[step];
-    load(w, images, sample);
-    for (const auto& stage : stages_) stage->forward(w, true);
-    const Outcome result = outcome(w, labels[sample]);
-    results.losses[step] = result.loss;
-    results.correct[step] = result.correct;
-    w.gradients.back()[static_cast<std::size_t>(labels[sample])] -= 1;  // d_totals = p - 1 at the label
-    for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) (*stage)->backward_update(w, learn_rate);
-  }
-  for (const auto& stage : stages_) stage->end_training();
-}
-
-template <class T>
 void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
-  for (const auto& stage : stages_) stage->begin(images.count, false);
+  pack(images.count, false);
   workspace(static_cast<std::size_t>(threads) - 1);  // all memory before the first thread: none can fail
 
   const auto run = [&](int thread) {
     Workspace<T>& w = *workspaces_[static_cast<std::size_t>(thread)];
+    w.training = false;
     for (Index i = images.count * thread / threads; i < images.count * (thread + 1) / threads; ++i) {
-      load(w, images, i);
-      for (const auto& stage : stages_) stage->forward(w, false);
+      load(w, images, i, nullptr);
+      for (const auto& stage : stages_) stage->forward(w);
       const Outcome result = outcome(w, labels != nullptr ? labels[i] : 0);
       if (results.probabilities != nullptr)
         std::memcpy(results.probabilities + i * nodes_, w.gradients.back().get(),

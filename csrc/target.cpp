@@ -4,9 +4,9 @@
 #include "kernels/conv3x3.hpp"
 #include "kernels/conv_pool.hpp"
 #include "kernels/dense.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/max_pool2.hpp"
 #include "kernels/softmax.hpp"
-#include "vec.hpp"
 
 #define CNNX_STRING_(x) #x
 #define CNNX_STRING(x) CNNX_STRING_(x)
@@ -15,11 +15,6 @@
 
 namespace cnnx {
 namespace {
-
-template <class T>
-void sgd_update(T* __restrict parameters, const T* __restrict gradient, T learn_rate, Index count) noexcept {
-  for (Index i = 0; i < count; ++i) parameters[i] = fused(-learn_rate, gradient[i], parameters[i]);
-}
 
 bool supported() noexcept {
 #if defined(__AVX512F__)
@@ -37,6 +32,8 @@ bool supported() noexcept {
 template <class T>
 constexpr Kernels<T> kernels() {
   return {
+      .pack_filters = pack_filters<T>,
+      .unpack_filters = unpack_filters<T>,
       .conv3x3_forward = conv3x3_forward<T>,
       .conv3x3_backward_filters = conv3x3_backward_filters<T>,
       .conv3x3_backward_input = conv3x3_backward_input<T>,
@@ -45,7 +42,6 @@ constexpr Kernels<T> kernels() {
       .scale_pixels = scale_pixels<T>,
       .find_patches_in_bytes = find_patches<std::uint8_t>,
       .find_patches = find_patches<T>,
-      .pack_filters = pack_filters<T>,
       .conv_pool_forward = conv_pool_forward<T>,
       .conv_pool_backward = conv_pool_backward<T>,
       .dense_forward = dense_forward<T>,
@@ -54,10 +50,18 @@ constexpr Kernels<T> kernels() {
       .dense_unpack = dense_unpack<T>,
       .dense_forward_packed = dense_forward_packed<T>,
       .dense_backward_update_packed = dense_backward_update_packed<T>,
+      .dense_backward_packed = dense_backward_packed<T>,
+      .relu_forward = relu_forward<T>,
+      .relu_backward = relu_backward<T>,
+      .dropout = dropout<T>,
+      .add = add<T>,
+      .scale = scale<T>,
+      .sgd_update = sgd_update<T>,
+      .sgd_momentum_update = sgd_momentum_update<T>,
+      .adam_update = adam_update<T>,
       .softmax_forward = softmax_forward<T>,
       .softmax_backward = softmax_backward<T>,
       .softmax_loss = softmax_loss<T>,
-      .sgd_update = sgd_update<T>,
   };
 }
 

@@ -8,8 +8,13 @@ from tolerances import assert_same_bits
 from twins import parameters
 
 CONV_INPUT, CONV_OUT = (6, 7), (4, 5, 5)
+STACKED_INPUT, STACKED_OUT = (6, 7, 3), (4, 5, 5)
+PADDED_INPUT, PADDED_OUT = (4, 6, 2), (4, 6, 3)
 POOL_INPUT, POOL_OUT = (5, 6, 3), (2, 3, 3)
+RELU_SHAPE = DROPOUT_SHAPE = (3, 5, 4)
+DENSE_INPUT, DENSE_OUT = (2, 7), (6,)
 SOFTMAX_INPUT, SOFTMAX_OUT = (4, 3), (5,)
+WITHOUT_PARAMETERS = ("MaxPool2", "ReLU", "Dropout")  # they compute in their input's dtype
 
 
 class Entry(NamedTuple):
@@ -25,29 +30,57 @@ class Entry(NamedTuple):
 
     def call(self, layer, array):
         """Call the method on a layer that `make_layer` made."""
-        learn_rate = (0.1,) if self.method == "backprop" and self.layer != "MaxPool2" else ()
+        learn_rate = (0.1,) if self.method == "backprop" and self.layer not in WITHOUT_PARAMETERS else ()
         return getattr(layer, self.method)(array, *learn_rate)
 
 
 ENTRIES = [
     Entry("Conv3x3", "forward", "input", CONV_INPUT),
     Entry("Conv3x3", "backprop", "d_L_d_out", CONV_OUT),
+    Entry("stacked Conv3x3", "forward", "input", STACKED_INPUT),
+    Entry("stacked Conv3x3", "backprop", "d_L_d_out", STACKED_OUT),
+    Entry("padded Conv3x3", "forward", "input", PADDED_INPUT),
+    Entry("padded Conv3x3", "backprop", "d_L_d_out", PADDED_OUT),
     Entry("MaxPool2", "forward", "input", POOL_INPUT),
     Entry("MaxPool2", "backprop", "d_L_d_out", POOL_OUT),
+    Entry("ReLU", "forward", "input", RELU_SHAPE),
+    Entry("ReLU", "backprop", "d_L_d_out", RELU_SHAPE),
+    Entry("Dropout", "forward", "input", DROPOUT_SHAPE),
+    Entry("Dropout", "backprop", "d_L_d_out", DROPOUT_SHAPE),
+    Entry("Dense", "forward", "input", DENSE_INPUT),
+    Entry("Dense", "backprop", "d_L_d_out", DENSE_OUT),
     Entry("Softmax", "forward", "input", SOFTMAX_INPUT),
     Entry("Softmax", "backprop", "d_L_d_out", SOFTMAX_OUT),
 ]
+LAYERS = list(dict.fromkeys(entry.layer for entry in ENTRIES))
+
+
+def entry_of(layer, method):
+    """Return the entry of that layer and method."""
+    (found,) = (entry for entry in ENTRIES if (entry.layer, entry.method) == (layer, method))
+    return found
+
+
+def new_layer(module, name, dtype=np.float64, rng=None):
+    """Return the layer of that name, before any forward pass."""
+    options = {"dtype": dtype, "rng": rng}
+    return {
+        "Conv3x3": lambda: module.Conv3x3(5, **options),
+        "stacked Conv3x3": lambda: module.Conv3x3(5, 3, **options),
+        "padded Conv3x3": lambda: module.Conv3x3(3, 2, padding="same", **options),
+        "MaxPool2": lambda: module.MaxPool2(),
+        "ReLU": lambda: module.ReLU(),
+        "Dropout": lambda: module.Dropout(0.5),
+        "Dense": lambda: module.Dense(14, 6, **options),
+        "Softmax": lambda: module.Softmax(12, 5, **options),
+    }[name]()
 
 
 def make_layer(module, name, dtype=np.float64):
     """Return the seeded layer of that name after one forward pass over random values."""
     rng = np.random.default_rng(11)
-    layer, shape = {
-        "Conv3x3": lambda: (module.Conv3x3(5, dtype=dtype, rng=rng), CONV_INPUT),
-        "MaxPool2": lambda: (module.MaxPool2(), POOL_INPUT),
-        "Softmax": lambda: (module.Softmax(12, 5, dtype=dtype, rng=rng), SOFTMAX_INPUT),
-    }[name]()
-    layer.forward(rng.uniform(-1, 1, shape).astype(dtype))
+    layer = new_layer(module, name, dtype, rng)
+    layer.forward(rng.uniform(-1, 1, entry_of(name, "forward").shape).astype(dtype))
     return layer
 
 

@@ -3,22 +3,32 @@
 import numpy as np
 import pytest
 from tolerances import assert_close, assert_same_bits
-from twins import conv_twins, parameters, pool_twins, softmax_twins, uniform
+from twins import conv_twins, dense_twins, parameters, pool_twins, softmax_twins, uniform
 
 import cnnx
 
 EXTREMES = [np.nan, np.inf, -np.inf]
 
 
+LAYERS = ["conv", "stacked conv", "padded conv", "dense", "softmax"]
+
+
 def layer_pair(name, dtype, rng):
     """Return compiled and plain twins, the shapes of input and output, and the sums' length."""
     if name == "conv":
         return *conv_twins(9, dtype, rng), (7, 12), (5, 10, 9), 9 * 9 + 50
+    if name == "stacked conv":
+        return *conv_twins(9, dtype, rng, in_channels=3), (7, 12, 3), (5, 10, 9), 9 * 9 + 50
+    if name == "padded conv":
+        twins = conv_twins(6, dtype, rng, in_channels=5, padding="same")
+        return *twins, (7, 12, 5), (7, 12, 6), 9 * 6 + 84
+    if name == "dense":
+        return *dense_twins(35, 9, dtype, rng), (5, 7), (9,), 36
     return *softmax_twins(35, 9, dtype, rng), (5, 7), (9,), 2 * 35 + 4 * 9
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
-@pytest.mark.parametrize("name", ["conv", "softmax"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_extremes_in_the_input_spread_as_in_numpy(dtype, rng, name, extreme):
     compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
     input, d_L_d_out = uniform(rng, input_shape, dtype), uniform(rng, output_shape, dtype)
@@ -32,7 +42,7 @@ def test_extremes_in_the_input_spread_as_in_numpy(dtype, rng, name, extreme):
 
 @pytest.mark.parametrize("extreme", EXTREMES)
 @pytest.mark.parametrize("elsewhere", ["random", "zero"])
-@pytest.mark.parametrize("name", ["conv", "softmax"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_extremes_in_the_gradient_spread_as_in_numpy(dtype, rng, name, elsewhere, extreme):
     compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
     input = uniform(rng, input_shape, dtype)
@@ -47,7 +57,7 @@ def test_extremes_in_the_gradient_spread_as_in_numpy(dtype, rng, name, elsewhere
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
-@pytest.mark.parametrize("name", ["conv", "softmax"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_extremes_in_the_parameters_spread_as_in_numpy(dtype, rng, name, extreme):
     compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
     input, d_L_d_out = uniform(rng, input_shape, dtype), uniform(rng, output_shape, dtype)
@@ -62,7 +72,7 @@ def test_extremes_in_the_parameters_spread_as_in_numpy(dtype, rng, name, extreme
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
-@pytest.mark.parametrize("name", ["conv", "softmax"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_zero_gradient_beside_an_extreme_input_spreads_as_in_numpy(dtype, rng, name, extreme):
     compiled, plain, input_shape, output_shape, terms = layer_pair(name, dtype, rng)
     input = uniform(rng, input_shape, dtype)
@@ -84,6 +94,15 @@ def test_pool_windows_of_nan_infinity_and_signed_zero(dtype, rng, ties):
         d_L_d_out = rng.choice(candidates, (15, 10, channels))
         np.testing.assert_array_equal(compiled.forward(input), plain.forward(input))
         np.testing.assert_array_equal(compiled.backprop(d_L_d_out), plain.backprop(d_L_d_out))
+
+
+def test_relu_keeps_a_nan_and_passes_it_no_gradient(layers, dtype):
+    relu = layers.ReLU()
+    tiny = np.finfo(dtype).smallest_subnormal
+    input = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, 1.5, -1.5], dtype)
+    assert_same_bits(relu.forward(input), np.array([np.nan, np.inf, 0, 0, 0, tiny, 0, 1.5, 0], dtype))
+    d_L_d_out = np.array([1, 2, 3, 4, 5, np.nan, np.nan, -np.inf, np.inf], dtype)
+    assert_same_bits(relu.backprop(d_L_d_out), np.array([0, 2, 0, 0, 0, np.nan, 0, -np.inf, 0], dtype))
 
 
 @pytest.mark.parametrize("position", range(4))

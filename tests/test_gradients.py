@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tolerances import assert_is_derivative, central_difference
-from twins import uniform
+from twins import parameters, uniform, with_equal_parameters
 
 
 def weighted_output(layer, input, d_L_d_out):
@@ -26,6 +26,44 @@ def test_conv_backprop_is_the_derivative_of_forward(layers, rng, height, width, 
     terms = 9 * d_L_d_out.size
     assert_is_derivative(conv.backprop(d_L_d_out, 1.0), numeric_input, terms)
     assert_is_derivative(before - conv.filters, numeric_filters, terms)
+
+
+def assert_backprop_is_the_derivative(layer, input, d_L_d_out, terms):
+    """Check the gradients of the input and of every parameter, which a step at a learn rate of 1 reveals."""
+    loss = weighted_output(layer, input, d_L_d_out)
+    numeric_input = central_difference(loss, input)
+    numeric = {name: central_difference(loss, values) for name, values in parameters(layer).items()}
+
+    before = {name: values.copy() for name, values in parameters(layer).items()}
+    layer.forward(input)
+    assert_is_derivative(layer.backprop(d_L_d_out, *([1.0] if before else [])), numeric_input, terms)
+    for name, values in parameters(layer).items():
+        assert_is_derivative(before[name] - values, numeric[name], terms)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("size", [(3, 4, 2, 1), (5, 6, 1, 4), (4, 5, 3, 9), (3, 5, 8, 2)])
+def test_conv_over_channels_backprop_is_the_derivative_of_forward(layers, rng, size, padding, use_bias):
+    height, width, channels, num_filters = size
+    conv = layers.Conv3x3(num_filters, channels, padding=padding, use_bias=use_bias)
+    with_equal_parameters(rng, conv)
+    image = uniform(rng, (height, width, channels))
+    d_L_d_out = uniform(rng, conv.forward(image).shape)
+    assert_backprop_is_the_derivative(conv, image, d_L_d_out, terms=9 * d_L_d_out.size)
+
+
+@pytest.mark.parametrize("shape", [(17,), (3, 5), (4, 3, 5)])
+def test_relu_backprop_is_the_derivative_of_forward(layers, rng, shape):
+    away_from_zero = rng.choice([-1, 1], shape) * rng.uniform(0.1, 1, shape)
+    assert_backprop_is_the_derivative(layers.ReLU(), away_from_zero, uniform(rng, shape), np.prod(shape))
+
+
+@pytest.mark.parametrize(("shape", "nodes"), [((1,), 2), ((7,), 5), ((3, 4, 2), 9), ((5, 2), 17)])
+def test_dense_backprop_is_the_derivative_of_forward(layers, rng, shape, nodes):
+    dense = layers.Dense(int(np.prod(shape)), nodes)
+    with_equal_parameters(rng, dense)
+    assert_backprop_is_the_derivative(dense, uniform(rng, shape), uniform(rng, nodes), nodes)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 1), (4, 6, 5), (5, 7, 9), (6, 3, 4)])
@@ -78,3 +116,40 @@ def test_the_network_returns_the_derivative_of_the_loss_with_respect_to_the_imag
     _, d_L_d_out = forward()
     d_L_d_image = conv.backprop(pool.backprop(soft.backprop(d_L_d_out, 0.1)), 0.1)
     assert_is_derivative(d_L_d_image, numeric, terms=9 * 36)
+
+
+def three_blocks(layers, rng):
+    """Return two convolutions with ReLU and pooling, a dense layer with ReLU, and a softmax, for images of 13x12."""
+    row = [
+        *(layers.Conv3x3(3, 1, padding="same"), layers.ReLU(), layers.MaxPool2()),
+        *(layers.Conv3x3(5, 3), layers.MaxPool2(ties="first"), layers.ReLU()),
+        *(layers.Dense(2 * 2 * 5, 7), layers.ReLU(), layers.Softmax(7, 4)),
+    ]
+    for layer in row:
+        with_equal_parameters(rng, layer)
+    return row
+
+
+def test_three_blocks_return_the_derivative_of_the_loss_with_respect_to_everything(layers, rng):
+    row, image = three_blocks(layers, rng), uniform(rng, (13, 12))
+
+    def forward():
+        out = image
+        for layer in row:
+            out = layer.forward(out)
+        return layers.cross_entropy(out, 2)
+
+    def loss():
+        return forward()[0]
+
+    numeric_image = central_difference(loss, image)
+    numeric = [central_difference(loss, values) for layer in row for values in parameters(layer).values()]
+    before = [values.copy() for layer in row for values in parameters(layer).values()]
+    _, gradient = forward()
+    for layer in reversed(row):
+        gradient = layer.backprop(gradient, *([1.0] if parameters(layer) else []))
+    assert_is_derivative(gradient, numeric_image, terms=1000)
+    after = [values for layer in row for values in parameters(layer).values()]
+    for old, new, expected in zip(before, after, numeric, strict=True):
+        assert np.abs(expected).max() > 1e-3
+        assert_is_derivative(old - new, expected, terms=1000)

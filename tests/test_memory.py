@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from entries import ENTRIES, assert_refused, make_layer
+from entries import ENTRIES, LAYERS, WITHOUT_PARAMETERS, assert_refused, entry_of, make_layer
 from tolerances import assert_close, assert_same_bits
 from twins import conv_twins, parameters, softmax_twins, uniform
 
@@ -62,7 +62,7 @@ def test_other_dtypes_and_layouts_give_numpy_s_answer_in_the_layer_s_dtype(rng, 
     compiled, plain = make_layer(cnnx, entry.layer, dtype), make_layer(reference, entry.layer, dtype)
     odd = CONVERTED[kind](uniform(rng, entry.shape, dtype))
     computed_in = np.dtype(dtype)
-    if str(entry) == "MaxPool2.forward":  # pooling has no parameters: it computes in its input's dtype
+    if entry.method == "forward" and entry.layer in WITHOUT_PARAMETERS:
         native = odd.dtype.newbyteorder("=")
         computed_in = native if native in (np.float32, np.float64) else np.dtype(np.float64)
     expected = entry.call(plain, np.array(odd, computed_in))
@@ -120,7 +120,13 @@ def unusable_parameters(good):
         yield "Fortran order", np.asfortranarray(good), ValueError
 
 
-@pytest.mark.parametrize(("name", "parameter"), [("Conv3x3", "filters"), ("Softmax", "weights"), ("Softmax", "biases")])
+PARAMETERS = [
+    *(("Conv3x3", "filters"), ("stacked Conv3x3", "filters"), ("padded Conv3x3", "biases")),
+    *((name, parameter) for name in ("Dense", "Softmax") for parameter in ("weights", "biases")),
+]
+
+
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 class TestParameters:
     def test_what_cannot_be_updated_in_place_is_refused_at_assignment(self, dtype, name, parameter):
         layer = make_layer(cnnx, name, dtype)
@@ -136,7 +142,7 @@ class TestParameters:
 
     def test_an_assigned_array_is_kept_and_updated_in_place(self, rng, dtype, name, parameter):
         layer, plain = make_layer(cnnx, name, dtype), make_layer(reference, name, dtype)
-        forward, backprop = (entry for entry in ENTRIES if entry.layer == name)
+        forward, backprop = (entry_of(name, method) for method in ("forward", "backprop"))
         mine = uniform(rng, getattr(layer, parameter).shape, dtype)
         setattr(plain, parameter, mine.copy())
         setattr(layer, parameter, mine)
@@ -151,7 +157,7 @@ class TestParameters:
 
     def test_a_parameter_frozen_later_is_refused_at_backprop(self, rng, name, parameter):
         layer = make_layer(cnnx, name)
-        (backprop,) = (entry for entry in ENTRIES if str(entry) == f"{name}.backprop")
+        backprop = entry_of(name, "backprop")
         getattr(layer, parameter).flags.writeable = False
         d_L_d_out = uniform(rng, backprop.shape)
         assert_refused(layer, lambda: backprop.call(layer, d_L_d_out), ValueError, rf"^{parameter}: expected")
@@ -161,17 +167,17 @@ class TestParameters:
         values = getattr(layer, parameter)
         values.resize((values.shape[0] - 1, *values.shape[1:]), refcheck=False)
         for entry in ENTRIES:
-            if str(entry) == f"{name}.backprop" or entry.layer == name == "Softmax":
+            if entry.layer == name and (entry.method == "backprop" or name in ("Dense", "Softmax")):
                 array = uniform(rng, entry.shape)
                 assert_refused(
                     layer, lambda entry=entry, array=array: entry.call(layer, array), ValueError, ": expected"
                 )
 
 
-@pytest.mark.parametrize("name", ["Conv3x3", "MaxPool2", "Softmax"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "Dropout"])
 def test_a_last_input_of_one_s_own_is_used_or_refused(rng, dtype, name):
     layer, plain = make_layer(cnnx, name, dtype), make_layer(reference, name, dtype)
-    (backprop,) = (entry for entry in ENTRIES if str(entry) == f"{name}.backprop")
+    backprop = entry_of(name, "backprop")
     mine, d_L_d_out = uniform(rng, layer.last_input.shape, dtype), uniform(rng, backprop.shape, dtype)
     for bad in ([1.0], mine.astype(complex), np.ma.array(mine), mine[2:], mine[np.newaxis], np.array(1.0)):
         layer.last_input = bad

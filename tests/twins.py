@@ -19,13 +19,9 @@ def small_integers(rng, shape, dtype=np.float64):
     return rng.integers(-1, 2, shape).astype(dtype)
 
 
-def conv_twins(num_filters, dtype, rng):
-    """Return a compiled and a reference Conv3x3 with equal random filters."""
-    twins = cnnx.Conv3x3(num_filters, dtype=dtype), reference.Conv3x3(num_filters, dtype=dtype)
-    filters = uniform(rng, (num_filters, 3, 3), dtype)
-    for layer in twins:
-        layer.filters = filters.copy()
-    return twins
+def conv_twins(num_filters, dtype, rng, **options):
+    """Return a compiled and a reference Conv3x3 with equal random filters, and biases if they have any."""
+    return with_equal_parameters(rng, *(m.Conv3x3(num_filters, dtype=dtype, **options) for m in (cnnx, reference)))
 
 
 def pool_twins(ties):
@@ -35,14 +31,24 @@ def pool_twins(ties):
 
 def softmax_twins(input_len, nodes, dtype, rng):
     """Return a compiled and a reference Softmax with equal random weights and biases."""
-    twins = cnnx.Softmax(input_len, nodes, dtype=dtype), reference.Softmax(input_len, nodes, dtype=dtype)
-    weights, biases = uniform(rng, (input_len, nodes), dtype), uniform(rng, nodes, dtype)
-    for layer in twins:
-        layer.weights, layer.biases = weights.copy(), biases.copy()
+    return with_equal_parameters(rng, *(m.Softmax(input_len, nodes, dtype=dtype) for m in (cnnx, reference)))
+
+
+def dense_twins(input_len, nodes, dtype, rng):
+    """Return a compiled and a reference Dense with equal random weights and biases."""
+    return with_equal_parameters(rng, *(m.Dense(input_len, nodes, dtype=dtype) for m in (cnnx, reference)))
+
+
+def with_equal_parameters(rng, *twins):
+    """Give all twins the same random values for every parameter, each in arrays of its own; return them."""
+    for name, like in parameters(twins[0]).items():
+        values = uniform(rng, like.shape, like.dtype)
+        for layer in twins:
+            setattr(layer, name, values.copy())
     return twins
 
 
 def parameters(layer):
     """Return the layer's parameter arrays by name; empty for a layer that learns nothing."""
-    names = ("filters", "weights", "biases")
-    return {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+    named = {name: getattr(layer, name, None) for name in ("filters", "weights", "biases")}
+    return {name: values for name, values in named.items() if values is not None}

@@ -1,6 +1,6 @@
 // Conv3x3 of the article, for any number of channels, without padding (stride 1, cross-correlation):
 //
-//   output[y, x, f] = sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
+//   output[y, x, f] = biases[f] + sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
 //
 // input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2,
 // filters). In a channels-last image the three pixels under one filter row are 3 * channels consecutive
@@ -14,12 +14,21 @@
 namespace cnnx {
 namespace {
 
-// packed[tap][f] = filters[f][tap], rows of padded_channels(filters), the padding zero.
 template <class T>
-void pack_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
+void pack_filters(T* packed, const T* filters, const T* biases, const Conv3x3Shape& s) noexcept {
   const int taps = s.taps(), padded = padded_channels<T>(s.filters);
   for (int tap = 0; tap < taps; ++tap)
     for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
+  for (int f = 0; f < padded; ++f) packed[taps * padded + f] = biases != nullptr && f < s.filters ? biases[f] : T{0};
+}
+
+template <class T>
+void unpack_filters(T* filters, T* biases, const T* packed, const Conv3x3Shape& s) noexcept {
+  const int taps = s.taps(), padded = padded_channels<T>(s.filters);
+  for (int f = 0; f < s.filters; ++f)
+    for (int tap = 0; tap < taps; ++tap) filters[f * taps + tap] = packed[tap * padded + f];
+  if (biases != nullptr)
+    for (int f = 0; f < s.filters; ++f) biases[f] = packed[taps * padded + f];
 }
 
 // Calls body with the length of the three runs, as a constant for images, which have one channel.
@@ -34,8 +43,12 @@ void with_run(const Conv3x3Shape& s, Body&& body) {
 // `pixels` neighbouring outputs of one row, one register tile of their filters.
 template <class Tile, int pixels, class T, class Run>
 void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run run, const Conv3x3Shape& s) {
-  typename Tile::V sum[pixels][Tile::vectors] = {};
+  typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
+  for (int v = 0; v < Tile::vectors; ++v) {
+    const auto bias = load<typename Tile::V>(packed + s.taps() * padded + v * Tile::lanes);
+    for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
+  }
   for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
     for (int i = 0; i < run; ++i, packed += padded)
       for (int v = 0; v < Tile::vectors; ++v) {
@@ -47,15 +60,14 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run r
 }
 
 template <class T>
-void conv3x3_forward(T* output, const T* input, const T* filters, T* scratch, const Conv3x3Shape& s) noexcept {
-  pack_filters(scratch, filters, s);
+void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
     with_run(s, [&](auto run) {
       for (int y = 0; y < s.out_height(); ++y)
         for (int x = 0; x < s.out_width(); x += conv_tile_pixels)
           with_constant<conv_tile_pixels>(smaller(s.out_width() - x, conv_tile_pixels), [&](auto pixels) {
             conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
-                                                 input + (Index{y} * s.width + x) * s.channels, scratch + first, count,
+                                                 input + (Index{y} * s.width + x) * s.channels, packed + first, count,
                                                  run, s);
           });
     });
@@ -63,9 +75,10 @@ void conv3x3_forward(T* output, const T* input, const T* filters, T* scratch, co
 }
 
 // d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
-// The sums of one tile of taps stay in registers while the whole image passes by.
+// d_biases[f] = sum over y, x of  d_output[y, x, f]
+// The sums of one tile of taps stay in registers while the whole image passes by. The bias is a tap whose input is 1.
 template <class Tile, int taps, class T>
-void conv3x3_backward_filters_tile(T* d_filters, const T* d_output, const T* input, int first_tap, int filters,
+void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* input, int first_tap, int filters,
                                    const Conv3x3Shape& s) {
   const int run = 3 * s.channels;
   Index offset[taps];
@@ -73,29 +86,36 @@ void conv3x3_backward_filters_tile(T* d_filters, const T* d_output, const T* inp
     offset[t] = Index{(first_tap + t) / run} * s.width * s.channels + (first_tap + t) % run;
 
   typename Tile::V sum[taps][Tile::vectors] = {};
-  for (int y = 0; y < s.out_height(); ++y, input += 2 * s.channels)
+  for (int y = 0; y < s.out_height(); ++y, input += (s.width - s.out_width()) * s.channels)
     for (int x = 0; x < s.out_width(); ++x, input += s.channels, d_output += s.filters)
       for (int v = 0; v < Tile::vectors; ++v) {
         const auto gradient = Tile::read(d_output + v * Tile::lanes, filters);
         for (int t = 0; t < taps; ++t) sum[t][v] += input[offset[t]] * gradient;
       }
-  T sums[taps][Tile::vectors * Tile::lanes];
   for (int t = 0; t < taps; ++t)
-    for (int v = 0; v < Tile::vectors; ++v) store(sums[t] + v * Tile::lanes, sum[t][v]);
-  for (int f = 0; f < filters; ++f)
-    for (int t = 0; t < taps; ++t) d_filters[Index{f} * s.taps() + first_tap + t] = sums[t][f];
+    for (int v = 0; v < Tile::vectors; ++v)
+      Tile::write(d_packed + (first_tap + t) * padded_channels<T>(s.filters) + v * Tile::lanes, sum[t][v], filters);
 }
 
+template <class Tile, class T>
+void conv3x3_backward_biases_tile(T* d_biases, const T* d_output, int filters, const Conv3x3Shape& s) {
+  typename Tile::V sum[Tile::vectors] = {};
+  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
+    for (int v = 0; v < Tile::vectors; ++v) sum[v] += Tile::read(d_output + v * Tile::lanes, filters);
+  for (int v = 0; v < Tile::vectors; ++v) Tile::write(d_biases + v * Tile::lanes, sum[v], filters);
+}
+
+// d_packed is set; what pads its rows stays as it is.
 template <class T>
-void conv3x3_backward_filters(T* d_filters, const T* d_output, const T* input, const Conv3x3Shape& s) noexcept {
+void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
     constexpr int most = tile.vectors == 1 ? 9 : 6;
-    for (int tap = 0; tap < s.taps(); tap += most) {
+    for (int tap = 0; tap < s.taps(); tap += most)
       with_constant<most>(smaller(s.taps() - tap, most), [&](auto taps) {
-        conv3x3_backward_filters_tile<decltype(tile), taps>(d_filters + Index{first} * s.taps(), d_output + first,
-                                                            input, tap, filters, s);
+        conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + first, d_output + first, input, tap, filters, s);
       });
-    }
+    conv3x3_backward_biases_tile<decltype(tile)>(d_packed + s.taps() * padded_channels<T>(s.filters) + first,
+                                                 d_output + first, filters, s);
   });
 }
 

@@ -12,6 +12,7 @@
 #include "../kernels.hpp"
 #include "../vec.hpp"
 #include "conv3x3.hpp"
+#include "elementwise.hpp"
 #include "max_pool2.hpp"
 
 namespace cnnx {
@@ -69,11 +70,13 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
   const int padded = padded_channels<T>(s.filters);
   V filter[9];
   for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
+  const V bias = load<V>(packed + 9 * padded);
+  const auto activate = [&](const V& v) { return s.relu ? relu(v) : v; };
 
   for (int k = 0; k < patches.counts.varied; ++k) {
     const Patch patch = patches.varied[k];
     const T* pixel = image + patch.pixel;
-    V sum[4] = {};
+    V sum[4] = {bias, bias, bias, bias};
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
 #pragma GCC unroll 4
@@ -88,7 +91,7 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
       windows += 4 * s.filters;
     }
     const V largest = max_or_nan(max_or_nan(sum[0], sum[1]), max_or_nan(sum[2], sum[3]));
-    Tile::write(pooled + Index{patch.index} * s.filters, largest, filters);
+    Tile::write(pooled + Index{patch.index} * s.filters, activate(largest), filters);
   }
 
   T value = 0;
@@ -97,10 +100,10 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
     const Patch patch = patches.constant[k];
     if (k == 0 || image[patch.pixel] != value) {
       value = image[patch.pixel];
-      sum = V{};
+      sum = bias;
       for (int t = 0; t < 9; ++t) sum += value * filter[t];
     }
-    Tile::write(pooled + Index{patch.index} * s.filters, sum, filters);
+    Tile::write(pooled + Index{patch.index} * s.filters, activate(sum), filters);
   }
 }
 
@@ -113,21 +116,27 @@ void conv_pool_forward(T* pooled, T* windows, const T* image, const T* packed, c
   });
 }
 
-// d_packed (9, padded filters) is set, not added to.
+// d_packed is set, not added to; what pads its rows stays as it is.
 template <Ties ties, class Tile, class T>
 void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict pooled,
                              const T* __restrict windows, const T* __restrict image, const PatchSet& patches,
                              int filters, const ConvPoolShape& s) {
   using V = typename Tile::V;
-  V d_filter[9] = {};
+  V d_filter[9] = {}, d_bias = {};
+  // A ReLU that has made its value 0 passes no gradient.
+  const auto gradient_at = [&](const Patch& patch) {
+    const V gradient = Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
+    if (!s.relu) return gradient;
+    return Tile::read(pooled + Index{patch.index} * s.filters, filters) > 0 ? gradient : V{};
+  };
   for (int k = 0; k < patches.counts.varied; ++k, windows += 4 * s.filters) {
     const Patch patch = patches.varied[k];
     const T* pixel = image + patch.pixel;
-    const V gradient = Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
     const V largest = Tile::read(pooled + Index{patch.index} * s.filters, filters);
     V window[4], d_window[4];
     for (int q = 0; q < 4; ++q) window[q] = Tile::read(windows + q * s.filters, filters);
-    hand_out<ties>(d_window, window, largest, gradient);
+    hand_out<ties>(d_window, window, largest, gradient_at(patch));
+    if (s.bias) d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
 #pragma GCC unroll 4
@@ -141,6 +150,7 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
 
   // One run of equal values after another: their gradients' sum, times the value.
   T value = 0;
+  constexpr T ties_of_four = ties == Ties::all ? 4 : 1;
   V run = {}, share = {};
   for (int k = 0; k < patches.counts.constant; ++k) {
     const Patch patch = patches.constant[k];
@@ -149,13 +159,16 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
       value = image[patch.pixel];
       run = V{};
     }
-    run += Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
+    const V gradient = gradient_at(patch);
+    run += gradient;
+    if (s.bias) d_bias += ties_of_four * gradient;
   }
   share += value * run;
-  if constexpr (ties == Ties::all) share *= T{4};
+  share *= ties_of_four;
 
   const int padded = padded_channels<T>(s.filters);
   for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
+  Tile::write(d_packed + 9 * padded, d_bias, filters);
 }
 
 template <class T>

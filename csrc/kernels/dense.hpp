@@ -166,5 +166,29 @@ void dense_backward_update_packed(T* __restrict d_input, T* __restrict packed, T
   }
 }
 
+template <class T>
+void dense_backward_packed(T* __restrict d_input, T* __restrict d_packed, T* __restrict d_biases,
+                           const T* __restrict packed, const T* __restrict d_totals, const T* __restrict input,
+                           const DenseShape& s) noexcept {
+  const Index stride = Index{s.nodes} * lanes_of<T>;
+  for (int first = 0; first < s.nodes; first += packed_nodes<T>)
+    with_constant<packed_nodes<T>>(smaller(s.nodes - first, packed_nodes<T>), [&](auto nodes) {
+      T gradient[nodes];
+      for (int n = 0; n < nodes; ++n) d_biases[first + n] += gradient[n] = d_totals[first + n];
+      Index at = Index{first} * lanes_of<T>;
+      for (Index i = 0; i < s.inputs; i += lanes_of<T>, at += stride) {
+        const auto x = Wide<T>::read(input + i);
+        auto sum = first == 0 ? Wide<T>{} : Wide<T>::read(d_input + i);
+        for (int n = 0; n < nodes; ++n) {
+          auto d_weights = Wide<T>::read(d_packed + at + n * lanes_of<T>);
+          sum.add_product(gradient[n], Wide<T>::read(packed + at + n * lanes_of<T>));
+          d_weights.add_product(gradient[n], x);
+          d_weights.write(d_packed + at + n * lanes_of<T>);
+        }
+        sum.write(d_input + i);
+      }
+    });
+}
+
 }  // namespace
 }  // namespace cnnx

@@ -9,16 +9,25 @@
 - ``python -m cnnx.train``: the article's whole run.
 """
 
-from . import data, models
+from . import data, models, schedules
 from ._core import __version__, active_target, targets
-from .layers import Conv3x3, MaxPool2, Softmax
+from .augment import RandomAffine, RandomShift
+from .layers import Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy
 from .network import Sequential
+from .optimizers import SGD, Adam
 from .storage import load
 
 __all__ = [
+    "SGD",
+    "Adam",
     "Conv3x3",
+    "Dense",
+    "Dropout",
     "MaxPool2",
+    "RandomAffine",
+    "RandomShift",
+    "ReLU",
     "Sequential",
     "Softmax",
     "__version__",
@@ -27,5 +36,6 @@ __all__ = [
     "data",
     "load",
     "models",
+    "schedules",
     "targets",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,16 +57,26 @@ def integer(name: str, value: Any) -> int:
 def learn_rate(value: Any) -> float:
     """A finite number of at least 0."""
     if type(value) is float and 0.0 <= value < math.inf:
-        return value
+        return value  # before another call: a layer's overhead counts
+    return not_negative("learn_rate", value)
+
+
+def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
+    """A real number, numpy's included, that `fits`; `expected` says which do."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"learn_rate: expected a number, got {value!r}")
+        raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
-        number = float(value)
+        found = float(value)
     except OverflowError:
-        number = math.inf
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"learn_rate: expected a finite number of at least 0, got {value!r}")
-    return number
+        found = math.inf
+    if not fits(found):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return found
+
+
+def not_negative(name: str, value: Any) -> float:
+    """A finite number of at least 0."""
+    return number(name, value, "a finite number of at least 0", lambda found: 0.0 <= found < math.inf)
 
 
 UNINITIALISED: Any = object()
@@ -114,7 +125,7 @@ def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...
     return array
 
 
-def parameter(name: str, value: Any, like: FloatArray) -> Any:
+def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | None) -> Any:
     """`value` itself, if updates in place can go to it: `like`'s dtype and shape, C-contiguous, writable."""
     if type(value) is not np.ndarray:
         raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
@@ -124,4 +135,20 @@ def parameter(name: str, value: Any, like: FloatArray) -> Any:
         raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
     if not value.flags.carray:
         raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach")
+    if apart_from is not None and np.may_share_memory(value, apart_from):
+        raise ValueError(f"{name}: expected an array apart from the layer's others, got one that shares their memory")
     return value
+
+
+def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
+    """One of the words that are known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}")
+    return value
+
+
+def boolean(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)

@@ -1,4 +1,4 @@
-"""The layers of Victor Zhou's article, compiled: Conv3x3, MaxPool2 and Softmax.
+"""The layers, compiled: Victor Zhou's article's Conv3x3, MaxPool2 and Softmax, and those that it leaves out.
 
 Names, argument order, shapes and attributes are the article's ("CNNs, Part 1: An Introduction to Convolutional
 Neural Networks" has the forward passes, "CNNs, Part 2: Training a Convolutional Neural Network" the backward ones),
@@ -24,16 +24,18 @@ from numpy.typing import DTypeLike
 from . import _checks, _core
 from ._checks import FloatArray
 
-__all__ = ["Conv3x3", "Layer", "MaxPool2", "Softmax"]
+__all__ = ["Conv3x3", "Dense", "Dropout", "Layer", "MaxPool2", "ReLU", "Softmax"]
 
 
 class Layer:
     """What a network needs to know of its layers.
 
     Attributes:
+        kind: the name by which the core and saved files know the layer.
         dtype: the numpy dtype that the layer computes in; None if it takes its input's.
     """
 
+    kind: str
     dtype: Any = None
 
     def settings(self) -> dict[str, Any]:
@@ -50,80 +52,145 @@ class Layer:
 
     def plan_entry(self) -> tuple[Any, ...]:
         """Return the layer for the core: its kind, its setting if it has one, its arrays."""
-        return (type(self).__name__, *self.parameters().values())
+        return (self.kind, *self.parameters().values())
 
 
 class Conv3x3(Layer):
-    """A convolution with 3x3 filters over a single-channel image: no padding, stride 1, no bias.
+    """A convolution with 3x3 filters, stride 1.
 
-    ``output[y, x, f] = sum over dy, dx of input[y + dy, x + dx] * filters[f, dy, dx]``
+    ``output[y, x, f] = biases[f] + sum over dy, dx, c of input[y + dy, x + dx, c] * filters[f, dy, dx, c]``
+
+    Without `in_channels` it is the article's layer: on an image (height, width), without biases or padding, filters
+    (num_filters, 3, 3). With it, layers can be stacked.
 
     Args:
         num_filters: how many filters, at least 1.
-        dtype: float64 or float32, of the filters and of every result.
-        rng: draws the initial filters, `standard_normal / 9`; None takes numpy's global generator, so that
-            ``np.random.seed`` gives the article's filters to the bit.
+        in_channels: how many channels the input (height, width, in_channels) has; with 1 an image (height, width)
+            will do. None for the article's layer.
+        padding: "valid" for none, or "same" for a ring of zeros that keeps height and width.
+        use_bias: whether each filter has a bias; None for the usual: with `in_channels`, but not in the article.
+        dtype: float64 or float32, of the parameters and of every result.
+        rng: draws the initial filters; None takes numpy's global generator. The article's are standard normal / 9, so
+            that ``np.random.seed`` gives them to the bit; with `in_channels`, standard normal * sqrt(2 / (9 *
+            in_channels)) (He et al., 2015, "Delving Deep into Rectifiers").
 
     Attributes:
         num_filters: as given.
-        filters: (num_filters, 3, 3), updated in place by `backprop`. An array assigned to it is kept, not copied.
-        last_input: (height, width), what the last forward pass saw; the caller's own array if it needed no conversion.
+        in_channels: as given.
+        padding: as given.
+        filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array
+            assigned to it is kept, not copied.
+        biases: (num_filters,), likewise, at first zero; or None.
+        last_input: what the last forward pass saw; the caller's own array if it needed no conversion.
     """
 
+    kind = "Conv3x3"
+
     def __init__(
-        self, num_filters: int, *, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None
+        self,
+        num_filters: int,
+        in_channels: int | None = None,
+        *,
+        padding: Literal["valid", "same"] = "valid",
+        use_bias: bool | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
     ) -> None:
         self.num_filters = _checks.positive_integer("num_filters", num_filters)
+        self.in_channels = None if in_channels is None else _checks.positive_integer("in_channels", in_channels)
+        self.padding: Literal["valid", "same"] = _checks.one_of("padding", padding, ("valid", "same"))
         self.dtype = _checks.float_dtype(dtype)
         shape = (self.num_filters, 3, 3)
-        self._filters: FloatArray = _standard_normal(shape, rng, scale=9, dtype=self.dtype)
+        self._filters: FloatArray = (
+            _standard_normal(shape, rng, self.dtype, divisor=9)
+            if self.in_channels is None
+            else _standard_normal((*shape, self.in_channels), rng, self.dtype, factor=_he(9 * self.in_channels))
+        )
+        has_biases = self.in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
+        self._biases: FloatArray | None = np.zeros(self.num_filters, self.dtype) if has_biases else None
         self.last_input: FloatArray | None = None
 
     @property
     def filters(self) -> FloatArray:
-        """(num_filters, 3, 3) in the layer's dtype."""
+        """(num_filters, 3, 3) or (num_filters, 3, 3, in_channels) in the layer's dtype."""
         return self._filters
 
     @filters.setter
     def filters(self, value: FloatArray) -> None:
-        self._filters = _checks.parameter("filters", value, self._filters)
+        self._filters = _checks.parameter("filters", value, self._filters, apart_from=self._biases)
+
+    @property
+    def biases(self) -> FloatArray | None:
+        """(num_filters,) in the layer's dtype, or None for a layer without."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, value: FloatArray) -> None:
+        if self._biases is None:
+            raise ValueError("biases: expected none, for a layer made without, got an array")
+        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._filters)
 
     def settings(self) -> dict[str, Any]:
-        return {"num_filters": self.num_filters, "dtype": str(self.dtype)}
+        return {
+            "num_filters": self.num_filters,
+            "in_channels": self.in_channels,
+            "padding": self.padding,
+            "use_bias": self._biases is not None,
+            "dtype": str(self.dtype),
+        }
 
     def parameters(self) -> dict[str, FloatArray]:
-        return {"filters": self._filters}
+        return {"filters": self._filters} | ({} if self._biases is None else {"biases": self._biases})
+
+    def plan_entry(self) -> tuple[Any, ...]:
+        return self.kind, self.padding == "same", self._filters, self._biases
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(input_shape) != 2 or min(input_shape) < 3:
-            raise ValueError(f"expected input (height, width) of at least 3x3, got {input_shape}")
-        return input_shape[0] - 2, input_shape[1] - 2, self.num_filters
+        axes = "(height, width)" if self.in_channels is None else f"(height, width, {self.in_channels})"
+        shape = input_shape if self.in_channels is None or len(input_shape) == 3 else (*input_shape, 1)
+        ring = 2 if self.padding == "same" else 0
+        channels = () if self.in_channels is None else (self.in_channels,)
+        if len(shape) != 2 + len(channels) or shape[2:] != channels or min(shape[:2]) + ring < 3:
+            raise ValueError(f"expected input {axes} of at least {3 - ring}x{3 - ring}, got {input_shape}")
+        return shape[0] + ring - 2, shape[1] + ring - 2, self.num_filters
 
     def forward(self, input: FloatArray) -> FloatArray:
-        """Convolves an image (height, width), at least 3x3, into (height - 2, width - 2, num_filters)."""
-        image = _checks.as_array("input", input, self.dtype, ("height", "width"))
-        output = _core.conv3x3_forward(image, self._filters)
+        """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
+        image = self._image("input", input)
+        output = _core.conv3x3_forward(image, self._filters, self._biases, self.padding == "same")
         self.last_input = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Takes a step of gradient descent and returns the gradient for the input.
+        """Take a step of gradient descent and return the gradient for the input.
 
-        ``d_L_d_filters[f, dy, dx] = sum over y, x of d_L_d_out[y, x, f] * last_input[y + dy, x + dx]``
-        ``d_L_d_input[y, x] = sum over f, dy, dx of d_L_d_out[y - dy, x - dx, f] * filters[f, dy, dx]``
+        ``d_L_d_filters[f, dy, dx, c] = sum over y, x of d_L_d_out[y, x, f] * last_input[y + dy, x + dx, c]``
+        ``d_L_d_biases[f] = sum over y, x of d_L_d_out[y, x, f]``
+        ``d_L_d_input[y, x, c] = sum over f, dy, dx of d_L_d_out[y - dy, x - dx, f] * filters[f, dy, dx, c]``
 
         Args:
-            d_L_d_out: the loss gradient for the output, (height - 2, width - 2, num_filters).
+            d_L_d_out: the loss gradient for the output, in the output's shape.
             learn_rate: the step, finite and at least 0.
 
         Returns:
-            d_L_d_input, (height, width), through the filters before the update (the article leaves it out).
+            d_L_d_input, in the input's shape, through the filters before the update (the article leaves it out).
         """
         rate = _checks.learn_rate(learn_rate)
-        image = _checks.as_array("last_input", _remembered(self.last_input), self.dtype, ("height", "width"))
-        height, width = image.shape
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (height - 2, width - 2, self.num_filters))
-        return _core.conv3x3_backprop(gradient, image, self._filters, rate)
+        image = self._image("last_input", _remembered(self.last_input))
+        height, width = image.shape[:2]
+        same = self.padding == "same"
+        shape = (height, width, self.num_filters) if same else (height - 2, width - 2, self.num_filters)
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, shape)
+        return _core.conv3x3_backprop(gradient, image, self._filters, self._biases, same, rate)
+
+    def _image(self, name: str, value: Any) -> Any:
+        channels = self.in_channels
+        if channels is None or (channels == 1 and getattr(value, "ndim", 0) == 2):
+            return _checks.as_array(name, value, self.dtype, ("height", "width"))
+        image = _checks.as_array(name, value, self.dtype, ("height", "width", "channels"))
+        if image.shape[2] != channels:
+            raise ValueError(f"{name}: expected shape (height, width, {channels}), got {image.shape}")
+        return image
 
 
 class MaxPool2(Layer):
@@ -142,6 +209,8 @@ class MaxPool2(Layer):
         last_input: (height, width, channels), what the last forward pass saw.
     """
 
+    kind = "MaxPool2"
+
     def __init__(self, *, ties: Literal["all", "first"] = "all") -> None:
         self.ties = ties
         self.last_input: FloatArray | None = None
@@ -153,9 +222,7 @@ class MaxPool2(Layer):
 
     @ties.setter
     def ties(self, value: Literal["all", "first"]) -> None:
-        if value not in ("all", "first"):
-            raise ValueError(f"ties: expected 'all' or 'first', got {value!r}")
-        self._ties = value
+        self._ties: Literal["all", "first"] = _checks.one_of("ties", value, ("all", "first"))
 
     def settings(self) -> dict[str, Any]:
         return {"ties": self._ties}
@@ -166,17 +233,17 @@ class MaxPool2(Layer):
         return input_shape[0] // 2, input_shape[1] // 2, input_shape[2]
 
     def plan_entry(self) -> tuple[Any, ...]:
-        return "MaxPool2", self._ties == "first"
+        return self.kind, self._ties == "first"
 
     def forward(self, input: FloatArray) -> FloatArray:
-        """Pools (height, width, channels) into (height // 2, width // 2, channels)."""
+        """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output = _core.max_pool2_forward(image)
         self.last_input = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Returns d_L_d_input, (height, width, channels): the gradient where the maxima were, zero elsewhere.
+        """Return d_L_d_input, (height, width, channels): the gradient where the maxima were, zero elsewhere.
 
         Args:
             d_L_d_out: the loss gradient for the output, (height // 2, width // 2, channels).
@@ -190,43 +257,100 @@ class MaxPool2(Layer):
         return _core.max_pool2_backprop(gradient, image, self._ties == "first")
 
 
-class Softmax(Layer):
-    """A dense layer followed by the softmax function.
+class ReLU(Layer):
+    """The rectifier, ``output = max(0, input)``, of any shape.
 
-    ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
-
-    The maximum is subtracted from the totals first, so totals of any finite size are fine.
-
-    Args:
-        input_len: how many values the input has, in any shape; at least 1.
-        nodes: how many outputs, at least 1.
-        dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial weights, `standard_normal / input_len`; None takes numpy's global generator, so that
-            ``np.random.seed`` gives the article's weights to the bit.
+    Computes in its input's dtype (float64 for integers and half precision). A NaN stays NaN and passes no gradient.
 
     Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
-        biases: (nodes,), initially zero; likewise.
-        last_input: (input_len,), a copy of the last forward pass's input, flattened.
-        last_input_shape: the shape it had.
-        last_totals: (nodes,), the values before the softmax function.
+        last_input: what the last forward pass saw.
     """
 
-    def __init__(
-        self,
-        input_len: int,
-        nodes: int,
-        *,
-        dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
-    ) -> None:
+    kind = "ReLU"
+
+    def __init__(self) -> None:
+        self.last_input: FloatArray | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return the input with 0 in place of everything below."""
+        values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
+        output = _core.relu_forward(values)
+        self.last_input = values
+        return output
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return d_L_d_input: the gradient where the input was above 0, zero elsewhere.
+
+        Args:
+            d_L_d_out: the loss gradient for the output, in the input's shape.
+        """
+        last_input = _remembered(self.last_input)
+        values = _checks.as_numbers("last_input", last_input, _checks.own_float_dtype(last_input))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape)
+        return _core.relu_backprop(gradient, values)
+
+
+class Dropout(Layer):
+    """Drops a share of the values while a network is trained (Srivastava et al., 2014).
+
+    In `Sequential.fit` each value becomes 0 with probability `rate`, and the others are divided by 1 - rate, so that
+    their mean stays. Everywhere else, `forward` and `backprop` included, the layer does nothing. Which values drop
+    depends on the run's seed, the step and the sample, not on threads.
+
+    Args:
+        rate: the share that drops, at least 0 and less than 1.
+
+    Attributes:
+        rate: as given.
+        last_input: what the last forward pass saw.
+    """
+
+    kind = "Dropout"
+
+    def __init__(self, rate: float) -> None:
+        self.rate = _checks.number("rate", rate, "a number from 0 to less than 1", lambda value: 0 <= value < 1)
+        self.last_input: FloatArray | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return input_shape
+
+    def plan_entry(self) -> tuple[Any, ...]:
+        return self.kind, self.rate
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return a copy of the input."""
+        values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
+        self.last_input = values
+        return np.copy(values)
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return a copy of the gradient, which has the input's shape."""
+        values = _remembered(self.last_input)
+        return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))
+
+
+class _DenseLayer(Layer):
+    """What Dense and Softmax share: ``totals = input @ weights + biases``."""
+
+    def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
         self.dtype = _checks.float_dtype(dtype)
         shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
-        self._weights: FloatArray = _standard_normal(shape, rng, scale=shape[0], dtype=self.dtype)
+        self._weights = self._initial_weights(shape, rng)
         self._biases: FloatArray = np.zeros(shape[1], self.dtype)
         self.last_input: FloatArray | None = None
         self.last_input_shape: tuple[int, ...] | None = None
-        self.last_totals: FloatArray | None = None
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        raise NotImplementedError
 
     @property
     def weights(self) -> FloatArray:
@@ -235,7 +359,7 @@ class Softmax(Layer):
 
     @weights.setter
     def weights(self, value: FloatArray) -> None:
-        self._weights = _checks.parameter("weights", value, self._weights)
+        self._weights = _checks.parameter("weights", value, self._weights, apart_from=self._biases)
 
     @property
     def biases(self) -> FloatArray:
@@ -244,7 +368,7 @@ class Softmax(Layer):
 
     @biases.setter
     def biases(self, value: FloatArray) -> None:
-        self._biases = _checks.parameter("biases", value, self._biases)
+        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._weights)
 
     def settings(self) -> dict[str, Any]:
         input_len, nodes = self._weights.shape
@@ -259,19 +383,126 @@ class Softmax(Layer):
             raise ValueError(f"expected input of {input_len} values, got {math.prod(input_shape)}, {input_shape}")
         return (nodes,)
 
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Turns input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
+    def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
+        """Return a flat copy of an input, as the article keeps it, and its shape."""
         values = _checks.as_numbers("input", input, self.dtype)
         input_len = self._weights.shape[0]
         if values.size != input_len:
             raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
-        flat = values.flatten()
-        output, totals = _core.softmax_forward(flat, self._weights, self._biases)
-        self.last_input, self.last_input_shape, self.last_totals = flat, values.shape, totals
+        return values.flatten(), values.shape
+
+    def _step(self, d_L_d_out: Any, learn_rate: Any, totals: Any) -> FloatArray:
+        rate = _checks.learn_rate(learn_rate)
+        weights, dtype = self._weights, self.dtype
+        input_len, nodes = weights.shape
+        flat = _checks.as_shaped("last_input", _remembered(self.last_input), dtype, (input_len,))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
+        shape = _remembered(self.last_input_shape)
+        return _core.dense_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
+
+
+class Dense(_DenseLayer):
+    """A dense layer, ``output = input @ weights + biases``.
+
+    Args:
+        input_len: how many values the input has, in any shape; at least 1.
+        nodes: how many outputs, at least 1.
+        dtype: float64 or float32, of the parameters and of every result.
+        rng: draws the initial weights, standard normal * sqrt(2 / input_len) (He et al., 2015); None takes numpy's
+            global generator.
+
+    Attributes:
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        biases: (nodes,), initially zero; likewise.
+        last_input: (input_len,), a copy of the last forward pass's input, flattened.
+        last_input_shape: the shape it had.
+    """
+
+    kind = "Dense"
+
+    def __init__(
+        self,
+        input_len: int,
+        nodes: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_len, nodes, dtype, rng)
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        return _standard_normal(shape, rng, self.dtype, factor=_he(shape[0]))
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Turn input_len values, in any shape, into (nodes,)."""
+        flat, shape = self._flattened(input)
+        output = _core.dense_forward(flat, self._weights, self._biases)
+        self.last_input, self.last_input_shape = flat, shape
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Takes a step of gradient descent and returns the gradient for the input.
+        """Take a step of gradient descent and return the gradient for the input.
+
+        ``d_L_d_weights = outer(last_input, d_L_d_out)``, ``d_L_d_biases = d_L_d_out``
+        ``d_L_d_input = weights @ d_L_d_out``
+
+        Args:
+            d_L_d_out: the loss gradient for the output, (nodes,).
+            learn_rate: the step, finite and at least 0.
+
+        Returns:
+            d_L_d_input, in the shape of the last input, through the weights before the update.
+        """
+        return self._step(d_L_d_out, learn_rate, None)
+
+
+class Softmax(_DenseLayer):
+    """A dense layer followed by the softmax function.
+
+    ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
+
+    The maximum is subtracted from the totals first, so totals of any finite size are fine.
+
+    Args:
+        input_len: how many values the input has, in any shape; at least 1.
+        nodes: how many outputs, at least 1.
+        dtype: float64 or float32, of the parameters and of every result.
+        rng: draws the initial weights, standard normal / input_len; None takes numpy's global generator, so that
+            ``np.random.seed`` gives the article's weights to the bit.
+
+    Attributes:
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        biases: (nodes,), initially zero; likewise.
+        last_input: (input_len,), a copy of the last forward pass's input, flattened.
+        last_input_shape: the shape it had.
+        last_totals: (nodes,), the values before the softmax function.
+    """
+
+    kind = "Softmax"
+
+    def __init__(
+        self,
+        input_len: int,
+        nodes: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_len, nodes, dtype, rng)
+        self.last_totals: FloatArray | None = None
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        return _standard_normal(shape, rng, self.dtype, divisor=shape[0])
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
+        flat, shape = self._flattened(input)
+        output, totals = _core.softmax_forward(flat, self._weights, self._biases)
+        self.last_input, self.last_input_shape, self.last_totals = flat, shape, totals
+        return output
+
+    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+        """Take a step of gradient descent and return the gradient for the input.
 
         With p the softmax of last_totals:
 
@@ -289,14 +520,10 @@ class Softmax(Layer):
         Returns:
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
-        rate = _checks.learn_rate(learn_rate)
-        weights, dtype = self._weights, self.dtype
-        input_len, nodes = weights.shape
-        flat = _checks.as_shaped("last_input", _remembered(self.last_input), dtype, (input_len,))
-        totals = _checks.as_shaped("last_totals", _remembered(self.last_totals), dtype, (nodes,))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
-        shape = _remembered(self.last_input_shape)
-        return _core.softmax_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
+        totals = _remembered(self.last_totals)
+        return self._step(
+            d_L_d_out, learn_rate, _checks.as_shaped("last_totals", totals, self.dtype, self._biases.shape)
+        )
 
 
 def _remembered(value: Any) -> Any:
@@ -306,12 +533,17 @@ def _remembered(value: Any) -> Any:
     return value
 
 
+def _he(inputs: int) -> float:
+    """The standard deviation that keeps the size of activations behind a ReLU."""
+    return math.sqrt(2 / inputs)
+
+
 def _standard_normal(
-    shape: tuple[int, ...], rng: np.random.Generator | None, *, scale: float, dtype: np.dtype[Any]
+    shape: tuple[int, ...], rng: Any, dtype: np.dtype[Any], *, divisor: float = 1, factor: float = 1
 ) -> FloatArray:
-    """The article's initial values: normal, divided by `scale`; drawn in float64 so that dtypes share a seed."""
+    """Initial values; drawn in float64, so that both dtypes share a seed."""
     rng = _checks.generator(rng)
     if rng is _checks.UNINITIALISED:
         return np.empty(shape, dtype)
     values = np.random.randn(*shape) if rng is None else rng.standard_normal(shape)
-    return (values / scale).astype(dtype)
+    return (values / divisor * factor).astype(dtype)

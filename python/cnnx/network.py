@@ -7,7 +7,9 @@ article's "Training a CNN" in one call. The layers' numpy arrays stay the truth:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,11 +18,18 @@ from numpy.typing import NDArray
 
 from . import _checks, _core
 from ._checks import FloatArray
-from .layers import Layer, Softmax
+from .augment import Augmentation
+from .layers import Dropout, Layer, Softmax
+from .optimizers import SGD, Optimizer
+from .schedules import Schedule, factors
 
 __all__ = ["History", "Progress", "Sequential"]
 
 _UINT8 = np.dtype(np.uint8)
+_SHORT = 0.01  # seconds: windows that nobody watches grow until they take this long
+_MOST_THREADS = 256
+_SHORT = 0.01  # seconds: windows that nobody watches grow until they take this long
+_MOST_THREADS = 256
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
 
@@ -30,34 +39,38 @@ class Progress(NamedTuple):
     Attributes:
         epoch: from 1.
         step: the last step of the window, from 1 in each epoch.
-        loss: the mean over the window's steps, in nats.
+        loss: the mean over the window's samples, in nats.
         accuracy: the share of the window's samples that were recognised before the step on them.
+        validation: at the end of an epoch, the loss and accuracy of the validation set, if there is one; else None.
     """
 
     epoch: int
     step: int
     loss: float
     accuracy: float
+    validation: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What every step of `Sequential.fit` came to, in the order of the steps.
+    """What `Sequential.fit` saw of every sample, in the order of the steps.
 
     Attributes:
         losses: float64 (epochs * n,), the cross-entropy of each sample before the step on it, in nats.
         correct: bool (epochs * n,), whether its label had the largest probability.
+        validation: float64 (epochs, 2), loss and accuracy of the validation set after each epoch; (0, 2) without one.
     """
 
     losses: NDArray[np.float64]
     correct: NDArray[np.bool_]
+    validation: NDArray[np.float64]
 
 
 class Sequential:
     """Layers in a row: an image enters the first, probabilities leave the last.
 
-    The row is a Conv3x3, any number of MaxPool2, and a Softmax; or a Softmax alone. Layers that do not fit together, or
-    of different dtypes, are refused at the first use, with the layer's position.
+    The last layer, and it alone, is a Softmax. Layers that do not fit together, or of different dtypes, are refused at
+    the first use, with the layer's position.
 
     Args:
         layers: the layers; they may also be used by hand, before and after.
@@ -70,6 +83,8 @@ class Sequential:
         self.layers = list(layers)
         self._check_kinds()
         self._plan: tuple[tuple[Any, ...], Any] = ((), None)  # what it was made for, and the core's network
+        self._gradient: FloatArray | None = None
+        self._flat: FloatArray | None = None
 
     def fit(
         self,
@@ -77,56 +92,187 @@ class Sequential:
         labels: NDArray[Any],
         *,
         epochs: int,
-        learn_rate: float,
+        learn_rate: float | None = None,
+        batch_size: int = 1,
+        threads: int | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | str | None = None,
+        augment: Augmentation | None = None,
+        validation: tuple[NDArray[Any], NDArray[Any]] | None = None,
         shuffle: bool = True,
         rng: np.random.Generator | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         progress_every: int = 100,
     ) -> History:
-        """Train by gradient descent on the cross-entropy loss, one image at a time, as the article does.
+        """Train on the cross-entropy loss; with no more than a learn rate one image at a time, as the article does.
 
-        Ctrl-C takes effect at the end of a window of `progress_every` steps: the parameters are those after its last
-        step, and KeyboardInterrupt is raised.
+        A step follows the mean gradient of its batch. The result depends on the seed, not on the number of threads.
+        Ctrl-C takes effect at the end of a window of steps: the parameters are those after its last step, and
+        KeyboardInterrupt is raised.
 
         Args:
             images: (n, height, width), n at least 1: uint8, read as x / 255 - 0.5, or floats, used as they are.
             labels: integers (n,), 0 to nodes - 1.
             epochs: how often to go through all the images, at least 1.
-            learn_rate: the step of gradient descent, finite and at least 0.
+            learn_rate: the step of plain gradient descent, finite and at least 0; or else give an optimizer.
+            batch_size: how many images a step has, at least 1; an epoch's last one may have fewer.
+            threads: how many threads share a batch, at least 1; None uses the CPUs that this process may use.
+            optimizer: `SGD` or `Adam`, which goes on from where it has got to.
+            schedule: one of `cnnx.schedules`, or its name, or any function from the number of steps to a float array
+                (steps,) of factors on the learn rate; None for `constant`.
+            augment: changes each image a little as it is loaded, `RandomShift` or `RandomAffine`.
+            validation: images and labels to evaluate after each epoch.
             shuffle: whether each epoch takes the images in an order of its own.
-            rng: draws that order; None takes numpy's global generator, as the article does.
+            rng: draws that order, and what Dropout and augment need; None takes numpy's global generator, as the
+                article does.
             on_progress: called at the end of each window.
             progress_every: how many steps a window has, at least 1; an epoch's last one may have fewer.
 
         Returns:
-            The loss of every step, and whether the image was recognised.
+            The loss of every sample, whether it was recognised, and how the validation went.
 
         Raises:
             TypeError, ValueError: an argument is not as described, or the layers do not fit; nothing has changed.
+            FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
         """
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
+        batch_size = _checks.positive_integer("batch_size", batch_size)
         window = _checks.positive_integer("progress_every", progress_every)
-        rate = _checks.learn_rate(learn_rate)
+        shuffle = _checks.boolean("shuffle", shuffle)
         if on_progress is not None and not callable(on_progress):
             raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
-        permutation = (_checks.generator(rng) or np.random).permutation
+        if augment is not None and not isinstance(augment, Augmentation):
+            raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
+        follow = _optimizer(learn_rate, optimizer)
+        if validation is not None:
+            validation = self._validation(validation)
+        generator = _checks.generator(rng) or np.random
+        threads = _thread_count(threads, min(batch_size, len(images)), least=1)
+        count, steps = len(images), -(-len(images) // batch_size)
+        rates = follow.learn_rate * factors(schedule, epochs * steps)
         plan = self._network(images)
+        seed, draws = 0, np.random.default_rng(0)
+        if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
+            seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
+            draws = np.random.default_rng(seed)
 
-        count = len(images)
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
+        validated = np.empty((0 if validation is None else epochs, 2))
         for epoch in range(epochs):
-            order = np.asarray(permutation(count) if shuffle else np.arange(count), np.int64)
-            for start in range(0, count, window):
-                stop = min(start + window, count)
-                steps = slice(epoch * count + start, epoch * count + stop)
-                plan.train(images, labels, order[start:stop], rate, losses[steps], correct[steps])
+            order = np.asarray(generator.permutation(count) if shuffle else np.arange(count), np.int64)
+            maps = None if augment is None else augment.maps(count, images.shape[1:], draws)
+            step = 0
+            while step < steps:
+                started, stop = time.perf_counter(), min(step + window, steps)
+                some = slice(step * batch_size, min(stop * batch_size, count))
+                seen = slice(epoch * count + some.start, epoch * count + some.stop)
+                with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates[epoch * steps :]):
+                    plan.train(
+                        images,
+                        labels,
+                        order[some],
+                        batch_size,
+                        rates[epoch * steps + step : epoch * steps + stop],
+                        follow.plan_entry(plan.parameter_count, self._dtype()),
+                        None if maps is None else np.ascontiguousarray(maps[some], np.float64),
+                        seed,
+                        seen.start,
+                        threads,
+                        losses[seen],
+                        correct[seen],
+                    )
+                follow.steps += stop - step
+                step = stop
+                result = None
+                if step == steps and validation is not None:
+                    result = self.evaluate(*validation)
+                    validated[epoch] = result
                 if on_progress is not None:
-                    mean_loss, accuracy = float(losses[steps].mean()), float(correct[steps].mean())
-                    on_progress(Progress(epoch + 1, stop, mean_loss, accuracy))
+                    mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
+                    on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
                     plan = self._network(images)
-        return History(losses, correct)
+                elif time.perf_counter() - started < _SHORT:
+                    window *= 2  # nobody waits for it, and Ctrl-C can
+        return History(losses, correct, validated)
+
+    def gradients(
+        self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
+    ) -> tuple[float, float]:
+        """Compute the mean gradient of a batch into `gradient`, and return its mean loss and its accuracy.
+
+        The layers stay as they are: `apply` takes the step, perhaps after `gradient` has been changed, for example
+        averaged over several machines. Dropout is active, as in `fit`, and draws from numpy's global generator.
+
+        Args:
+            images: the batch, as in `fit`.
+            labels: as in `fit`.
+            threads: as in `fit`.
+        """
+        images = self._images(images)
+        labels = _labels(labels, len(images), self._nodes())
+        threads = _thread_count(threads, len(images), least=1)
+        plan = self._network(images)
+        has_dropout = any(isinstance(layer, Dropout) for layer in self.layers)
+        seed = int(np.random.randint(2**63, dtype=np.int64)) if has_dropout else 0
+        order, losses, correct = np.arange(len(images)), np.empty(len(images)), np.empty(len(images), np.bool_)
+        plan.gradient(images, labels, order, seed, 0, threads, self.gradient, losses, correct)
+        return float(losses.mean()), float(correct.mean())
+
+    def apply(self, optimizer: Optimizer) -> None:
+        """Take the optimizer's step along `gradient`."""
+        plan = self._plan[1]
+        if plan is None or self._gradient is None:
+            raise RuntimeError("apply: expected gradients before it, got none")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
+        entry = optimizer.plan_entry(plan.parameter_count, self._dtype())
+        plan.apply(self._gradient, entry, optimizer.learn_rate)
+        optimizer.steps += 1
+
+    @property
+    def gradient(self) -> FloatArray:
+        """All parameters' gradients behind each other, in the order of `parameters`: one flat array."""
+        count = sum(array.size for layer in self.layers for array in layer.parameters().values())
+        if self._gradient is None or self._gradient.size != count or self._gradient.dtype != self._dtype():
+            self._gradient = np.zeros(count, self._dtype())
+        return self._gradient
+
+    @property
+    def parameters(self) -> FloatArray:
+        """All parameters behind each other, layer by layer: one flat array whose slices are the layers' arrays.
+
+        The first use moves the layers' values into it; arrays that they had before are theirs no longer.
+        """
+        named = [(layer, name, array) for layer in self.layers for name, array in layer.parameters().items()]
+        flat, at = self._flat, 0
+        moved = flat is None or flat.size != sum(array.size for *_, array in named)
+        for *_, array in named:
+            moved = moved or array.base is not flat or array.ctypes.data != flat[at:].ctypes.data  # type: ignore[index]
+            at += array.size
+        if moved:
+            flat = np.concatenate([array.ravel() for *_, array in named] or [np.zeros(0, self._dtype())])
+            at = 0
+            for layer, name, array in named:
+                setattr(layer, name, flat[at : at + array.size].reshape(array.shape))
+                at += array.size
+            self._flat = flat
+        assert flat is not None
+        return flat
+
+    def summary(self, image_shape: tuple[int, int] = (28, 28)) -> None:
+        """Print the layers, their outputs' shapes for images of `image_shape`, and how many parameters they have."""
+        self._check_shapes(image_shape)
+        print(f"{'layer':<12} {'output shape':<16} {'parameters':>12}")
+        shape: tuple[int, ...] = image_shape
+        total = 0
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+            count = sum(array.size for array in layer.parameters().values())
+            total += count
+            print(f"{layer.kind:<12} {shape!s:<16} {count:>12,}")
+        print(f"{'total':<29} {total:>12,}")
 
     def evaluate(
         self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
@@ -180,6 +326,40 @@ class Sequential:
             got = f"got {array.shape}"
             raise ValueError(f"images: expected shape (n, height, width), n at least {least}, {got}")
         return array
+
+    def _validation(self, validation: Any) -> tuple[Any, Any]:
+        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+            raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
+        try:
+            images = self._images(validation[0])
+            return images, _labels(validation[1], len(images), self._nodes())
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation: {error}") from None
+
+    @contextmanager
+    def _kept_unless_finite(
+        self,
+        optimizer: Optimizer,
+        losses: NDArray[np.float64],
+        epoch: int,
+        step: int,
+        batch_size: int,
+        rates: NDArray[np.float64],
+    ) -> Iterator[None]:
+        """Put parameters and optimizer back if a window of steps ends with a loss that is not finite."""
+        arrays = [array for layer in self.layers for array in layer.parameters().values()] + optimizer.states()
+        kept = [array.copy() for array in arrays]
+        yield
+        if np.isfinite(losses).all():
+            return
+        for array, values in zip(arrays, kept, strict=True):
+            array[...] = values
+        sample = int(np.argmin(np.isfinite(losses)))
+        bad = step + sample // batch_size
+        raise FloatingPointError(
+            f"loss: expected a finite number, got {losses[sample]} at step {bad + 1} of epoch {epoch + 1} with learn "
+            f"rate {rates[bad]:g}; the parameters are those after step {step}"
+        )
 
     def _dtype(self) -> np.dtype[Any]:
         dtypes = {layer.dtype: position for position, layer in reversed(list(enumerate(self.layers))) if layer.dtype}
@@ -239,8 +419,21 @@ def _labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(labels, np.int32)
 
 
-def _thread_count(threads: int | None, images: int) -> int:
+def _optimizer(learn_rate: float | None, optimizer: Any) -> Optimizer:
+    if optimizer is None:
+        if learn_rate is None:
+            raise TypeError("learn_rate: expected a number, or else an optimizer, got neither")
+        return SGD(learn_rate)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected SGD, Adam or None, got {type(optimizer).__name__}")
+    if learn_rate is not None:
+        raise TypeError(f"learn_rate: expected none beside an optimizer, which has its own, got {learn_rate!r}")
+    return optimizer
+
+
+def _thread_count(threads: int | None, samples: int, least: int = _IMAGES_PER_THREAD) -> int:
+    """How many threads share `samples`, each at least `least` of them unless the caller says otherwise."""
     if threads is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, min(cpus, images // _IMAGES_PER_THREAD))
-    return max(1, min(_checks.positive_integer("threads", threads), images))
+        return max(1, min(cpus, samples // least))
+    return max(1, min(_checks.positive_integer("threads", threads), samples, _MOST_THREADS))

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from . import _checks
-from . import layers as cnnx_layers
+from .layers import Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax
 from .network import Sequential
 
 __all__ = ["load", "save"]
 
 FORMAT_VERSION = 1
+
+_KINDS: dict[str, Any] = {kind.kind: kind for kind in (Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax)}
 
 
 def save(network: Sequential, path: str | os.PathLike[str]) -> None:
@@ -30,7 +32,7 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    described = [{"layer": type(layer).__name__, **layer.settings()} for layer in network.layers]
+    described = [{"layer": layer.kind, **layer.settings()} for layer in network.layers]
     arrays = {
         f"{position}.{name}": array
         for position, layer in enumerate(network.layers)
@@ -91,10 +93,9 @@ def _network(archive: Any) -> Sequential:
     return Sequential(_layer(position, entry, archive) for position, entry in enumerate(description["layers"]))
 
 
-def _layer(position: int, entry: dict[str, Any], archive: Any) -> cnnx_layers.Layer:
-    kinds = {kind.__name__: kind for kind in cnnx_layers.Layer.__subclasses__()}
+def _layer(position: int, entry: dict[str, Any], archive: Any) -> Any:
     settings = {name: value for name, value in entry.items() if name != "layer"}
-    kind = kinds[entry["layer"]]
+    kind = _KINDS[entry["layer"]]
     if "rng" in kind.__init__.__annotations__:
         settings["rng"] = _checks.UNINITIALISED
     layer = kind(**settings)

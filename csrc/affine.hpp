@@ -1,0 +1,54 @@
+// How a sample is resampled as it is loaded. Compiled once, for no CPU target in particular: its results are the same
+// on all.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels.hpp"
+
+namespace cnnx {
+
+// output[y, x] = the image at map (2, 3) times (y, x, 1), between its four neighbours by bilinear interpolation; each
+// neighbour outside the image counts as the background.
+template <class T>
+void resample(T* output, const T* image, int height, int width, const double* map, T background) noexcept {
+  const auto pixel = [&](int y, int x) {
+    return y >= 0 && y < height && x >= 0 && x < width ? image[y * width + x] : background;
+  };
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x) {
+      const double at_y = map[0] * y + map[1] * x + map[2], at_x = map[3] * y + map[4] * x + map[5];
+      const double down = std::floor(at_y), right = std::floor(at_x);
+      if (!(down >= -1 && down < height && right >= -1 && right < width)) {
+        *output++ = background;
+        continue;
+      }
+      const int top = static_cast<int>(down), left = static_cast<int>(right);
+      const T below = static_cast<T>(at_y - down), beside = static_cast<T>(at_x - right);
+      const T upper = (1 - beside) * pixel(top, left) + beside * pixel(top, left + 1);
+      const T lower = (1 - beside) * pixel(top + 1, left) + beside * pixel(top + 1, left + 1);
+      *output++ = (1 - below) * upper + below * lower;
+    }
+}
+
+// Whether the map moves the image by whole pixels, less than its size, and does nothing else.
+inline bool is_shift(const double* map) noexcept {
+  return map[0] == 1 && map[1] == 0 && map[3] == 0 && map[4] == 1 && map[2] == std::floor(map[2]) &&
+         map[5] == std::floor(map[5]) && std::abs(map[2]) < 1e6 && std::abs(map[5]) < 1e6;
+}
+
+// The same for such a map, in whole rows.
+template <class Pixel>
+void shift(Pixel* output, const Pixel* image, int height, int width, const double* map, Pixel background) noexcept {
+  const int down = static_cast<int>(map[2]), right = static_cast<int>(map[5]);
+  const int from = right < 0 ? -right : 0, to = right > 0 ? width - right : width;
+  for (int y = 0; y < height; ++y, output += width) {
+    for (int x = 0; x < width; ++x) output[x] = background;
+    if (y + down < 0 || y + down >= height || from >= to) continue;
+    std::memcpy(output + from, image + (y + down) * width + from + right,
+                sizeof(Pixel) * static_cast<std::size_t>(to - from));
+  }
+}
+
+}  // namespace cnnx

@@ -1,0 +1,111 @@
+// What is done to each number by itself: ReLU, Dropout, and the optimizers' updates.
+#pragma once
+
+#include "../kernels.hpp"
+#include "../vec.hpp"
+
+namespace cnnx {
+namespace {
+
+// output = max(0, input); a NaN stays one. Of a vector or a number.
+template <class V>
+V relu(const V& v) {
+  return v <= 0 ? V{} : v;
+}
+
+template <class T>
+void relu_forward(T* __restrict output, const T* __restrict input, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) output[i] = relu(input[i]);
+}
+
+// d_input = d_output where input > 0, else 0
+template <class T>
+void relu_backward(T* __restrict d_input, const T* __restrict d_output, const T* __restrict input,
+                   Index count) noexcept {
+  for (Index i = 0; i < count; ++i) d_input[i] = input[i] > 0 ? d_output[i] : T{0};
+}
+
+// A well mixed 32-bit number for each counter (multiply and xorshift, constants by C. Wellons' search for low bias).
+inline std::uint32_t mixed(std::uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352dU;
+  x = (x ^ (x >> 15)) * 0x846ca68bU;
+  return x ^ (x >> 16);
+}
+
+// output = input / (1 - rate), or 0 with probability `rate`: each number's fate hangs on `key` and its place alone, so
+// the same call with gradients is the backward pass.
+template <class T>
+void dropout(T* __restrict output, const T* __restrict input, T rate, std::uint64_t key, Index count) noexcept {
+  const std::uint32_t low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
+  const auto threshold = static_cast<std::uint32_t>(static_cast<double>(rate) * 4294967296.0);
+  const T scale = 1 / (1 - rate);
+  for (Index i = 0; i < count; ++i) {
+    const std::uint32_t number = mixed(mixed(static_cast<std::uint32_t>(i) + low) ^ high);
+    output[i] = number < threshold ? T{0} : scale * input[i];
+  }
+}
+
+template <class T>
+void add(T* __restrict sum, const T* __restrict addend, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) sum[i] += addend[i];
+}
+
+template <class T>
+void scale(T* values, T factor, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) values[i] *= factor;
+}
+
+template <class T>
+void sgd_update(T* __restrict parameters, const T* __restrict gradient, T learn_rate, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) parameters[i] = fused(-learn_rate, gradient[i], parameters[i]);
+}
+
+// As PyTorch's SGD (Sutskever et al., 2013, with its form of Nesterov's momentum):
+//   g += weight_decay * p,  v = momentum * v + g,  p -= learn_rate * v, or with Nesterov's momentum * v + g for v
+template <class T>
+void sgd_momentum_update(T* __restrict parameters, T* __restrict velocity, const T* __restrict gradient, T learn_rate,
+                         const SgdSettings& settings, Index count) noexcept {
+  const T momentum = static_cast<T>(settings.momentum), weight_decay = static_cast<T>(settings.weight_decay);
+  const bool nesterov = settings.nesterov;
+  for (Index i = 0; i < count; ++i) {
+    const T g = fused(weight_decay, parameters[i], gradient[i]);
+    const T v = fused(momentum, velocity[i], g);
+    velocity[i] = v;
+    parameters[i] = fused(-learn_rate, nesterov ? fused(momentum, v, g) : v, parameters[i]);
+  }
+}
+
+inline float square_root(float x) {
+  return __builtin_sqrtf(x);
+}
+inline double square_root(double x) {
+  return __builtin_sqrt(x);
+}
+
+// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), t counting from 1:
+//   p -= learn_rate * weight_decay * p
+//   m = beta1 * m + (1 - beta1) * g,  v = beta2 * v + (1 - beta2) * g * g
+//   p -= learn_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+template <class T>
+void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __restrict second_moment,
+                 const T* __restrict gradient, T learn_rate, Index step, const AdamSettings& settings,
+                 Index count) noexcept {
+  const double correction1 = 1 - __builtin_pow(settings.beta1, static_cast<double>(step));
+  const double correction2 = 1 - __builtin_pow(settings.beta2, static_cast<double>(step));
+  const T beta1 = static_cast<T>(settings.beta1), beta2 = static_cast<T>(settings.beta2);
+  const T rest1 = static_cast<T>(1 - settings.beta1), rest2 = static_cast<T>(1 - settings.beta2);
+  const T keep = static_cast<T>(1 - static_cast<double>(learn_rate) * settings.weight_decay);
+  const T rate = static_cast<T>(static_cast<double>(learn_rate) / correction1);
+  const T scale = static_cast<T>(1 / __builtin_sqrt(correction2)), epsilon = static_cast<T>(settings.epsilon);
+  for (Index i = 0; i < count; ++i) {
+    const T g = gradient[i];
+    const T m = fused(beta1, first_moment[i], rest1 * g);
+    const T v = fused(beta2, second_moment[i], rest2 * g * g);
+    first_moment[i] = m;
+    second_moment[i] = v;
+    parameters[i] = fused(-rate, m / fused(square_root(v), scale, epsilon), keep * parameters[i]);
+  }
+}
+
+}  // namespace
+}  // namespace cnnx

@@ -1,0 +1,57 @@
+// A Conv3x3 by itself, on any number of channels. With "same" padding it works on a copy of its input in a ring of
+// zeros, and its input's gradient has that ring too, which is dropped.
+#pragma once
+
+#include "../padding.hpp"
+#include "stage.hpp"
+
+namespace cnnx {
+
+template <class T>
+class Conv3x3Stage final : public Stage<T> {
+ public:
+  // `shape` is that of the padded input.
+  Conv3x3Stage(const Conv3x3Layer<T>& layer, const Conv3x3Shape& shape)
+      : layer_(layer), shape_(shape), packed_(new_buffer<T>(gradient_size())) {}
+
+  Index outputs() const override { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
+  Index scratch_size() const override {
+    return gradient_size() + conv3x3_backward_input_scratch<T>(shape_) + 2 * padded_size();
+  }
+
+  std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
+  Index gradient_size() const override { return packed_filters_size<T>(shape_); }
+  void unpack_gradient(T* flat, const T* gradient) const override {
+    this->kernels().unpack_filters(flat, layer_.biases_of(flat), gradient, shape_);
+  }
+  void pack(Index, bool) override {
+    this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, shape_);
+  }
+
+  void forward(Workspace<T>& w) const override {
+    if (layer_.same) pad(padded(w), this->input(w), shape_);
+    this->kernels().conv3x3_forward(this->output(w), layer_.same ? padded(w) : this->input(w), packed_.get(), shape_);
+  }
+  void backward(Workspace<T>& w, T* gradient) const override {
+    const auto& k = this->kernels();
+    T *const d_packed = this->scratch(w), *const shares = d_packed + gradient_size();
+    k.conv3x3_backward_filters(d_packed, this->d_output(w), layer_.same ? padded(w) : this->input(w), shape_);
+    k.add(gradient, d_packed, gradient_size());
+    if (this->is_first()) return;
+    T* const d_padded = layer_.same ? padded(w) + padded_size() : this->d_input(w);
+    k.conv3x3_backward_input(d_padded, this->d_output(w), layer_.filters, shares, shape_);
+    if (layer_.same) crop(this->d_input(w), d_padded, shape_);
+  }
+
+ private:
+  Index padded_size() const { return layer_.same ? Index{shape_.height} * shape_.width * shape_.channels : 0; }
+  T* padded(Workspace<T>& w) const {
+    return this->scratch(w) + gradient_size() + conv3x3_backward_input_scratch<T>(shape_);
+  }
+
+  Conv3x3Layer<T> layer_;
+  Conv3x3Shape shape_;
+  Buffer<T> packed_;
+};
+
+}  // namespace cnnx

@@ -1,0 +1,70 @@
+// An image's Conv3x3 with the MaxPool2 behind it, and a ReLU between or behind them: always the first stage.
+#pragma once
+
+#include "stage.hpp"
+
+namespace cnnx {
+
+template <class T>
+class ConvPoolStage final : public Stage<T> {
+ public:
+  ConvPoolStage(const Conv3x3Layer<T>& layer, const ConvPoolShape& shape, Ties ties)
+      : layer_(layer),
+        shape_(shape),
+        conv_{shape.height, shape.width, 1, shape.filters},
+        ties_(ties),
+        packed_(new_buffer<T>(gradient_size())) {}
+
+  Index outputs() const override { return Index{shape_.patches()} * shape_.filters; }
+  Index scratch_size() const override { return windows_size() + gradient_size(); }
+  void prepare(Workspace<T>& w) const override {
+    w.varied.resize(static_cast<std::size_t>(shape_.patches()) + 1);
+    w.constant.resize(w.varied.size());
+    w.patch_scratch.resize(2 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width));
+    w.patches = {w.varied.data(), w.constant.data(), {}};
+  }
+
+  std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
+  Index gradient_size() const override { return packed_filters_size<T>(conv_); }
+  void unpack_gradient(T* flat, const T* gradient) const override {
+    this->kernels().unpack_filters(flat, layer_.biases_of(flat), gradient, conv_);
+  }
+  void pack(Index, bool) override { this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, conv_); }
+
+  void forward(Workspace<T>& w) const override {
+    const auto& k = this->kernels();
+    const T* const image = this->input(w);
+    std::uint8_t* const scratch = w.patch_scratch.data();
+    w.patches.counts = w.bytes != nullptr
+                           ? k.find_patches_in_bytes(w.varied.data(), w.constant.data(), scratch, w.bytes, shape_)
+                           : k.find_patches(w.varied.data(), w.constant.data(), scratch, image, shape_);
+    k.conv_pool_forward(this->output(w), w.training ? this->scratch(w) : nullptr, image, packed_.get(), w.patches,
+                        shape_);
+  }
+  void backward(Workspace<T>& w, T* gradient) const override {
+    this->kernels().add(gradient, sample_gradient(w), gradient_size());
+  }
+
+  bool can_update() const override { return !shape_.bias && !shape_.relu; }
+  void backward_update(Workspace<T>& w, T learn_rate) override {
+    this->kernels().sgd_update(packed_.get(), sample_gradient(w), learn_rate, gradient_size());
+  }
+  void unpack() override { this->kernels().unpack_filters(layer_.filters, layer_.biases, packed_.get(), conv_); }
+
+ private:
+  Index windows_size() const { return 4 * outputs(); }
+  const T* sample_gradient(Workspace<T>& w) const {
+    T *const windows = this->scratch(w), *const d_packed = windows + windows_size();
+    this->kernels().conv_pool_backward(d_packed, this->d_output(w), this->output(w), windows, this->input(w), w.patches,
+                                       shape_, ties_);
+    return d_packed;
+  }
+
+  Conv3x3Layer<T> layer_;
+  ConvPoolShape shape_;
+  Conv3x3Shape conv_;
+  Ties ties_;
+  Buffer<T> packed_;
+};
+
+}  // namespace cnnx

@@ -1,0 +1,71 @@
+"""Small random changes to each image as it is loaded, so that a network never sees the same one twice.
+
+An augmentation draws, for each sample, where in the image each pixel is to be read: a map (2, 3) from (y, x, 1) to a
+place in the image, read between its four neighbours by bilinear interpolation (`cnnx.reference.affine`). What lies
+outside the image is background: 0 for uint8 images, -0.5 for floats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _checks
+
+__all__ = ["Augmentation", "RandomAffine", "RandomShift"]
+
+
+class Augmentation:
+    """Draws a map for each sample."""
+
+    def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return float64 (count, 2, 3): for each sample, of `image_shape` (height, width), the map to read it by."""
+        raise NotImplementedError
+
+
+class RandomShift(Augmentation):
+    """Moves each image by whole pixels, up to `pixels` in each direction, all equally likely.
+
+    Args:
+        pixels: at least 0.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = _checks.integer("pixels", pixels)
+        if self.pixels < 0:
+            raise ValueError(f"pixels: expected an integer of at least 0, got {pixels}")
+
+    def maps(
+        self,
+        count: int,
+        image_shape: tuple[int, ...],  # noqa: ARG002  # a shift is the same at any size
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        maps = np.zeros((count, 2, 3))
+        maps[:, 0, 0] = maps[:, 1, 1] = 1
+        maps[:, :, 2] = rng.integers(-self.pixels, self.pixels, (count, 2), endpoint=True)
+        return maps
+
+
+class RandomAffine(Augmentation):
+    """Turns, scales and shifts each image around its middle, each uniformly within its bounds.
+
+    Args:
+        rotation: up to this many degrees either way.
+        scale: by a factor from 1 - scale to 1 + scale; less than 1.
+        shift: by up to this many pixels in each direction, fractions included.
+    """
+
+    def __init__(self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> None:
+        self.rotation = _checks.not_negative("rotation", rotation)
+        self.scale = _checks.number("scale", scale, "a number from 0 to less than 1", lambda value: 0 <= value < 1)
+        self.shift = _checks.not_negative("shift", shift)
+
+    def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        angle = np.radians(rng.uniform(-self.rotation, self.rotation, count))
+        zoom = 1 / rng.uniform(1 - self.scale, 1 + self.scale, count)
+        moved = rng.uniform(-self.shift, self.shift, (count, 2))
+        cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+        turn = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)
+        middle = (np.array(image_shape) - 1) / 2
+        return np.concatenate([turn, (middle - turn @ middle + moved)[:, :, np.newaxis]], 2)

@@ -1,0 +1,128 @@
+"""How parameters follow their gradient. The formulas stand in `cnnx.reference`, whose twins compute the same.
+
+An optimizer remembers one network's past in plain numpy arrays, as long as all of its parameters together, in the
+network's dtype; they are there after its first use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _checks
+from ._checks import FloatArray
+
+__all__ = ["SGD", "Adam", "Optimizer"]
+
+
+class Optimizer:
+    """What a network needs to know of an optimizer.
+
+    Attributes:
+        learn_rate: the step, finite and at least 0; a schedule multiplies it.
+        steps: how many steps it has taken.
+    """
+
+    def __init__(self, learn_rate: float) -> None:
+        self.learn_rate = _checks.learn_rate(learn_rate)
+        self.steps = 0
+
+    def states(self) -> list[FloatArray]:
+        """Return the arrays that its steps change."""
+        return []
+
+    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        """Return the optimizer for the core, with states for `count` parameters of `dtype`."""
+        raise NotImplementedError
+
+    def _state(self, name: str, count: int, dtype: np.dtype[Any]) -> FloatArray:
+        state: FloatArray | None = getattr(self, name)
+        if state is None:
+            state = np.zeros(count, dtype)
+            setattr(self, name, state)
+        if state.shape != (count,) or state.dtype != dtype:
+            got = f"one that holds the past of {state.size} in {state.dtype}"
+            raise ValueError(f"optimizer: expected a new one, or one for {count} parameters in {dtype}, got {got}")
+        return state
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as in PyTorch (Sutskever et al., 2013).
+
+    ``g += weight_decay * p``, ``velocity = momentum * velocity + g``, ``p -= learn_rate * velocity``; with Nesterov's
+    momentum ``p -= learn_rate * (g + momentum * velocity)``.
+
+    Args:
+        learn_rate: the step, finite and at least 0.
+        momentum: how much of the last step's velocity stays, from 0 to less than 1.
+        nesterov: whether the step looks ahead along the velocity.
+        weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
+
+    Attributes:
+        velocity: all parameters' velocities behind each other; None before the first step, and without momentum and
+            weight decay.
+    """
+
+    def __init__(
+        self, learn_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(learn_rate)
+        self.momentum = _share("momentum", momentum)
+        self.nesterov = _checks.boolean("nesterov", nesterov)
+        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
+        self.velocity: FloatArray | None = None
+
+    def states(self) -> list[FloatArray]:
+        return [] if self.velocity is None else [self.velocity]
+
+    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        if not self.momentum and not self.weight_decay:
+            return ("sgd",)
+        velocity = self._state("velocity", count, dtype)
+        return "momentum", self.momentum, self.nesterov, self.weight_decay, velocity
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g**2``, and in step t, from 1:
+    ``p -= learn_rate * (weight_decay * p + (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps))``
+
+    Args:
+        learn_rate: the step, finite and at least 0.
+        betas: how much of the past stays in the first and in the second moment, each from 0 to less than 1.
+        eps: keeps the quotient finite, above 0.
+        weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
+
+    Attributes:
+        first_moment: all parameters' m behind each other; None before the first step.
+        second_moment: likewise their v.
+    """
+
+    def __init__(
+        self,
+        learn_rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learn_rate)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas: expected two numbers, got {betas!r}")
+        self.betas = _share("betas[0]", betas[0]), _share("betas[1]", betas[1])
+        self.eps = _checks.number("eps", eps, "a finite number above 0", lambda value: 0 < value < np.inf)
+        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
+        self.first_moment: FloatArray | None = None
+        self.second_moment: FloatArray | None = None
+
+    def states(self) -> list[FloatArray]:
+        return [state for state in (self.first_moment, self.second_moment) if state is not None]
+
+    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        moments = self._state("first_moment", count, dtype), self._state("second_moment", count, dtype)
+        return "adam", *self.betas, self.eps, self.weight_decay, *moments, self.steps
+
+
+def _share(name: str, value: Any) -> float:
+    return _checks.number(name, value, "a number from 0 to less than 1", lambda share: 0 <= share < 1)

@@ -1,0 +1,123 @@
+"""What training adds to the layers, in plain numpy: dropout, the optimizers' updates, moved images."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .reference_formulas import FloatArray
+
+__all__ = ["adam_update", "affine", "dropout", "sgd_update"]
+
+WholeNumbers: TypeAlias = npt.NDArray[np.integer[Any]]
+
+
+def dropout(input: FloatArray, rate: float, key: int) -> FloatArray:
+    """Set a random share of the values to zero and enlarge the others, so that their expected sum stays.
+
+    `output[i] = input[i] / (1 − rate)` with probability `1 − rate`, else 0. Which values survive depends on `key`, a
+    whole number of 64 bits, and on their places alone, so `dropout(d_L_d_out, rate, key)` is the backward pass.
+    `input` and the result have the same shape, `rate` is at least 0 and below 1.
+
+    Source: Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting* (2014), in the
+    inverted form, which leaves nothing to do when a trained network is used.
+    """
+    rate = input.dtype.type(rate)
+    numbers = _random_numbers(input.size, key).reshape(input.shape)
+    return np.where(numbers < int(float(rate) * 2**32), 0, 1 / (1 - rate) * input)
+
+
+def _random_numbers(count: int, key: int) -> WholeNumbers:
+    """Return (count,) numbers from 0 to 2³² − 1, each a hash of its place and of both halves of `key`."""
+    low, high = np.uint32(key % 2**32), np.uint32(key >> 32)
+    return _mixed(_mixed(np.arange(count, dtype=np.uint32) + low) ^ high)
+
+
+def _mixed(x: WholeNumbers) -> WholeNumbers:
+    """Scatter every bit of 32 over all the others; constants by C. Wellons' search for low bias (lowbias32)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def sgd_update(
+    parameters: FloatArray,
+    velocity: FloatArray,
+    gradient: FloatArray,
+    learn_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """Take one step of stochastic gradient descent: `parameters` and `velocity` change in place.
+
+    `slope = gradient + weight_decay · parameters`
+    `velocity ← momentum · velocity + slope`
+    `parameters ← parameters − learn_rate · velocity`
+
+    With `nesterov` the step looks ahead: `momentum · velocity + slope` stands in for `velocity` in the last line.
+    All three arrays have one shape; `velocity` starts as zeros.
+
+    Source: Sutskever et al., *On the importance of initialization and momentum in deep learning* (2013), in the
+    form that PyTorch has.
+    """
+    slope = gradient + weight_decay * parameters
+    velocity[...] = momentum * velocity + slope
+    parameters -= learn_rate * (momentum * velocity + slope if nesterov else velocity)
+
+
+def adam_update(
+    parameters: FloatArray,
+    first_moment: FloatArray,
+    second_moment: FloatArray,
+    gradient: FloatArray,
+    learn_rate: float,
+    step: int,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    """Take step number `step`, from 1, of Adam: `parameters` and both moments change in place.
+
+    `first_moment ← beta1 · first_moment + (1 − beta1) · gradient`
+    `second_moment ← beta2 · second_moment + (1 − beta2) · gradient²`
+    `mean = first_moment / (1 − beta1^step)`, `variance = second_moment / (1 − beta2^step)`
+    `parameters ← (1 − learn_rate · weight_decay) · parameters − learn_rate · mean / (√variance + epsilon)`
+
+    The divisions make up for moments that start as zeros. All four arrays have one shape.
+
+    Source: Kingma and Ba, *Adam: A Method for Stochastic Optimization* (2015), with the weight decay of Loshchilov
+    and Hutter, *Decoupled Weight Decay Regularization* (2019).
+    """
+    first_moment[...] = beta1 * first_moment + (1 - beta1) * gradient
+    second_moment[...] = beta2 * second_moment + (1 - beta2) * gradient**2
+    mean, variance = first_moment / (1 - beta1**step), second_moment / (1 - beta2**step)
+    parameters *= 1 - learn_rate * weight_decay
+    parameters -= learn_rate * mean / (np.sqrt(variance) + epsilon)
+
+
+def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArray:
+    """Move, turn or resize an image: every pixel of the result is looked up where `matrix` says.
+
+    `output[y, x] = image at (v, u)`, where `(v, u) = matrix @ (y, x, 1)`
+
+    Between the pixels the image is bilinear: with v = i + a and u = j + b, i and j whole and a and b in [0, 1), it is
+    `(1−a)(1−b) · image[i, j] + (1−a)b · image[i, j+1] + a(1−b) · image[i+1, j] + ab · image[i+1, j+1]`, where every
+    neighbour outside the image counts as `background`. `image` and the result are (h, w), `matrix` is (2, 3).
+    """
+    v, u = np.tensordot(matrix[:, :2], np.indices(image.shape), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
+    output = np.zeros_like(image)
+    for i, a in _neighbours(v, image.shape[0]):
+        for j, b in _neighbours(u, image.shape[1]):
+            inside = (i >= 0) & (i < image.shape[0]) & (j >= 0) & (j < image.shape[1])
+            output += a * b * np.where(inside, image[i % image.shape[0], j % image.shape[1]], background)
+    return output
+
+
+def _neighbours(position: FloatArray, size: int) -> list[tuple[npt.NDArray[np.intp], FloatArray]]:
+    """Return the two whole numbers around each position, each with its weight; beyond −1..size one is like another."""
+    position = np.clip(position, -1, size)
+    below = np.floor(position)
+    index = below.astype(np.intp)
+    return [(index, 1 + below - position), (index + 1, position - below)]

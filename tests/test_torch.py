@@ -1,0 +1,149 @@
+"""Where PyTorch is installed: every layer, compiled or not, and the optimizers' formulas agree with it."""
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+from twins import parameters, small_integers, uniform, with_equal_parameters
+
+from cnnx import reference
+
+torch = pytest.importorskip("torch")
+
+STEPS = 50
+
+
+def tensor(values):
+    """Return a copy of `values` that PyTorch differentiates by."""
+    return torch.tensor(values, requires_grad=True)
+
+
+def channels_first(image):
+    """Return an image (h, w, c) in PyTorch's layout, (1, c, h, w)."""
+    return image.permute(2, 0, 1).unsqueeze(0)
+
+
+def channels_last(images):
+    return images.squeeze(0).permute(1, 2, 0)
+
+
+def assert_layer_agrees(layer, function, input, rng, terms):
+    """Compare the layer's output and all its gradients with those of `function(input, *parameters)` in PyTorch."""
+    of_torch = [tensor(values) for values in (input, *parameters(layer).values())]
+    expected = function(*of_torch)
+    d_L_d_out = uniform(rng, tuple(expected.shape), input.dtype)
+    expected.backward(torch.tensor(d_L_d_out))
+
+    before = {name: values.copy() for name, values in parameters(layer).items()}
+    assert_close(layer.forward(input), expected.detach().numpy(), terms)
+    d_L_d_input = layer.backprop(d_L_d_out, *([1.0] if before else []))
+    assert_close(d_L_d_input, of_torch[0].grad.numpy(), terms)
+    for (name, values), theirs in zip(parameters(layer).items(), of_torch[1:], strict=True):
+        assert_close(before[name] - values, theirs.grad.numpy(), terms)
+
+
+def convolution(padding):
+    def convolve(image, filters, biases=None):
+        taps = filters.permute(0, 3, 1, 2)
+        return channels_last(torch.nn.functional.conv2d(channels_first(image), taps, biases, padding=padding))
+
+    return convolve
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("size", [(3, 4, 1, 2), (7, 6, 3, 5), (9, 10, 8, 17), (13, 12, 5, 32)])
+def test_convolution_agrees(layers, dtype, rng, size, padding, use_bias):
+    height, width, channels, filters = size
+    conv = layers.Conv3x3(filters, channels, padding=padding, use_bias=use_bias, dtype=dtype)
+    with_equal_parameters(rng, conv)
+    image = uniform(rng, (height, width, channels), dtype)
+    assert_layer_agrees(conv, convolution(padding), image, rng, terms=9 * max(channels, filters) + height * width)
+
+
+@pytest.mark.parametrize("draw", [uniform, small_integers])
+@pytest.mark.parametrize("shape", [(2, 4, 3), (5, 7, 9), (6, 3, 17)])
+def test_pooling_agrees_where_the_first_of_equals_wins(layers, dtype, rng, shape, draw):
+    def pool(image):
+        return channels_last(torch.nn.functional.max_pool2d(channels_first(image), 2))
+
+    assert_layer_agrees(layers.MaxPool2(ties="first"), pool, draw(rng, shape, dtype), rng, terms=1)
+
+
+@pytest.mark.parametrize("draw", [uniform, small_integers])
+@pytest.mark.parametrize("shape", [(17,), (5, 3), (3, 4, 7)])
+def test_relu_agrees(layers, dtype, rng, shape, draw):
+    assert_layer_agrees(layers.ReLU(), torch.relu, draw(rng, shape, dtype), rng, terms=1)
+
+
+@pytest.mark.parametrize(("input_len", "nodes"), [(1, 3), (15, 10), (33, 17)])
+def test_dense_agrees(layers, dtype, rng, input_len, nodes):
+    dense = layers.Dense(input_len, nodes, dtype=dtype)
+    with_equal_parameters(rng, dense)
+    assert_layer_agrees(dense, lambda x, w, b: x @ w + b, uniform(rng, input_len, dtype), rng, input_len + nodes)
+
+
+@pytest.mark.parametrize(("input_len", "nodes"), [(1, 3), (15, 10), (33, 17)])
+def test_softmax_agrees(layers, dtype, rng, input_len, nodes):
+    soft = layers.Softmax(input_len, nodes, dtype=dtype)
+    with_equal_parameters(rng, soft)
+    terms = 2 * input_len + 4 * nodes
+    assert_layer_agrees(soft, lambda x, w, b: torch.softmax(x @ w + b, 0), uniform(rng, input_len, dtype), rng, terms)
+
+
+def test_cross_entropy_agrees(layers, dtype, rng):
+    out = rng.uniform(0.1, 1, 9).astype(dtype)
+    theirs = tensor(out)
+    expected = torch.nn.functional.nll_loss(torch.log(theirs), torch.tensor(5))
+    expected.backward()
+    loss, d_L_d_out = layers.cross_entropy(out, 5)
+    assert_close(np.asarray(loss, dtype), expected.detach().numpy(), terms=2)
+    assert_close(d_L_d_out, theirs.grad.numpy(), terms=1, largest=10)
+
+
+def assert_steps_agree(optimizer_of, update, rng, dtype):
+    """Take STEPS steps on random gradients either way; `update(parameters, gradient, step)` counts from 1."""
+    parameters = uniform(rng, 33, dtype)
+    theirs = tensor(parameters)
+    optimizer = optimizer_of([theirs])
+    for step in range(1, STEPS + 1):
+        gradient = uniform(rng, 33, dtype)
+        theirs.grad = torch.tensor(gradient)
+        optimizer.step()
+        update(parameters, gradient, step)
+        assert_close(parameters, theirs.detach().numpy(), terms=4 * step)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.5, True)])
+def test_sgd_agrees(dtype, rng, momentum, nesterov, weight_decay):
+    settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+    velocity = np.zeros(33, dtype)
+    assert_steps_agree(
+        lambda values: torch.optim.SGD(values, lr=0.05, **settings),
+        lambda values, gradient, _: reference.sgd_update(values, velocity, gradient, 0.05, **settings),
+        rng,
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize(("betas", "epsilon"), [((0.9, 0.999), 1e-8), ((0.8, 0.95), 1e-3), ((0.0, 0.5), 1e-8)])
+def test_adam_agrees(dtype, rng, betas, epsilon, weight_decay):
+    moments = np.zeros(33, dtype), np.zeros(33, dtype)
+    assert_steps_agree(
+        lambda values: torch.optim.AdamW(values, lr=0.01, betas=betas, eps=epsilon, weight_decay=weight_decay),
+        lambda values, gradient, step: reference.adam_update(
+            values, *moments, gradient, 0.01, step, *betas, epsilon, weight_decay
+        ),
+        rng,
+        dtype,
+    )
+
+
+def test_an_affine_map_agrees_with_grid_sample(dtype, rng):
+    image = uniform(rng, (6, 9), dtype)
+    matrix = np.array([[0.8, -0.3, 1.7], [0.25, 1.1, -2.3]])
+    v, u = np.tensordot(matrix[:, :2], np.indices((6, 9)), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
+    grid = torch.tensor(np.stack([2 * u / 8 - 1, 2 * v / 5 - 1], axis=-1)[np.newaxis].astype(dtype))
+    expected = torch.nn.functional.grid_sample(torch.tensor(image)[None, None], grid, align_corners=True)
+    assert_close(reference.affine(image, matrix, 0.0), expected.numpy()[0, 0], terms=50)
