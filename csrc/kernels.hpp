@@ -42,19 +42,16 @@ struct ConvPoolShape {
   int patches() const noexcept { return out_height() * out_width(); }
 };
 
-// The 4x4 pixels behind one pooled value: the index of the first pixel, and of the pooled value.
-struct Patch {
-  int pixel, index;
-};
-
+// A patch is the 4x4 pixels behind one pooled value, and goes by that value's index.
 struct PatchCounts {
   int varied, constant;
 };
 
-// An image's patches: those of several values, those of one.
+// An image's patches, those of several values and those of one, and each patch's first pixel.
 struct PatchSet {
-  const Patch *varied, *constant;
+  const int *varied, *constant;
   PatchCounts counts;
+  const int* first_pixel;
 };
 
 // Every sum across lanes has this many partial sums, a 64-byte register's worth, on every target.
@@ -126,9 +123,9 @@ struct Kernels {
 
   // kernels/conv_pool.hpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
-  PatchCounts (*find_patches_in_bytes)(Patch* varied, Patch* constant, std::uint8_t* scratch,
-                                       const std::uint8_t* pixels, const ConvPoolShape&) noexcept;
-  PatchCounts (*find_patches)(Patch* varied, Patch* constant, std::uint8_t* scratch, const T* pixels,
+  PatchCounts (*find_patches_in_bytes)(int* varied, int* constant, std::uint8_t* scratch, const std::uint8_t* pixels,
+                                       const ConvPoolShape&) noexcept;
+  PatchCounts (*find_patches)(int* varied, int* constant, std::uint8_t* scratch, const T* pixels,
                               const ConvPoolShape&) noexcept;
   void (*conv_pool_forward)(T* pooled, T* windows, const T* image, const T* packed, const PatchSet&,
                             const ConvPoolShape&) noexcept;

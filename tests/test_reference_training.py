@@ -120,6 +120,12 @@ def test_a_neighbour_outside_counts_as_background(dtype):
     assert_same_bits(reference.affine(image, quarter_up, 0.0), np.array([[2, 1]], dtype))
 
 
+def test_a_blank_area_stays_blank_to_the_bit(dtype, rng):
+    matrix = np.eye(2, 3) + rng.normal(size=(2, 3)) / 7
+    blank = np.full((9, 11), 0.1, dtype)
+    assert_same_bits(reference.affine(blank, matrix, dtype(0.1)), blank)
+
+
 @pytest.mark.parametrize("far", [1e3, -1e9, 1e300])
 def test_far_outside_is_background(dtype, rng, far):
     matrix = np.array([[1, 0, far], [0, 1, 0]])

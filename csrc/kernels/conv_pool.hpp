@@ -30,7 +30,7 @@ std::uint8_t differ(T a, T b) {
 // Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T. Scratch is two bytes a
 // pixel. Over the whole image at once, since a row alone is too short for wide registers.
 template <class Pixel>
-PatchCounts find_patches(Patch* __restrict varied, Patch* __restrict constant, std::uint8_t* __restrict scratch,
+PatchCounts find_patches(int* __restrict varied, int* __restrict constant, std::uint8_t* __restrict scratch,
                          const Pixel* __restrict pixels, const ConvPoolShape& s) noexcept {
   const int width = s.width, count = s.height * width;
   std::uint8_t* __restrict const below = scratch;           // [i]: the three pixels below pixel i differ from it
@@ -48,17 +48,16 @@ PatchCounts find_patches(Patch* __restrict varied, Patch* __restrict constant, s
   };
   const std::uint32_t mask = word(all_but_first);
   PatchCounts counts{0, 0};
-  Patch patch{0, 0};
-  for (int y = 0; y < s.out_height(); ++y) {
-    patch.pixel = 2 * y * width;
-    for (int x = 0; x < s.out_width(); ++x, patch.pixel += 2, ++patch.index) {
-      const bool is_varied = (word(below + patch.pixel) | (word(before + patch.pixel) & mask)) != 0;
+  int patch = 0;
+  for (int y = 0; y < s.out_height(); ++y)
+    for (int x = 0; x < s.out_width(); ++x, ++patch) {
+      const int pixel = 2 * (y * width + x);
+      const bool is_varied = (word(below + pixel) | (word(before + pixel) & mask)) != 0;
       varied[counts.varied] = patch;
       constant[counts.constant] = patch;
       counts.varied += is_varied;
       counts.constant += !is_varied;
     }
-  }
   return counts;
 }
 
@@ -74,8 +73,8 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
   const auto activate = [&](const V& v) { return s.relu ? relu(v) : v; };
 
   for (int k = 0; k < patches.counts.varied; ++k) {
-    const Patch patch = patches.varied[k];
-    const T* pixel = image + patch.pixel;
+    const int patch = patches.varied[k];
+    const T* pixel = image + patches.first_pixel[patch];
     V sum[4] = {bias, bias, bias, bias};
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
@@ -91,19 +90,19 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
       windows += 4 * s.filters;
     }
     const V largest = max_or_nan(max_or_nan(sum[0], sum[1]), max_or_nan(sum[2], sum[3]));
-    Tile::write(pooled + Index{patch.index} * s.filters, activate(largest), filters);
+    Tile::write(pooled + Index{patch} * s.filters, activate(largest), filters);
   }
 
   T value = 0;
   V sum = {};
   for (int k = 0; k < patches.counts.constant; ++k) {
-    const Patch patch = patches.constant[k];
-    if (k == 0 || image[patch.pixel] != value) {
-      value = image[patch.pixel];
+    const int patch = patches.constant[k];
+    if (k == 0 || image[patches.first_pixel[patch]] != value) {
+      value = image[patches.first_pixel[patch]];
       sum = bias;
       for (int t = 0; t < 9; ++t) sum += value * filter[t];
     }
-    Tile::write(pooled + Index{patch.index} * s.filters, activate(sum), filters);
+    Tile::write(pooled + Index{patch} * s.filters, activate(sum), filters);
   }
 }
 
@@ -124,15 +123,15 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
   using V = typename Tile::V;
   V d_filter[9] = {}, d_bias = {};
   // A ReLU that has made its value 0 passes no gradient.
-  const auto gradient_at = [&](const Patch& patch) {
-    const V gradient = Tile::read(d_pooled + Index{patch.index} * s.filters, filters);
+  const auto gradient_at = [&](int patch) {
+    const V gradient = Tile::read(d_pooled + Index{patch} * s.filters, filters);
     if (!s.relu) return gradient;
-    return Tile::read(pooled + Index{patch.index} * s.filters, filters) > 0 ? gradient : V{};
+    return Tile::read(pooled + Index{patch} * s.filters, filters) > 0 ? gradient : V{};
   };
   for (int k = 0; k < patches.counts.varied; ++k, windows += 4 * s.filters) {
-    const Patch patch = patches.varied[k];
-    const T* pixel = image + patch.pixel;
-    const V largest = Tile::read(pooled + Index{patch.index} * s.filters, filters);
+    const int patch = patches.varied[k];
+    const T* pixel = image + patches.first_pixel[patch];
+    const V largest = Tile::read(pooled + Index{patch} * s.filters, filters);
     V window[4], d_window[4];
     for (int q = 0; q < 4; ++q) window[q] = Tile::read(windows + q * s.filters, filters);
     hand_out<ties>(d_window, window, largest, gradient_at(patch));
@@ -148,23 +147,32 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
         }
   }
 
-  // One run of equal values after another: their gradients' sum, times the value.
-  T value = 0;
+  // One run of equal values after another: their gradients' sum, times the value. Four partial sums hide the latency.
   constexpr T ties_of_four = ties == Ties::all ? 4 : 1;
-  V run = {}, share = {};
-  for (int k = 0; k < patches.counts.constant; ++k) {
-    const Patch patch = patches.constant[k];
-    if (image[patch.pixel] != value) {
-      share += value * run;
-      value = image[patch.pixel];
-      run = V{};
+  T value = 0;
+  V run[4] = {}, share = {}, sum = {};
+  const auto end_run = [&] {
+    const V total = (run[0] + run[1]) + (run[2] + run[3]);
+    share += value * total;
+    sum += total;
+    for (V& part : run) part = V{};
+  };
+  const auto take = [&](int k, V& part) {
+    const int patch = patches.constant[k];
+    const T found = image[patches.first_pixel[patch]];
+    if (found != value) {
+      end_run();
+      value = found;
     }
-    const V gradient = gradient_at(patch);
-    run += gradient;
-    if (s.bias) d_bias += ties_of_four * gradient;
-  }
-  share += value * run;
+    part += gradient_at(patch);
+  };
+  int k = 0;
+  for (; k + 4 <= patches.counts.constant; k += 4)
+    take(k, run[0]), take(k + 1, run[1]), take(k + 2, run[2]), take(k + 3, run[3]);
+  for (; k < patches.counts.constant; ++k) take(k, run[0]);
+  end_run();
   share *= ties_of_four;
+  if (s.bias) d_bias += ties_of_four * sum;
 
   const int padded = padded_channels<T>(s.filters);
   for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
@@ -184,7 +192,14 @@ void conv_pool_backward(T* d_packed, const T* d_pooled, const T* pooled, const T
 // Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is: (x - 127.5) / 255 is the same
 // number, is never half-way between two floats, and its one rounding is the division's.
 inline float scaled(float pixel) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  // The quotient from the rounded reciprocal, and what it misses: the division's own result, several times as fast.
+  constexpr float reciprocal = 1.0F / 255.0F;
+  const float quotient = (pixel - 127.5F) * reciprocal;
+  return fused(fused(-quotient, 255.0F, pixel - 127.5F), reciprocal, quotient);
+#else
   return (pixel - 127.5F) / 255.0F;
+#endif
 }
 inline double scaled(double pixel) {
   return pixel / 255.0 - 0.5;

@@ -13,7 +13,10 @@ class ConvPoolStage final : public Stage<T> {
         shape_(shape),
         conv_{shape.height, shape.width, 1, shape.filters},
         ties_(ties),
-        packed_(new_buffer<T>(gradient_size())) {}
+        packed_(new_buffer<T>(gradient_size())) {
+    for (int y = 0; y < shape.out_height(); ++y)
+      for (int x = 0; x < shape.out_width(); ++x) first_pixel_.push_back(2 * (y * shape.width + x));
+  }
 
   Index outputs() const override { return Index{shape_.patches()} * shape_.filters; }
   Index scratch_size() const override { return windows_size() + gradient_size(); }
@@ -21,7 +24,7 @@ class ConvPoolStage final : public Stage<T> {
     w.varied.resize(static_cast<std::size_t>(shape_.patches()) + 1);
     w.constant.resize(w.varied.size());
     w.patch_scratch.resize(2 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width));
-    w.patches = {w.varied.data(), w.constant.data(), {}};
+    w.patches = {w.varied.data(), w.constant.data(), {}, first_pixel_.data()};
   }
 
   std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
@@ -64,6 +67,7 @@ class ConvPoolStage final : public Stage<T> {
   ConvPoolShape shape_;
   Conv3x3Shape conv_;
   Ties ties_;
+  std::vector<int> first_pixel_;  // of each patch
   Buffer<T> packed_;
 };
 

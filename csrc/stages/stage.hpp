@@ -43,7 +43,7 @@ struct Workspace {
   std::vector<std::uint8_t> shifted;         // its bytes after a shift
   std::vector<Buffer<T>> values, gradients;  // one a boundary
   std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<Patch> varied, constant;
+  std::vector<int> varied, constant;
   std::vector<std::uint8_t> patch_scratch;
   PatchSet patches{};
 };

@@ -102,22 +102,23 @@ def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArr
 
     `output[y, x] = image at (v, u)`, where `(v, u) = matrix @ (y, x, 1)`
 
-    Between the pixels the image is bilinear: with v = i + a and u = j + b, i and j whole and a and b in [0, 1), it is
-    `(1−a)(1−b) · image[i, j] + (1−a)b · image[i, j+1] + a(1−b) · image[i+1, j] + ab · image[i+1, j+1]`, where every
-    neighbour outside the image counts as `background`. `image` and the result are (h, w), `matrix` is (2, 3).
+    Between the pixels the image is bilinear: with v = i + a and u = j + b, i and j whole and a and b in [0, 1),
+
+    `upper = image[i, j] + b · (image[i, j + 1] − image[i, j])`, `lower` the same with i + 1 for i
+    `image at (v, u) = upper + a · (lower − upper)`
+
+    where every pixel outside the image counts as `background`. In this form equal neighbours give their own value to
+    the bit, so a blank area stays blank. `image` and the result are (h, w), `matrix` is (2, 3).
     """
+    height, width = image.shape
     v, u = np.tensordot(matrix[:, :2], np.indices(image.shape), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
-    output = np.zeros_like(image)
-    for i, a in _neighbours(v, image.shape[0]):
-        for j, b in _neighbours(u, image.shape[1]):
-            inside = (i >= 0) & (i < image.shape[0]) & (j >= 0) & (j < image.shape[1])
-            output += a * b * np.where(inside, image[i % image.shape[0], j % image.shape[1]], background)
-    return output
+    v, u = np.clip(v, -1, height), np.clip(u, -1, width)  # what lies further out is background all the same
+    i, j = np.floor(v).astype(np.intp), np.floor(u).astype(np.intp)
+    framed = np.pad(image, 2, constant_values=background)
 
+    def row(below: int) -> FloatArray:
+        left, right = (framed[2 + i + below, 2 + j + beside] for beside in (0, 1))
+        return np.asarray(left + (u - j) * (right - left))
 
-def _neighbours(position: FloatArray, size: int) -> list[tuple[npt.NDArray[np.intp], FloatArray]]:
-    """Return the two whole numbers around each position, each with its weight; beyond −1..size one is like another."""
-    position = np.clip(position, -1, size)
-    below = np.floor(position)
-    index = below.astype(np.intp)
-    return [(index, 1 + below - position), (index + 1, position - below)]
+    upper, lower = row(0), row(1)
+    return np.asarray(upper + (v - i) * (lower - upper), image.dtype)

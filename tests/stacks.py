@@ -1,0 +1,113 @@
+"""Networks by their layers' names, and their training written on `cnnx.reference`."""
+
+import numpy as np
+from twins import parameters
+
+from cnnx import reference
+
+IMAGE = (11, 14)
+
+# What a layer's name before the colon makes, of the size behind it.
+MAKERS = {
+    "article": lambda m, size, _, options: m.Conv3x3(int(size), **options),
+    "biased": lambda m, size, _, options: m.Conv3x3(int(size), use_bias=True, **options),
+    "conv": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), **options),
+    "unbiased": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), use_bias=False, **options),
+    "same": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), padding="same", **options),
+    "pool": lambda m, ties, *_: m.MaxPool2(ties=ties or "all"),
+    "relu": lambda m, *_: m.ReLU(),
+    "dropout": lambda m, rate, *_: m.Dropout(float(rate)),
+    "dense": lambda m, nodes, values, options: m.Dense(values.size, int(nodes), **options),
+    "softmax": lambda m, nodes, values, options: m.Softmax(values.size, int(nodes), **options),
+}
+
+STACKS = [
+    "conv:6 relu pool:first conv:9 relu pool:first dense:7 relu softmax:5",
+    "conv:3 pool relu conv:8 pool:first relu softmax:4",
+    "same:5 relu pool same:3 relu pool dense:8 relu softmax:6",
+    "same:4 pool:first relu conv:17 relu dense:33 softmax:3",
+    "conv:2 relu conv:3 relu conv:4 pool softmax:5",
+    "unbiased:4 relu pool conv:5 softmax:3",
+    "same:1 same:2 same:3 softmax:2",
+    "relu conv:8 pool pool:first softmax:4",
+    "biased:7 pool softmax:5",
+    "article:9 relu pool:first softmax:10",
+    "article:5 pool relu softmax:3",
+    "article:8 pool softmax:10",
+    "conv:1 relu softmax:2",
+    "dense:9 relu dense:4 relu softmax:3",
+    "softmax:3",
+]
+
+
+def channels_of(values):
+    return values.shape[2] if values.ndim == 3 else 1
+
+
+def stack(module, names, dtype=np.float64, image_shape=IMAGE):
+    """Return the layers of those names, which have the same values from either module, none of them zero."""
+    rng = np.random.default_rng(3)
+    values, layers = np.full(image_shape, 0.1, dtype), []
+    for name in names.split():
+        kind, _, size = name.partition(":")
+        layers.append(MAKERS[kind](module, size, values, {"dtype": dtype, "rng": rng}))
+        if kind == "softmax":
+            layers[-1].weights *= np.sqrt(values.size).astype(dtype)  # or the layers before it would hardly move
+        values = layers[-1].forward(values)
+        if getattr(layers[-1], "biases", None) is not None:
+            layers[-1].biases[...] = rng.uniform(-0.1, 0.1, layers[-1].biases.shape)
+    return layers
+
+
+def flat_parameters(layers):
+    """Return a copy of all parameters, layer by layer, in one flat array."""
+    return np.concatenate([values.ravel() for layer in layers for values in parameters(layer).values()])
+
+
+def backward(layer, d_L_d_out):
+    """Return the gradient of a reference layer's input, and those of its parameters."""
+    if isinstance(layer, reference.Conv3x3):
+        d_L_d_input, *gradients = reference.conv3x3_backward(d_L_d_out, layer.last_input, layer.filters, layer.padding)
+        return d_L_d_input, gradients if layer.biases is not None else gradients[:1]
+    if isinstance(layer, reference.Dense):
+        d_L_d_input, *gradients = reference.dense_backward(d_L_d_out, layer.last_input, layer.weights)
+        return d_L_d_input.reshape(layer.last_input_shape), gradients
+    if isinstance(layer, reference.Softmax):
+        remembered = layer.last_input, layer.weights, layer.last_totals
+        d_L_d_input, *gradients = reference.softmax_backward(d_L_d_out, *remembered)
+        return d_L_d_input.reshape(layer.last_input_shape), gradients
+    return layer.backprop(d_L_d_out), []
+
+
+def mean_gradient(layers, images, labels):
+    """Return the batch's mean gradient as one flat array, every loss, and which labels were found."""
+    total, losses, correct = 0, [], []
+    for image, label in zip(images, labels, strict=True):
+        out = image
+        for layer in layers:
+            out = layer.forward(out)
+        loss, gradient = reference.cross_entropy(out, label)
+        losses.append(loss)
+        correct.append(np.argmax(out) == label)
+        of_layers = []
+        for layer in reversed(layers):
+            gradient, of_parameters = backward(layer, gradient)
+            of_layers.insert(0, of_parameters)
+        total = total + np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
+    return total / len(images), np.array(losses), np.array(correct)
+
+
+def train(layers, images, labels, batch_size, update):
+    """Take a step a batch: `update(parameters, gradient, step)` with flat arrays, counting from 1."""
+    losses, correct = [], []
+    for step, start in enumerate(range(0, len(images), batch_size), start=1):
+        batch = slice(start, start + batch_size)
+        gradient, batch_losses, batch_correct = mean_gradient(layers, images[batch], labels[batch])
+        losses.append(batch_losses)
+        correct.append(batch_correct)
+        flat = flat_parameters(layers)
+        update(flat, gradient, step)
+        for layer in layers:
+            for values in parameters(layer).values():
+                values.flat, flat = flat[: values.size], flat[values.size :]
+    return np.concatenate(losses), np.concatenate(correct)

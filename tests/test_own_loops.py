@@ -1,0 +1,226 @@
+"""For loops of one's own: `gradients` fills a flat array, `apply` steps along it, and `parameters` are flat too."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from networks import as_floats, bits
+from stacks import IMAGE, STACKS, flat_parameters, mean_gradient, stack
+from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
+from twins import parameters, uniform
+
+import cnnx
+from cnnx import Sequential, reference
+
+TERMS = 300  # in a sum, and in the sums that it is made of
+DEEP = STACKS[0]
+DEEP_WITH_DROPOUT = "same:3 relu pool dropout:0.25 conv:4 pool relu dense:6 relu dropout:0.5 softmax:5"
+
+
+def problem(rng, names, count=11):
+    nodes = int(names.rpartition(":")[2])
+    return rng.integers(0, 256, (count, *IMAGE), np.uint8), rng.integers(0, nodes, count)
+
+
+@pytest.mark.parametrize("names", STACKS)
+def test_gradients_are_the_reference_s_mean(dtype, rng, names):
+    images, labels = problem(rng, names)
+    network = Sequential(stack(cnnx, names, dtype))
+    before = bits(network)
+    loss, accuracy = network.gradients(images, labels)
+    expected, losses, correct = mean_gradient(stack(reference, names, dtype), as_floats(images, dtype), labels)
+    assert_close(network.gradient, expected, TERMS)
+    assert loss == pytest.approx(losses.mean(), rel=1e-5 if dtype is np.float32 else 1e-12)
+    assert accuracy == correct.mean()
+    assert bits(network) == before
+
+
+@pytest.mark.parametrize("names", [STACKS[0], STACKS[2], STACKS[3], "biased:3 pool:first softmax:5", DEEP_WITH_DROPOUT])
+def test_gradients_are_the_derivative_of_the_loss_dropout_included(rng, names):
+    images, labels = rng.uniform(-1, 1, (3, *IMAGE)), rng.integers(0, 3, 3)
+    network = Sequential(stack(cnnx, names))
+    values = network.parameters
+    some = rng.permutation(values.size)[:150]
+
+    def loss_of(chosen):
+        values[some] = chosen
+        np.random.seed(4)  # which values drop
+        return network.gradients(images, labels)[0]
+
+    chosen = values[some].copy()
+    numeric = central_difference(lambda: loss_of(chosen), chosen)
+    loss_of(chosen)
+    assert np.abs(numeric).max() > 1e-2
+    assert_is_derivative(network.gradient[some], numeric, terms=1000)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4, 7, None])
+@pytest.mark.parametrize("count", [1, 5, 8, 37])
+def test_the_number_of_threads_changes_no_bit_of_a_gradient(dtype, rng, count, threads):
+    images, labels = problem(rng, DEEP_WITH_DROPOUT, count)
+    network = Sequential(stack(cnnx, DEEP_WITH_DROPOUT, dtype))
+    seen = []
+    for used in (1, threads):
+        np.random.seed(6)
+        seen.append((network.gradients(images, labels, threads=used), network.gradient.copy()))
+    assert seen[0][0] == seen[1][0]
+    assert_same_bits(seen[0][1], seen[1][1])
+
+
+def test_the_gradient_is_one_array_in_the_order_of_the_layers_arrays(dtype, rng):
+    network = Sequential(stack(cnnx, DEEP, dtype))
+    images, labels = problem(rng, DEEP)
+    gradient = network.gradient
+    network.gradients(images, labels)
+    assert network.gradient is gradient
+    assert gradient.dtype == dtype
+    assert gradient.shape == (sum(values.size for layer in network.layers for values in parameters(layer).values()),)
+    assert gradient.flags.carray
+
+
+def test_parameters_are_one_array_whose_slices_are_the_layers(dtype):
+    network = Sequential(stack(cnnx, DEEP_WITH_DROPOUT, dtype))
+    expected = flat_parameters(network.layers)
+    flat = network.parameters
+    assert_same_bits(flat, expected)
+    assert network.parameters is flat
+    at = 0
+    for layer in network.layers:
+        for name, values in parameters(layer).items():
+            assert np.shares_memory(values, flat[at : at + values.size]), name
+            assert values.flags.c_contiguous
+            at += values.size
+    assert at == flat.size
+    flat[...] = np.arange(flat.size)
+    assert_same_bits(flat_parameters(network.layers), flat)
+
+
+@pytest.mark.parametrize("when", ["before", "after", "never"])
+def test_a_flat_view_of_the_parameters_changes_no_training(dtype, rng, when):
+    images, labels = problem(rng, DEEP)
+    network, plain = (Sequential(stack(cnnx, DEEP, dtype)) for _ in range(2))
+    options = {"epochs": 1, "batch_size": 4, "learn_rate": 0.1, "shuffle": False}
+    if when == "before":
+        assert network.parameters.size
+    network.fit(images, labels, **options)
+    if when == "after":
+        assert network.parameters.size
+    network.fit(images, labels, **options)
+    plain.fit(images, labels, epochs=2, **{name: options[name] for name in options if name != "epochs"})
+    assert bits(network) == bits(plain)
+    assert_same_bits(network.parameters, flat_parameters(plain.layers))
+
+
+def test_a_replaced_array_joins_the_flat_parameters(rng):
+    network = Sequential(stack(cnnx, DEEP))
+    old = network.parameters
+    mine = uniform(rng, network.layers[0].filters.shape)
+    network.layers[0].filters = mine
+    flat = network.parameters
+    assert_same_bits(flat[: mine.size], mine.ravel())
+    assert_same_bits(flat[mine.size :], old[mine.size :].copy())
+    assert np.shares_memory(network.layers[0].filters, flat)
+
+
+def test_copies_and_pickles_of_a_flat_network_stand_alone(rng):
+    network = Sequential(stack(cnnx, DEEP))
+    flat = network.parameters
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert bits(twin) == bits(network)
+        assert not np.shares_memory(twin.parameters, flat)
+        twin.parameters[...] = uniform(rng, flat.shape)
+        assert bits(twin) != bits(network)
+
+
+OPTIMIZERS = {
+    "plain": lambda: cnnx.SGD(0.1),
+    "momentum": lambda: cnnx.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda: cnnx.Adam(1e-3, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_and_apply_are_fit_to_the_bit(dtype, rng, name, threads):
+    images, labels = problem(rng, DEEP, count=21)
+    whole, by_hand = (Sequential(stack(cnnx, DEEP, dtype)) for _ in range(2))
+    history = whole.fit(images, labels, epochs=1, batch_size=5, optimizer=OPTIMIZERS[name](), shuffle=False)
+    optimizer, losses = OPTIMIZERS[name](), []
+    for start in range(0, 21, 5):
+        loss, _ = by_hand.gradients(images[start : start + 5], labels[start : start + 5], threads=threads)
+        losses.append(loss)
+        by_hand.apply(optimizer)
+    assert optimizer.steps == 5
+    assert bits(by_hand) == bits(whole)
+    np.testing.assert_allclose(losses, [history.losses[start : start + 5].mean() for start in range(0, 21, 5)])
+
+
+def test_a_changed_gradient_is_what_apply_follows(dtype, rng):
+    network = Sequential(stack(cnnx, DEEP, dtype))
+    images, labels = problem(rng, DEEP)
+    network.gradients(images, labels)
+    network.gradient[...] = mine = uniform(rng, network.gradient.shape, dtype)
+    before = network.parameters.copy()
+    network.apply(cnnx.SGD(0.25))
+    assert_close(network.parameters, before - dtype(0.25) * mine, terms=1)
+    assert_same_bits(network.gradient, mine)
+
+
+def move_into_one_array(network):
+    assert network.parameters.size
+
+
+def replace_an_array(network):
+    network.layers[0].filters = network.layers[0].filters.copy()
+
+
+@pytest.mark.parametrize("change", [move_into_one_array, replace_an_array], ids=lambda change: change.__name__)
+def test_apply_reaches_arrays_that_were_replaced_since(rng, change):
+    network = Sequential(stack(cnnx, DEEP))
+    images, labels = problem(rng, DEEP)
+    network.gradients(images, labels)
+    change(network)
+    before = flat_parameters(network.layers)
+    network.apply(cnnx.SGD(0.25))
+    assert_close(flat_parameters(network.layers), before - 0.25 * network.gradient, terms=1)
+
+
+def test_halves_of_a_batch_average_to_the_whole_s_gradient(rng):
+    """As several machines would, each on its share."""
+    images, labels = problem(rng, DEEP, count=16)
+    whole, first, second = (Sequential(stack(cnnx, DEEP)) for _ in range(3))
+    whole.gradients(images, labels)
+    first.gradients(images[:8], labels[:8])
+    second.gradients(images[8:], labels[8:])
+    assert_close((first.gradient + second.gradient) / 2, whole.gradient, TERMS)
+
+
+def test_apply_before_gradients_is_refused():
+    with pytest.raises(RuntimeError, match=r"^apply: expected gradients"):
+        Sequential(stack(cnnx, DEEP)).apply(cnnx.SGD(0.1))
+
+
+@pytest.mark.parametrize("optimizer", [None, 0.1, "adam", cnnx.SGD], ids=repr)
+def test_apply_takes_an_optimizer(rng, optimizer):
+    network = Sequential(stack(cnnx, DEEP))
+    network.gradients(*problem(rng, DEEP))
+    before = bits(network)
+    with pytest.raises(TypeError, match=r"^optimizer: expected"):
+        network.apply(optimizer)
+    assert bits(network) == before
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_an_optimizer_of_another_network_is_refused(rng, name):
+    optimizer = OPTIMIZERS[name]()
+    for names in (DEEP, STACKS[1]):
+        network = Sequential(stack(cnnx, names))
+        network.gradients(*problem(rng, names))
+        if names is DEEP:
+            network.apply(optimizer)
+            continue
+        before = bits(network)
+        with pytest.raises(ValueError, match=r"^optimizer: expected a new one"):
+            network.apply(optimizer)
+        assert bits(network) == before
