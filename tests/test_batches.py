@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from networks import as_floats, bits
+from networks import as_floats, bits, forward_by_hand
 from stacks import IMAGE, STACKS, flat_parameters, stack, train
 from tolerances import assert_close, assert_same_bits
 from twins import parameters
@@ -192,6 +192,20 @@ def test_an_optimizer_goes_on_from_where_it_was(dtype, rng):
             twice.fit(images, labels, epochs=1, optimizer=optimizer, **options)
             assert optimizer.steps == 8 * epoch
         assert bits(once) == bits(twice)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("names", [*STACKS, DEEP_WITH_DROPOUT])
+def test_predict_and_evaluate_are_the_layers_forward_for_every_stack(dtype, rng, names, count):
+    images, labels = problem(rng, names, count)
+    network, plain = Sequential(stack(cnnx, names, dtype)), stack(reference, names, dtype)
+    expected = np.array([forward_by_hand(plain, image) for image in as_floats(images, dtype)])
+    probabilities = network.predict(images)
+    assert_close(probabilities, expected, TERMS)
+    assert_same_bits(network.predict(images, threads=3), probabilities)
+    loss, accuracy = network.evaluate(images, labels)
+    assert loss == pytest.approx(-np.log(expected[np.arange(count), labels]).mean(), rel=1e-4)
+    assert accuracy == np.mean(expected.argmax(axis=1) == labels)
 
 
 def test_training_finds_what_it_is_shown(rng):

@@ -87,6 +87,14 @@ def layer_passes(module, rng, dtype):
         module.MaxPool2(),
     )
     image, features = uniform(rng, (7, 6), dtype), uniform(rng, (5, 4, 3), dtype)
+    stacked, dense = module.Conv3x3(2, 3, padding="same", dtype=dtype), module.Dense(5 * 4 * 3, 7, dtype=dtype)
+    yield "stacked Conv3x3.forward", stacked.forward, [features]
+    yield "stacked Conv3x3.backprop", lambda d: stacked.backprop(d, 0.5), [uniform(rng, (5, 4, 2), dtype)]
+    yield "Dense.forward", dense.forward, [features]
+    yield "Dense.backprop", lambda d: dense.backprop(d, 0.5), [uniform(rng, 7, dtype)]
+    for layer in (module.ReLU(), module.Dropout(0.5)):
+        yield f"{type(layer).__name__}.forward", layer.forward, [features]
+        yield f"{type(layer).__name__}.backprop", layer.backprop, [uniform(rng, (5, 4, 3), dtype)]
     yield "Conv3x3.forward", conv.forward, [image]
     yield "Conv3x3.backprop", lambda d: conv.backprop(d, 0.5), [uniform(rng, (5, 4, 5), dtype)]
     yield "MaxPool2.forward", pool.forward, [features]
@@ -103,6 +111,12 @@ def reference_functions(rng, dtype):
     weights, biases, d_L_d_out = uniform(rng, (60, 7), dtype), uniform(rng, 7, dtype), uniform(rng, 7, dtype)
     yield "conv3x3_forward", reference.conv3x3_forward, [image, filters]
     yield "conv3x3_backward", reference.conv3x3_backward, [features, image, filters]
+    yield "relu_forward", reference.relu_forward, [features]
+    yield "relu_backward", reference.relu_backward, [features, features]
+    yield "dropout", lambda values: reference.dropout(values, 0.5, 7), [features]
+    yield "affine", lambda image: reference.affine(image, np.eye(2, 3) / 2, 0.0), [image]
+    yield "dense_forward", reference.dense_forward, [features, weights, biases]
+    yield "dense_backward", reference.dense_backward, [d_L_d_out, features, weights]
     yield "max_pool2_forward", reference.max_pool2_forward, [features]
     yield "max_pool2_backward", reference.max_pool2_backward, [pooled, features]
     yield "softmax_forward", reference.softmax_forward, [features, weights, biases]

@@ -1,10 +1,11 @@
-"""Where PyTorch is installed: every layer, compiled or not, and the optimizers' formulas agree with it."""
+"""Where PyTorch is installed: every layer and the optimizers, compiled or not, agree with it."""
 
 import numpy as np
 import pytest
 from tolerances import assert_close
 from twins import parameters, small_integers, uniform, with_equal_parameters
 
+import cnnx
 from cnnx import reference
 
 torch = pytest.importorskip("torch")
@@ -100,9 +101,22 @@ def test_cross_entropy_agrees(layers, dtype, rng):
     assert_close(d_L_d_out, theirs.grad.numpy(), terms=1, largest=10)
 
 
-def assert_steps_agree(optimizer_of, update, rng, dtype):
+def compiled_steps(optimizer, dtype):
+    """Return 33 parameters of a network, and an update that takes the optimizer's steps on them."""
+    network = cnnx.Sequential([cnnx.Softmax(10, 3, dtype=dtype)])
+    parameters = network.parameters
+    network.gradients(np.ones((1, 2, 5), dtype), np.zeros(1, int))
+
+    def update(_, gradient, __):
+        network.gradient[...] = gradient
+        network.apply(optimizer)
+
+    return parameters, update
+
+
+def assert_steps_agree(optimizer_of, parameters, update, rng, dtype):
     """Take STEPS steps on random gradients either way; `update(parameters, gradient, step)` counts from 1."""
-    parameters = uniform(rng, 33, dtype)
+    parameters[...] = uniform(rng, 33, dtype)
     theirs = tensor(parameters)
     optimizer = optimizer_of([theirs])
     for step in range(1, STEPS + 1):
@@ -118,26 +132,29 @@ def assert_steps_agree(optimizer_of, update, rng, dtype):
 def test_sgd_agrees(dtype, rng, momentum, nesterov, weight_decay):
     settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
     velocity = np.zeros(33, dtype)
-    assert_steps_agree(
-        lambda values: torch.optim.SGD(values, lr=0.05, **settings),
-        lambda values, gradient, _: reference.sgd_update(values, velocity, gradient, 0.05, **settings),
-        rng,
-        dtype,
-    )
+
+    def plain(values, gradient, _):
+        reference.sgd_update(values, velocity, gradient, 0.05, **settings)
+
+    for parameters_and_update in ((np.empty(33, dtype), plain), compiled_steps(cnnx.SGD(0.05, **settings), dtype)):
+        assert_steps_agree(
+            lambda values: torch.optim.SGD(values, lr=0.05, **settings), *parameters_and_update, rng, dtype
+        )
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize(("betas", "epsilon"), [((0.9, 0.999), 1e-8), ((0.8, 0.95), 1e-3), ((0.0, 0.5), 1e-8)])
 def test_adam_agrees(dtype, rng, betas, epsilon, weight_decay):
+    settings = {"betas": betas, "eps": epsilon, "weight_decay": weight_decay}
     moments = np.zeros(33, dtype), np.zeros(33, dtype)
-    assert_steps_agree(
-        lambda values: torch.optim.AdamW(values, lr=0.01, betas=betas, eps=epsilon, weight_decay=weight_decay),
-        lambda values, gradient, step: reference.adam_update(
-            values, *moments, gradient, 0.01, step, *betas, epsilon, weight_decay
-        ),
-        rng,
-        dtype,
-    )
+
+    def plain(values, gradient, step):
+        reference.adam_update(values, *moments, gradient, 0.01, step, *betas, epsilon, weight_decay)
+
+    for parameters_and_update in ((np.empty(33, dtype), plain), compiled_steps(cnnx.Adam(0.01, **settings), dtype)):
+        assert_steps_agree(
+            lambda values: torch.optim.AdamW(values, lr=0.01, **settings), *parameters_and_update, rng, dtype
+        )
 
 
 def test_an_affine_map_agrees_with_grid_sample(dtype, rng):

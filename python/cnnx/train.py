@@ -12,13 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import data, models
+from .augment import Augmentation, RandomAffine, RandomShift
 from .network import History, Progress, Sequential
+from .optimizers import SGD, Adam, Optimizer
 
 __all__ = ["main", "progress_line", "train"]
 
@@ -62,6 +64,41 @@ def train(
     )
 
 
+class EpochReport:
+    """Turns the progress of a run into a line an epoch, and a bar below it if it has a terminal to draw on.
+
+    Args:
+        samples: how many digits an epoch has.
+        steps: how many steps an epoch has.
+        log: receives the lines.
+        bar: the terminal, or None.
+    """
+
+    def __init__(self, samples: int, steps: int, log: Callable[[str], object], bar: TextIO | None) -> None:
+        self.samples, self.steps, self.log, self.bar = samples, steps, log, bar
+        self.started, self.losses, self.accuracies = time.perf_counter(), [0.0], [0.0]
+
+    def __call__(self, progress: Progress) -> None:
+        """Take the report of a window of steps."""
+        self.losses.append(progress.loss)
+        self.accuracies.append(progress.accuracy)
+        if self.bar is not None:
+            done = 30 * progress.step // self.steps
+            self.bar.write(f"\r[{'#' * done}{'.' * (30 - done)}] epoch {progress.epoch}, loss {progress.loss:.3f} ")
+            self.bar.flush()
+        if progress.step < self.steps:
+            return
+        if self.bar is not None:
+            self.bar.write("\r\033[K")
+            self.bar.flush()
+        now = time.perf_counter()
+        loss, accuracy = (sum(values) / (len(values) - 1) for values in (self.losses, self.accuracies))
+        validation = f" | Validation {progress.validation[1]:.2%}" if progress.validation else ""
+        speed = f"{self.samples / (now - self.started):,.0f} digits a second"
+        self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
+        self.__init__(self.samples, self.steps, self.log, self.bar)  # type: ignore[misc]
+
+
 def progress_line(step: int, loss: float, accuracy: float) -> str:
     """Return the article's log line; loss and accuracy are means over the last LOG_STEPS steps."""
     return f"[Step {step}] Past {LOG_STEPS} steps: Average Loss {loss:.3f} | Accuracy: {accuracy:.0%}"
@@ -83,18 +120,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    is_article = options.model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
+    if is_article and (options.augment, options.schedule) != ("none", "constant"):
+        is_article = False
     digits = data.load(options.data)
-    train_set = digits.train_images[: options.limit], digits.train_labels[: options.limit]
+    images, labels = digits.train_images[: options.limit], digits.train_labels[: options.limit]
     test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
-    height, width = digits.train_images.shape[1:]
-    if height < 4 or width < 4:
-        raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
     if options.save is not None and (options.save.is_dir() or not options.save.absolute().parent.is_dir()):
         raise ValueError(f"--save: expected a file in a folder that exists, got {str(options.save)!r}")
+    held_out = 0 if is_article else options.validation
+    if held_out >= len(images):
+        raise ValueError(f"--validation: expected fewer than the {len(images)} training digits, got {held_out}")
 
     np.random.seed(options.seed)
-    network = models.article_cnn(dtype=options.dtype, ties=options.ties, image_shape=(height, width), nodes=nodes)
+    network = _network(options, images.shape[1:], nodes)
 
     def log(line: str) -> None:
         if not options.quiet:
@@ -102,7 +142,25 @@ def _run(options: argparse.Namespace) -> None:
 
     log("MNIST CNN initialized!")
     start = time.perf_counter()
-    train(network, *train_set, epochs=options.epochs, learn_rate=options.learn_rate, log=log)
+    if is_article:
+        train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log)
+    else:
+        kept = len(images) - held_out
+        steps = -(-kept // options.batch_size)
+        bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
+        network.fit(
+            images[:kept],
+            labels[:kept],
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            threads=options.threads,
+            optimizer=_OPTIMIZERS[options.optimizer](options.learn_rate),
+            schedule=options.schedule,
+            augment=_AUGMENTATIONS[options.augment],
+            validation=(images[kept:], labels[kept:]) if held_out else None,
+            on_progress=EpochReport(kept, steps, log, bar),
+        )
+        images = images[:kept]
     seconds = time.perf_counter() - start
 
     log("\n--- Testing the CNN ---")
@@ -111,8 +169,33 @@ def _run(options: argparse.Namespace) -> None:
     print("Test Accuracy:", accuracy, flush=True)
     if options.save is not None:
         network.save(options.save)
-    steps = options.epochs * len(train_set[0])
+    steps = options.epochs * -(-len(images) // options.batch_size)
     log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
+
+
+def _network(options: argparse.Namespace, image_shape: tuple[int, ...], nodes: int) -> Sequential:
+    height, width = image_shape
+    if options.model == "article_cnn":
+        if height < 4 or width < 4:
+            raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
+        return models.article_cnn(dtype=options.dtype, ties=options.ties, image_shape=(height, width), nodes=nodes)
+    if (height, width) != (28, 28) or nodes > 10:
+        got = f"{height}x{width} and {nodes}"
+        raise ValueError(f"--model: expected article_cnn for images other than 28x28 or over 10 classes, got {got}")
+    network: Sequential = getattr(models, options.model)(dtype=options.dtype)
+    return network
+
+
+_OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
+    "sgd": SGD,
+    "momentum": lambda learn_rate: SGD(learn_rate, momentum=0.9, nesterov=True),
+    "adam": Adam,
+}
+_AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "none": None,
+    "shift": RandomShift(2),
+    "affine": RandomAffine(rotation=10, scale=0.1, shift=2),
+}
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -158,6 +241,41 @@ def _parser() -> argparse.ArgumentParser:
         help="how far each digit moves the weights (default: %(default)s)",
     )
     parser.add_argument(
+        "--model",
+        choices=models.__all__,
+        default="article_cnn",
+        help="the article's network, Keras's MNIST convnet, or a small one that is fast to 99%% (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as the article)"
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=list(_OPTIMIZERS),
+        default="sgd",
+        help="plain gradient descent, the same with Nesterov's momentum of 0.9, or Adam (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=["constant", "cosine", "one_cycle"],
+        default="constant",
+        help="how the learn rate goes over the run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--augment",
+        choices=list(_AUGMENTATIONS),
+        default="none",
+        help="change each digit a little each time: shift it by up to 2 pixels, or also turn it by up to 10 degrees "
+        "and scale it by up to 10%% (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--validation",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="hold the last N training digits out, and test on them after each epoch (default: %(default)s)",
+    )
+    parser.add_argument(
         "--seed",
         type=_at_least(0, at_most=2**32 - 1),
         default=0,
@@ -181,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         type=_at_least(1),
         metavar="N",
-        help="how many threads share the test (default: one a CPU); the result does not depend on it",
+        help="how many threads share a batch, and the test (default: one a CPU); the result does not depend on it",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
     parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
