@@ -9,6 +9,11 @@
 
 namespace cnnx {
 
+template <class T>
+T between(T from, T to, T share) noexcept {
+  return from + share * (to - from);
+}
+
 // output[y, x] = the image at map (2, 3) times (y, x, 1), between its four neighbours by bilinear interpolation; each
 // neighbour outside the image counts as the background.
 template <class T>
@@ -26,9 +31,10 @@ void resample(T* output, const T* image, int height, int width, const double* ma
       }
       const int top = static_cast<int>(down), left = static_cast<int>(right);
       const T below = static_cast<T>(at_y - down), beside = static_cast<T>(at_x - right);
-      const T upper = (1 - beside) * pixel(top, left) + beside * pixel(top, left + 1);
-      const T lower = (1 - beside) * pixel(top + 1, left) + beside * pixel(top + 1, left + 1);
-      *output++ = (1 - below) * upper + below * lower;
+      // In this form, neighbours of one value give that value to the bit.
+      const T upper = between(pixel(top, left), pixel(top, left + 1), beside);
+      const T lower = between(pixel(top + 1, left), pixel(top + 1, left + 1), beside);
+      *output++ = between(upper, lower, below);
     }
 }
 

@@ -1,6 +1,7 @@
 // The loops that train. Threads live for one call and meet at a barrier twice a step.
 #include <atomic>
 #include <barrier>
+#include <system_error>
 #include <thread>
 
 #include "network.hpp"
@@ -70,7 +71,12 @@ class Trainer {
       }
     };
     std::vector<std::jthread> others;
-    for (int thread = 1; thread < threads; ++thread) others.emplace_back(run, thread);
+    int thread = 1;
+    try {
+      for (; thread < threads; ++thread) others.emplace_back(run, thread);
+    } catch (const std::system_error&) {  // the others do the work: they must not wait for those that never came
+      for (; thread < threads; ++thread) all_here.arrive_and_drop();
+    }
     run(0);
   }
 

@@ -19,7 +19,16 @@ import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax
 
 KNOWN = ("baseline", "avx2", "avx512")
-KERNEL_TESTS = ["parity", "gradients", "properties", "extreme_values", "network", "predict"]
+KERNEL_TESTS = [
+    "parity",
+    "gradients",
+    "properties",
+    "extreme_values",
+    "network",
+    "predict",
+    "stacked_layers",
+    "batches",
+]
 NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (9, 6, 8, 10), (6, 9, 17, 25), (7, 8, 9, 2), (28, 28, 8, 11)]
 
 

@@ -1,6 +1,8 @@
 // The stages without parameters.
 #pragma once
 
+#include <cmath>
+
 #include "stage.hpp"
 
 namespace cnnx {
@@ -46,7 +48,8 @@ class ReLUStage final : public Stage<T> {
 template <class T>
 class DropoutStage final : public Stage<T> {
  public:
-  DropoutStage(Index count, double rate) : count_(count), rate_(static_cast<T>(rate)) {}
+  DropoutStage(Index count, double rate)
+      : count_(count), rate_(std::min(static_cast<T>(rate), std::nextafter(T{1}, T{0}))) {}
 
   Index outputs() const override { return count_; }
   void forward(Workspace<T>& w) const override {

@@ -6,6 +6,7 @@ article's "Training a CNN" in one call. The layers' numpy arrays stay the truth:
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -152,12 +153,13 @@ class Sequential:
         threads = _thread_count(threads, min(batch_size, len(images)), least=1)
         count, steps = len(images), -(-len(images) // batch_size)
         rates = follow.learn_rate * factors(schedule, epochs * steps)
-        plan = self._network(images)
+        plan = self._network(images.shape[1:])
         seed, draws = 0, np.random.default_rng(0)
         if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
             seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
             draws = np.random.default_rng(seed)
 
+        follow.plan_entry(plan.parameter_count, self._dtype())  # its states are there from here on
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
         validated = np.empty((0 if validation is None else epochs, 2))
         for epoch in range(epochs):
@@ -192,7 +194,7 @@ class Sequential:
                 if on_progress is not None:
                     mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
                     on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
-                    plan = self._network(images)
+                    plan = self._network(images.shape[1:])
                 elif time.perf_counter() - started < _SHORT:
                     window *= 2  # nobody waits for it, and Ctrl-C can
         return History(losses, correct, validated)
@@ -213,7 +215,7 @@ class Sequential:
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
         threads = _thread_count(threads, len(images), least=1)
-        plan = self._network(images)
+        plan = self._network(images.shape[1:])
         has_dropout = any(isinstance(layer, Dropout) for layer in self.layers)
         seed = int(np.random.randint(2**63, dtype=np.int64)) if has_dropout else 0
         order, losses, correct = np.arange(len(images)), np.empty(len(images)), np.empty(len(images), np.bool_)
@@ -222,9 +224,10 @@ class Sequential:
 
     def apply(self, optimizer: Optimizer) -> None:
         """Take the optimizer's step along `gradient`."""
-        plan = self._plan[1]
+        known, plan = self._plan
         if plan is None or self._gradient is None:
             raise RuntimeError("apply: expected gradients before it, got none")
+        plan = self._network(known[:2])
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
         entry = optimizer.plan_entry(plan.parameter_count, self._dtype())
@@ -287,7 +290,7 @@ class Sequential:
         """
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
-        losses, correct = self._network(images).evaluate(images, labels, _thread_count(threads, len(images)))
+        losses, correct = self._network(images.shape[1:]).evaluate(images, labels, _thread_count(threads, len(images)))
         return float(losses.mean()), float(correct.mean())
 
     def predict(self, images: NDArray[Any], *, threads: int | None = None) -> FloatArray:
@@ -299,7 +302,7 @@ class Sequential:
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
         images = self._images(images[np.newaxis] if one else images, least=0)
-        probabilities: FloatArray = self._network(images).predict(images, _thread_count(threads, len(images)))
+        probabilities: FloatArray = self._network(images.shape[1:]).predict(images, _thread_count(threads, len(images)))
         return probabilities[0] if one else probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -346,19 +349,25 @@ class Sequential:
         batch_size: int,
         rates: NDArray[np.float64],
     ) -> Iterator[None]:
-        """Put parameters and optimizer back if a window of steps ends with a loss that is not finite."""
+        """Put parameters and optimizer back if a window of steps ends with numbers that are not finite."""
         arrays = [array for layer in self.layers for array in layer.parameters().values()] + optimizer.states()
         kept = [array.copy() for array in arrays]
         yield
-        if np.isfinite(losses).all():
+        if np.isfinite(losses).all() and all(map(_is_finite, arrays)):
             return
         for array, values in zip(arrays, kept, strict=True):
             array[...] = values
-        sample = int(np.argmin(np.isfinite(losses)))
+        finite = np.isfinite(losses)
+        sample = len(losses) - 1 if finite.all() else int(np.argmin(finite))
+        what = (
+            "parameters: expected finite numbers, got others"
+            if finite.all()
+            else (f"loss: expected a finite number, got {losses[sample]}")
+        )
         bad = step + sample // batch_size
         raise FloatingPointError(
-            f"loss: expected a finite number, got {losses[sample]} at step {bad + 1} of epoch {epoch + 1} with learn "
-            f"rate {rates[bad]:g}; the parameters are those after step {step}"
+            f"{what} at step {bad + 1} of epoch {epoch + 1} with learn rate {rates[bad]:g}; the parameters are those "
+            f"after step {step}"
         )
 
     def _dtype(self) -> np.dtype[Any]:
@@ -375,14 +384,14 @@ class Sequential:
             raise ValueError(f"layers: expected Softmax at the end, got {got}")
         return len(last.biases)
 
-    def _network(self, images: NDArray[Any]) -> Any:
+    def _network(self, image_shape: tuple[int, ...]) -> Any:
         """Return the core's plan for images of this size, made anew when layers or arrays have been replaced."""
-        wanted = (*images.shape[1:], *(part for layer in self.layers for part in layer.plan_entry()))
+        wanted = (*image_shape, *(part for layer in self.layers for part in layer.plan_entry()))
         known, plan = self._plan
         if len(known) != len(wanted) or any(a is not b and not _same(a, b) for a, b in zip(known, wanted, strict=True)):
-            self._check_shapes(images.shape[1:])
+            self._check_shapes(image_shape)
             kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
-            plan = kind([layer.plan_entry() for layer in self.layers], *images.shape[1:])
+            plan = kind([layer.plan_entry() for layer in self.layers], *image_shape)
             self._plan = wanted, plan
         return plan
 
@@ -401,6 +410,11 @@ class Sequential:
                 raise ValueError(f"{where}: {error}") from None
             if position > 0 and isinstance(self.layers[position - 1], Softmax):
                 raise ValueError(f"{where}: expected nothing behind Softmax, got another layer")
+
+
+def _is_finite(array: FloatArray) -> bool:
+    """Whether all numbers are; the sum of their squares, which is quick, usually tells."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -22,7 +22,7 @@ def dropout(input: FloatArray, rate: float, key: int) -> FloatArray:
     Source: Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting* (2014), in the
     inverted form, which leaves nothing to do when a trained network is used.
     """
-    rate = input.dtype.type(rate)
+    rate = min(input.dtype.type(rate), np.nextafter(input.dtype.type(1), input.dtype.type(0)))
     numbers = _random_numbers(input.size, key).reshape(input.shape)
     return np.where(numbers < int(float(rate) * 2**32), 0, 1 / (1 - rate) * input)
 
