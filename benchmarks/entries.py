@@ -20,12 +20,15 @@ ONE_IMAGE, MANY_IMAGES, MANY = "one image", "10,000 images", 10_000
 SAME_DIGITS = "floats scaled beforehand"
 
 
+STEPS = 60_000  # an epoch of MNIST; the sample is repeated up to here
+ANY_NUMBER = 10**9
+
+
 @dataclass(frozen=True)
 class Entry:
     """One row of a table, and the worker behind it.
 
-    `images` is the number of images that one timed call handles; `inputs` the length of the longest dot
-    product, from which the tolerance follows.
+    `images` is the number of images that one timed call handles; a turn has at `least` and at `most` so many calls.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Entry:
     oracle: str = "losses"
     images: int = 1
     least: int = 1
+    most: int = STEPS
     peer: bool = False
     notes: str = ""
 
@@ -122,7 +126,15 @@ def keras(name: str, as_in_article: bool, notes: str) -> Entry:
 
 def prediction(name: str, batch: int, threads: int) -> Entry:
     options = {"dtype": "float32", "batch": batch, "threads": threads}
-    return Entry(name, "cnnx_predict", options=options, problem="trained", oracle="probabilities", images=batch)
+    return Entry(
+        name,
+        "cnnx_predict",
+        options=options,
+        problem="trained",
+        oracle="probabilities",
+        images=batch,
+        most=ANY_NUMBER,
+    )
 
 
 def session(name: str, batch: int, chunk: int) -> Entry:
@@ -133,6 +145,7 @@ def session(name: str, batch: int, chunk: int) -> Entry:
         problem="trained",
         oracle="probabilities",
         images=batch,
+        most=ANY_NUMBER,
         peer=True,
         notes=SAME_DIGITS,
     )

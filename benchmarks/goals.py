@@ -9,7 +9,8 @@ CNNX_ONE, CNNX_MANY = f"cnnx predict, {ONE_IMAGE}", f"cnnx predict, {MANY_IMAGES
 ONNX_ONE, ONNX_MANY = f"onnxruntime, {ONE_IMAGE}", f"onnxruntime, {MANY_IMAGES}"
 
 # name, bound, wanted, the row above and the row below (rows by the beginning of their keys; the fastest counts)
-RATIOS = [
+Ratio = tuple[str, str, float, str, str]
+RATIOS: list[Ratio] = [
     ("ties=all ÷ floor", "≤", 1.3, f"{ENGINE} float32 all", FLOOR),
     ("ties=first ÷ floor", "≤", 1.2, f"{ENGINE} float32 first", FLOOR),
     ("noise, ties=all ÷ floor", "≤", 1.8, f"{NOISE} float32 all", FLOOR),
@@ -51,15 +52,21 @@ def measured(results: dict[str, Any]) -> tuple[list[Goal], list[str]]:
     """Return the promises that this run could test, and the names of the others."""
     times = times_by_key(results)
     times |= {f"floor {dtype}": floor for dtype, floor in results["floor"].items()}
+    found, missing = compared(RATIOS, times)
+    return found + [Goal(*goal) for goal in results.get("whole", {}).get("goals", [])], missing
 
-    def fastest(beginning: str) -> float | None:
-        return min((time for name, time in times.items() if name.startswith(beginning)), default=None)
+
+def compared(ratios: list[Ratio], figures: dict[str, float]) -> tuple[list[Goal], list[str]]:
+    """Return the ratios of which both figures are there, the smallest with each beginning, and the others' names."""
+
+    def smallest(beginning: str) -> float | None:
+        return min((figure for name, figure in figures.items() if name.startswith(beginning)), default=None)
 
     found, missing = [], []
-    for name, bound, wanted, above, below in RATIOS:
-        over, under = fastest(above), fastest(below)
+    for name, bound, wanted, above, below in ratios:
+        over, under = smallest(above), smallest(below)
         if over is None or under is None:
             missing.append(name)
         else:
             found.append(Goal(name, bound, wanted, over / under))
-    return found + [Goal(*goal) for goal in results.get("whole", {}).get("goals", [])], missing
+    return found, missing

@@ -56,10 +56,10 @@ def strided_losses(problem: Problem) -> FloatArray:
     return answers
 
 
-def tolerance(dtype: str, inputs: int) -> float:
-    """Return how far rounding may take a loss within CHECKED steps.
+def tolerance(dtype: str, inputs: int, steps: int) -> float:
+    """Return how far rounding may take a loss within so many steps.
 
     A step rounds dot products of `inputs` terms and hands the error on through the parameters: a random walk
     of that many roundings in every step. The wrong rule for ties is thousands of times further away.
     """
-    return float(np.sqrt(CHECKED * inputs) * np.finfo(dtype).eps)
+    return float(np.sqrt(steps * inputs) * np.finfo(dtype).eps)

@@ -18,25 +18,15 @@ SIDE, FILTERS, NODES = 28, 8, 10
 POOLED = (SIDE - 2) // 2
 
 
-class Problem(NamedTuple):
-    """Digits and the parameters to begin from, in the article's layouts.
-
-    `images` (n, 28, 28) and `labels` (n,) are uint8; `filters` (8, 3, 3), `weights` (13 · 13 · 8, 10), whose
-    rows run over (row, column, filter), and `biases` (10,) are float64.
-    """
-
-    images: ByteArray
-    labels: ByteArray
-    filters: FloatArray
-    weights: FloatArray
-    biases: FloatArray
+class Stored:
+    """What the problems of both networks share: a named tuple of arrays, the digits' `images` among them."""
 
     def save(self, path: Path) -> None:
         """Write the problem where every worker can read it."""
         np.savez(path, allow_pickle=False, **self._asdict())
 
     @classmethod
-    def load(cls, path: Path) -> "Problem":
+    def load(cls, path: Path) -> Any:
         """Read a problem that `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(**arrays)
@@ -45,6 +35,24 @@ class Problem(NamedTuple):
         """Return the images as floats, x / 255 − 0.5, (n, 28, 28)."""
         scales = (np.arange(256) / 255 - 0.5).astype(dtype)
         return scales[self.images]
+
+
+class Arrays(NamedTuple):
+    """The arrays of a `Problem`."""
+
+    images: ByteArray
+    labels: ByteArray
+    filters: FloatArray
+    weights: FloatArray
+    biases: FloatArray
+
+
+class Problem(Arrays, Stored):
+    """Digits and the parameters to begin from, in the article's layouts.
+
+    `images` (n, 28, 28) and `labels` (n,) are uint8; `filters` (8, 3, 3), `weights` (13 · 13 · 8, 10), whose
+    rows run over (row, column, filter), and `biases` (10,) are float64.
+    """
 
     def weights_by_channel(self) -> FloatArray:
         """Return the weights (8 · 13 · 13, 10) for frameworks that put the channel before row and column."""

@@ -65,7 +65,7 @@ def cells(row: Row, own: float | None, floor: dict[str, float]) -> list[str]:
         f"{number(took)} ({number(min(row['rounds']))}–{number(max(row['rounds']))})",
         number(took / own) if own else "—",
         "—" if row["predicts"] else number(took / floor[row["dtype"]]),
-        str(row["megabytes"]),
+        number(row["megabytes"]),
         f"to {row['worst']:.0e}",
         row["notes"],
     ]

@@ -18,21 +18,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import machine
 import numpy as np
 import oracle
 import report
 import whole
-from entries import Entry, predicting, training
-from problem import CHECKED, POOLED, Problem, digits, noise
+from entries import STEPS, Entry, predicting, training
+from problem import CHECKED, FILTERS, POOLED, Problem, digits, noise
 
 from cnnx.data import load
 
 HERE = Path(__file__).parent
-STEPS = 60_000  # an epoch of MNIST; the sample is repeated up to here
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -46,11 +46,20 @@ ONE_THREAD = {
 SLOWER_NUMPY = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # they force numpy's kernels for an older CPU
 
 
+class Task(NamedTuple):
+    """A problem's file, the right answers to it, and what `oracle.tolerance` wants to know of it."""
+
+    problem: Path
+    expected: np.ndarray
+    inputs: int
+    steps: int
+
+
 class Worker:
     """A contender's process, and what became of it: a row of the results."""
 
-    def __init__(self, entry: Entry, python: str, problem: Path, expected: np.ndarray, log: Any) -> None:
-        self.entry, self.expected = entry, expected
+    def __init__(self, entry: Entry, python: str, task: Task, log: Any) -> None:
+        self.entry, self.task = entry, task
         self.row: dict[str, Any] = {
             "key": entry.key,
             "name": entry.name,
@@ -63,7 +72,7 @@ class Worker:
         }
         environment = {name: value for name, value in os.environ.items() if name not in SLOWER_NUMPY}
         self.process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), entry.module, str(problem), json.dumps(entry.options)],
+            [python, str(HERE / "worker.py"), entry.module, str(task.problem), json.dumps(entry.options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -84,7 +93,7 @@ class Worker:
         elif "error" in reply:
             self.row["problem"] = f"FAILED: {reply['error']}"
         elif "version" in reply:
-            self.row["version"] = reply["version"]
+            self.row |= reply
 
     def read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -100,13 +109,21 @@ class Worker:
         self.take(reply)
         return reply
 
+    def make_ready(self, seconds: float) -> None:
+        """Verify the contender, and find how many calls fill `seconds`."""
+        if self.alive:
+            self.verify()
+        if self.alive:
+            self.choose_count(seconds)
+        print(f"{self.entry.key}: {self.row.get('problem', 'verified')}", file=sys.stderr)
+
     def verify(self) -> None:
-        reply = self.ask(check=CHECKED)
+        reply = self.ask(check=len(self.task.expected))
         if not self.alive:
             return
         answer = np.array(reply["answer"])
-        worst = float(np.max(np.abs(answer - self.expected)))
-        allowed = oracle.tolerance(self.entry.dtype, POOLED * POOLED * 8)
+        worst = float(np.max(np.abs(answer - self.task.expected)))
+        allowed = oracle.tolerance(self.entry.dtype, self.task.inputs, self.task.steps)
         self.row |= {"worst": worst, "allowed": allowed}
         if not worst <= allowed:
             self.row["problem"] = f"NOT VERIFIED: differs by {worst:.2g}, allowed {allowed:.2g}"
@@ -114,17 +131,16 @@ class Worker:
     def choose_count(self, seconds: float) -> None:
         """Find how many calls fill `seconds`, which also warms the contender up."""
         self.count, taken = self.entry.least, 0.0
-        most = 10**9 if self.entry.predicts else STEPS
-        while self.alive and taken < seconds / 10 and self.count < most:
+        while self.alive and taken < seconds / 10 and self.count < self.entry.most:
             taken = self.ask(time=self.count).get("seconds", seconds)
             grown = int(self.count * min(10.0, seconds / max(taken, 1e-9)))
-            self.count = min(most, max(grown, self.entry.least))
+            self.count = min(self.entry.most, max(grown, self.entry.least))
 
     def time(self) -> None:
         reply = self.ask(time=self.count)
         if self.alive:
             self.row["rounds"].append(reply["seconds"] / self.count / self.entry.images * 1e6)
-            self.row["megabytes"] = round(reply["megabytes"])
+            self.row["megabytes"] = reply["megabytes"]
 
     def close(self) -> dict[str, Any]:
         self.process.communicate()
@@ -133,8 +149,8 @@ class Worker:
         return self.row
 
 
-def problems(data: str, folder: Path) -> dict[tuple[str, str, str], tuple[Path, np.ndarray]]:
-    """Write every problem and return its file and the right answers by (problem, oracle, ties)."""
+def problems(data: str, folder: Path) -> dict[tuple[str, str, str], Task]:
+    """Write every problem and return the tasks by (problem, oracle, ties)."""
     loaded = load(data)
     plain = digits(loaded.train_images, loaded.train_labels, STEPS)
     found = {}
@@ -143,7 +159,7 @@ def problems(data: str, folder: Path) -> dict[tuple[str, str, str], tuple[Path, 
         path = folder / f"{name}.npz"
         if not path.exists():
             problem.save(path)
-        found[name, which, ties] = (path, answers)
+        found[name, which, ties] = Task(path, answers, inputs=POOLED * POOLED * FILTERS, steps=CHECKED)
 
     for name, problem in {"digits": plain, "noise": noise(plain)}.items():
         for ties in ("all", "first"):
@@ -161,27 +177,32 @@ def measure(args: argparse.Namespace, folder: Path, log: Any) -> dict[str, Any]:
     peak = machine.Peak(folder)
     workers = []
     for entry in chosen:
-        problem, expected = prepared[entry.problem, entry.oracle, entry.ties]
         python = args.peers if entry.peer else sys.executable
-        worker = Worker(entry, python, problem, expected, log)
-        if worker.alive:
-            worker.verify()
-        if worker.alive:
-            worker.choose_count(args.seconds)
-        print(f"{entry.key}: {worker.row.get('problem', 'verified')}", file=sys.stderr)
+        worker = Worker(entry, python, prepared[entry.problem, entry.oracle, entry.ties], log)
+        worker.make_ready(args.seconds)
         workers.append(worker)
-    for turn in range(args.rounds):
-        print(f"round {turn + 1} of {args.rounds}", file=sys.stderr)
+    for _ in rounds(args.rounds):
         peak.measure()
-        for worker in workers:
-            if worker.alive:
-                worker.time()
+        take_turns(workers)
     rows = [worker.close() for worker in workers]
     return {"peak": peak.rounds, "floor": peak.floor(), "rows": rows}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def rounds(count: int) -> Iterator[int]:
+    for turn in range(count):
+        print(f"round {turn + 1} of {count}", file=sys.stderr)
+        yield turn
+
+
+def take_turns(workers: Iterable[Worker]) -> None:
+    for worker in workers:
+        if worker.alive:
+            worker.time()
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Return the command line of this program, and of the others that time contenders in turns."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", default="sample", metavar="FOLDER", help="a folder of MNIST's IDX files")
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the peers' Python")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
@@ -190,6 +211,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the results")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def exit_code(rows: Iterable[dict[str, Any]]) -> int:
+    """Return 1 when a contender failed or was not verified; one that is not installed is no failure."""
+    return int(any(row.get("problem", "missing").split(":")[0] != "missing" for row in rows))
+
+
+def main() -> int:
+    args = arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder, (args.out / "workers.log").open("w") as log:
         results = machine.description() | measure(args, Path(folder), log)
     if args.data != "sample" and not args.only:
@@ -199,7 +230,7 @@ def main() -> int:
     (args.out / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     (args.out / "results.md").write_text(text)
     subprocess.run([args.peers, HERE / "chart.py", args.out / "results.json"], check=False)
-    return int(any(row.get("problem", "missing").split(":")[0] != "missing" for row in results["rows"]))
+    return exit_code(results["rows"])
 
 
 if __name__ == "__main__":

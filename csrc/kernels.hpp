@@ -23,6 +23,13 @@ struct Conv3x3Shape {
   int taps() const noexcept { return 9 * channels; }
 };
 
+// The entries of a convolution's output gradient that are not zero; conv3x3_sparse.hpp has the layout.
+template <class T>
+struct SparseGradient {
+  int *count, *offset;  // (filters,), (filters, outputs)
+  T* gradient;          // (filters, outputs)
+};
+
 // Max pooling over 2x2 windows: (height, width, channels) -> (height / 2, width / 2, channels), rounded down.
 struct MaxPool2Shape {
   int height, width, channels;
@@ -116,6 +123,13 @@ struct Kernels {
   void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;
+
+  // kernels/conv3x3_sparse.hpp
+  void (*conv3x3_gather)(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward_filters_sparse)(T* d_filters, const SparseGradient<T>& entries, const T* input,
+                                          const Conv3x3Shape&) noexcept;
+  void (*conv3x3_backward_input_sparse)(T* d_input, const SparseGradient<T>& entries, const T* filters,
+                                        const Conv3x3Shape&) noexcept;
 
   // kernels/max_pool2.hpp
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;

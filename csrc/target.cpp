@@ -2,6 +2,7 @@
 // CNNX_TARGET as its name. Everything but the table has internal linkage.
 #include "kernels.hpp"
 #include "kernels/conv3x3.hpp"
+#include "kernels/conv3x3_sparse.hpp"
 #include "kernels/conv_pool.hpp"
 #include "kernels/dense.hpp"
 #include "kernels/elementwise.hpp"
@@ -37,6 +38,9 @@ constexpr Kernels<T> kernels() {
       .conv3x3_forward = conv3x3_forward<T>,
       .conv3x3_backward_filters = conv3x3_backward_filters<T>,
       .conv3x3_backward_input = conv3x3_backward_input<T>,
+      .conv3x3_gather = conv3x3_gather<T>,
+      .conv3x3_backward_filters_sparse = conv3x3_backward_filters_sparse<T>,
+      .conv3x3_backward_input_sparse = conv3x3_backward_input_sparse<T>,
       .max_pool2_forward = max_pool2_forward<T>,
       .max_pool2_backward = max_pool2_backward<T>,
       .scale_pixels = scale_pixels<T>,

@@ -78,12 +78,12 @@ struct Tile {
   }
 };
 
-// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones: body(tile, first, channels).
-// What is left is covered by a tile that reaches back over channels already done, which get the same values again, or,
-// where the whole is narrower than that, by a partial tile. Lanes hold different outputs, so the split never changes a
-// sum.
-template <class T, int most_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2, class Body>
-void for_channel_tiles(int total, Body&& body) {
+inline constexpr int most_tile_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2;
+
+// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones, then a partial one:
+// body(tile, first, channels). Lanes hold different outputs, so the split never changes a sum.
+template <class T, int most_vectors = most_tile_vectors, class Body>
+void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
   int first = 0;
   const auto sweep = [&](auto tile) {
     constexpr int channels = tile.lanes * tile.vectors;
@@ -96,10 +96,17 @@ void for_channel_tiles(int total, Body&& body) {
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
   if (first == total) return;
   constexpr int least = 16 / static_cast<int>(sizeof(T));
-  if (total >= least)
+  if (reach_back && total >= least)
     body(Tile<T, 16, 1>{}, total - least, least);
   else
     body(Tile<T, 16, 1, true>{}, first, total - first);
+}
+
+// The same for a body that may do a channel twice, because it sets and does not add: the last tile reaches back over
+// channels already done, which is quicker than a partial one.
+template <class T, int most_vectors = most_tile_vectors, class Body>
+void for_channel_tiles(int total, Body&& body) {
+  for_separate_channel_tiles<T, most_vectors>(total, body, true);
 }
 
 // a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may

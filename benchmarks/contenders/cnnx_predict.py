@@ -12,11 +12,14 @@ class Contender:
     version = f"cnnx {cnnx.__version__}"
 
     def __init__(self, problem: Problem, dtype: str, batch: int, threads: int) -> None:
-        engine = cnnx_engine.Contender(problem, dtype, ties="all")
-        engine.prepare(0)
-        self.predict, self.threads = engine.network.predict, threads
+        self.predict, self.threads = self.network(problem, dtype).predict, threads
         self.images = problem.images
         self.batch = problem.images[:batch] if batch > 1 else problem.images[0]
+
+    def network(self, problem: Problem, dtype: str) -> cnnx.Sequential:
+        engine = cnnx_engine.Contender(problem, dtype, ties="all")
+        engine.prepare(0)
+        return engine.network
 
     def prepare(self, count: int) -> None:
         pass

@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from problem import NODES, SIDE, FloatArray, Problem
 
 
@@ -16,9 +16,14 @@ def graph(problem: Problem) -> bytes:
         helper.make_node("Gemm", ["flat", "weights", "biases"], ["totals"]),
         helper.make_node("Softmax", ["totals"], ["out"]),
     ]
+    return serialized("article_cnn", nodes, constants)
+
+
+def serialized(name: str, nodes: list[NodeProto], constants: dict[str, FloatArray]) -> bytes:
+    """Return a model from `images` to `out`, in float32."""
     whole = helper.make_graph(
         nodes,
-        "article_cnn",
+        name,
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 1, SIDE, SIDE])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", NODES])],
         [numpy_helper.from_array(array.astype("float32"), name) for name, array in constants.items()],
@@ -31,11 +36,12 @@ class Contender:
     """One run of the session a call; `chunk` images a run, for whatever number serves it best."""
 
     version = f"onnxruntime {onnxruntime.__version__}"
+    graph = staticmethod(graph)
 
     def __init__(self, problem: Problem, batch: int, chunk: int, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self.session = onnxruntime.InferenceSession(graph(problem), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(self.graph(problem), options, providers=["CPUExecutionProvider"])
         self.images = problem.scaled("float32")[:, np.newaxis]
         self.feeds = [{"images": self.images[i : min(i + chunk, batch)]} for i in range(0, batch, chunk)]
 

@@ -27,32 +27,27 @@ std::uint8_t differ(T a, T b) {
   return a != b;
 }
 
-// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T. Scratch is two bytes a
+// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T. Scratch is three bytes a
 // pixel. Over the whole image at once, since a row alone is too short for wide registers.
 template <class Pixel>
 PatchCounts find_patches(int* __restrict varied, int* __restrict constant, std::uint8_t* __restrict scratch,
                          const Pixel* __restrict pixels, const ConvPoolShape& s) noexcept {
-  const int width = s.width, count = s.height * width;
-  std::uint8_t* __restrict const below = scratch;           // [i]: the three pixels below pixel i differ from it
-  std::uint8_t* __restrict const before = scratch + count;  // [i]: the pixel before pixel i differs from it
+  const int width = s.width, count = s.height * width, last = count - 3 * width;
+  std::uint8_t* __restrict const below = scratch;                  // [i]: the three pixels below pixel i differ from it
+  std::uint8_t* __restrict const behind = scratch + count;         // [i]: the pixel behind pixel i differs from it
+  std::uint8_t* __restrict const varies_at = scratch + 2 * count;  // [i]: the patch that starts at pixel i is varied
   const Pixel *const one = pixels + width, *const two = one + width, *const three = two + width;
-  for (int i = 0; i < count - 3 * width; ++i)
+  for (int i = 0; i < last; ++i)
     below[i] = differ(pixels[i], one[i]) | differ(pixels[i], two[i]) | differ(pixels[i], three[i]);
-  for (int i = 1; i < count; ++i) before[i] = differ(pixels[i], pixels[i - 1]);
+  for (int i = 0; i < last; ++i) behind[i] = differ(pixels[i], pixels[i + 1]);
+  for (int i = 0; i < last - 3; ++i)
+    varies_at[i] = below[i] | below[i + 1] | below[i + 2] | below[i + 3] | behind[i] | behind[i + 1] | behind[i + 2];
 
-  static constexpr std::uint8_t all_but_first[4] = {0, 255, 255, 255};
-  const auto word = [](const std::uint8_t* four) {
-    std::uint32_t w;
-    __builtin_memcpy(&w, four, sizeof w);
-    return w;
-  };
-  const std::uint32_t mask = word(all_but_first);
   PatchCounts counts{0, 0};
   int patch = 0;
   for (int y = 0; y < s.out_height(); ++y)
     for (int x = 0; x < s.out_width(); ++x, ++patch) {
-      const int pixel = 2 * (y * width + x);
-      const bool is_varied = (word(below + pixel) | (word(before + pixel) & mask)) != 0;
+      const bool is_varied = varies_at[2 * (y * width + x)] != 0;
       varied[counts.varied] = patch;
       constant[counts.constant] = patch;
       counts.varied += is_varied;

@@ -12,17 +12,23 @@ class Conv3x3Stage final : public Stage<T> {
  public:
   // `shape` is that of the padded input.
   Conv3x3Stage(const Conv3x3Layer<T>& layer, const Conv3x3Shape& shape)
-      : layer_(layer), shape_(shape), packed_(new_buffer<T>(gradient_size())) {}
+      : layer_(layer), shape_(shape), packed_(new_buffer<T>(packed_filters_size<T>(shape))) {}
 
   Index outputs() const override { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
-  Index scratch_size() const override {
-    return gradient_size() + conv3x3_backward_input_scratch<T>(shape_) + 2 * padded_size();
+  Index scratch_size() const override { return gradient_size() + 2 * padded_size(); }
+  void prepare(Workspace<T>& w) const override {
+    const auto most = [](auto& values, Index size) { values.resize(std::max(values.size(), std::size_t(size))); };
+    most(w.entry_count, shape_.filters);
+    most(w.entry_offset, outputs() + 1);
+    most(w.entry_gradient, outputs() + 1);
   }
 
   std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
-  Index gradient_size() const override { return packed_filters_size<T>(shape_); }
+  Index gradient_size() const override { return layer_.filters_size() + layer_.count; }
   void unpack_gradient(T* flat, const T* gradient) const override {
-    this->kernels().unpack_filters(flat, layer_.biases_of(flat), gradient, shape_);
+    std::memcpy(flat, gradient, sizeof(T) * static_cast<std::size_t>(layer_.filters_size()));
+    if (T* const d_biases = layer_.biases_of(flat); d_biases != nullptr)
+      std::memcpy(d_biases, gradient + layer_.filters_size(), sizeof(T) * static_cast<std::size_t>(layer_.count));
   }
   void pack(Index, bool) override {
     this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, shape_);
@@ -34,20 +40,20 @@ class Conv3x3Stage final : public Stage<T> {
   }
   void backward(Workspace<T>& w, T* gradient) const override {
     const auto& k = this->kernels();
-    T *const d_packed = this->scratch(w), *const shares = d_packed + gradient_size();
-    k.conv3x3_backward_filters(d_packed, this->d_output(w), layer_.same ? padded(w) : this->input(w), shape_);
-    k.add(gradient, d_packed, gradient_size());
+    T* const d_filters = this->scratch(w);
+    const SparseGradient<T> entries{w.entry_count.data(), w.entry_offset.data(), w.entry_gradient.data()};
+    k.conv3x3_gather(entries, this->d_output(w), shape_);
+    k.conv3x3_backward_filters_sparse(d_filters, entries, layer_.same ? padded(w) : this->input(w), shape_);
+    k.add(gradient, d_filters, gradient_size());
     if (this->is_first()) return;
     T* const d_padded = layer_.same ? padded(w) + padded_size() : this->d_input(w);
-    k.conv3x3_backward_input(d_padded, this->d_output(w), layer_.filters, shares, shape_);
+    k.conv3x3_backward_input_sparse(d_padded, entries, layer_.filters, shape_);
     if (layer_.same) crop(this->d_input(w), d_padded, shape_);
   }
 
  private:
   Index padded_size() const { return layer_.same ? Index{shape_.height} * shape_.width * shape_.channels : 0; }
-  T* padded(Workspace<T>& w) const {
-    return this->scratch(w) + gradient_size() + conv3x3_backward_input_scratch<T>(shape_);
-  }
+  T* padded(Workspace<T>& w) const { return this->scratch(w) + gradient_size(); }
 
   Conv3x3Layer<T> layer_;
   Conv3x3Shape shape_;

@@ -23,7 +23,7 @@ class ConvPoolStage final : public Stage<T> {
   void prepare(Workspace<T>& w) const override {
     w.varied.resize(static_cast<std::size_t>(shape_.patches()) + 1);
     w.constant.resize(w.varied.size());
-    w.patch_scratch.resize(2 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width));
+    w.patch_scratch.resize(3 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width));
     w.patches = {w.varied.data(), w.constant.data(), {}, first_pixel_.data()};
   }
 

@@ -43,9 +43,11 @@ struct Workspace {
   std::vector<std::uint8_t> shifted;         // its bytes after a shift
   std::vector<Buffer<T>> values, gradients;  // one a boundary
   std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<int> varied, constant;
+  std::vector<int> varied, constant;         // a ConvPoolStage's patches
   std::vector<std::uint8_t> patch_scratch;
   PatchSet patches{};
+  std::vector<int> entry_count, entry_offset;  // a Conv3x3Stage's sparse gradient
+  std::vector<T> entry_gradient;
 };
 
 template <class T>
