@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from .layers import Conv3x3, Dropout, MaxPool2, ReLU, Softmax
 from .network import Sequential
 
-__all__ = ["article_cnn", "keras_convnet", "small_convnet"]
+__all__ = ["article_cnn", "deep_convnet", "keras_convnet", "small_convnet"]
 
 
 def article_cnn(
@@ -61,7 +61,7 @@ def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
 
 
 def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
-    """Return the network for the fastest 99% on MNIST: 12,818 parameters, for images 28x28.
+    """Return the network for the fastest 99% on MNIST: 12,810 parameters, for images 28x28.
 
     16 and 32 filters, each pooled and rectified, and a softmax over 10 classes.
 
@@ -78,5 +78,31 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
             MaxPool2(ties="first"),
             ReLU(),
             Softmax(5 * 5 * 32, 10, dtype=dtype, rng=rng),
+        ]
+    )
+
+
+def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
+    """Return the network for the most digits right: 104,202 parameters, for images 28x28.
+
+    32, 64 and 128 filters, each with ReLU and 2x2 pooling, dropout, and a softmax over 10 classes.
+
+    Args:
+        dtype: float64 or float32.
+        rng: draws the initial values, first layer first; None takes numpy's global generator.
+    """
+    return Sequential(
+        [
+            Conv3x3(32, 1, dtype=dtype, rng=rng),
+            ReLU(),
+            MaxPool2(ties="first"),
+            Conv3x3(64, 32, padding="same", dtype=dtype, rng=rng),
+            ReLU(),
+            MaxPool2(ties="first"),
+            Conv3x3(128, 64, padding="same", dtype=dtype, rng=rng),
+            ReLU(),
+            MaxPool2(ties="first"),
+            Dropout(0.3),
+            Softmax(3 * 3 * 128, 10, dtype=dtype, rng=rng),
         ]
     )
