@@ -9,8 +9,8 @@
 
 #include "arrays.hpp"
 #include "bind.hpp"
+#include "bind_conv3x3.hpp"
 #include "dispatch.hpp"
-#include "network.hpp"
 #include "padding.hpp"
 
 namespace cnnx {
@@ -36,14 +36,8 @@ void check_count(const char* name, double values) {
 template <class T>
 struct Conv3x3Call {
   Conv3x3Call(const py::array& input, const py::array& filters_array, const py::object& biases_array, bool same) {
-    const bool has_channels = filters_array.ndim() == 4;
-    const int channels = has_channels ? size_of(filters_array, 3) : 1;
-    layer.filters = has_channels ? checked<T>(filters_array, "filters", {any_size, 3, 3, channels}, Access::write)
-                                 : checked<T>(filters_array, "filters", {any_size, 3, 3}, Access::write);
-    layer.count = size_of(filters_array, 0), layer.channels = channels, layer.same = same;
-    layer.biases = biases_array.is_none()
-                       ? nullptr
-                       : checked<T>(biases_array.cast<py::array>(), "biases", {layer.count}, Access::write);
+    layer = checked_conv3x3<T>(filters_array, biases_array, same);
+    const int channels = layer.channels;
     values = input.ndim() == 2 && channels == 1 ? checked<T>(input, "input", {any_size, any_size})
                                                 : checked<T>(input, "input", {any_size, any_size, channels});
     const int ring = same ? 2 : 0;

@@ -6,6 +6,7 @@
 
 #include "arrays.hpp"
 #include "bind.hpp"
+#include "bind_conv3x3.hpp"
 #include "network.hpp"
 
 namespace cnnx {
@@ -90,8 +91,9 @@ class BoundNetwork {
       const auto kind = layer[0].cast<std::string>();
       const auto parameter = [&](std::size_t i) { return arrays_.emplace_back(layer[i].cast<py::array>()); };
       if (kind == "Conv3x3") {
-        plan.push_back(
-            conv3x3(parameter(2), layer[3].is_none() ? py::object(py::none()) : parameter(3), layer[1].cast<bool>()));
+        const auto filters = parameter(2);
+        const py::object biases = layer[3].is_none() ? py::object(py::none()) : parameter(3);
+        plan.push_back(checked_conv3x3<T>(filters, biases, layer[1].cast<bool>()));
       } else if (kind == "MaxPool2") {
         plan.push_back(MaxPool2Layer{layer[1].cast<bool>() ? Ties::first : Ties::all});
       } else if (kind == "ReLU") {
@@ -109,15 +111,6 @@ class BoundNetwork {
       }
     }
     return plan;
-  }
-
-  static Conv3x3Layer<T> conv3x3(const py::array& filters, const py::object& biases, bool same) {
-    const int channels = filters.ndim() == 4 ? size_of(filters, 3) : 1;
-    T* const data = filters.ndim() == 4 ? checked<T>(filters, "filters", {any_size, 3, 3, channels}, Access::write)
-                                        : checked<T>(filters, "filters", {any_size, 3, 3}, Access::write);
-    const int count = size_of(filters, 0);
-    T* const bias = biases.is_none() ? nullptr : checked<T>(biases.cast<py::array>(), "biases", {count}, Access::write);
-    return {data, bias, count, channels, same};
   }
 
   Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size, const py::object& maps,
