@@ -45,12 +45,12 @@ void add_lanes(T* partial, int stride, int columns) {
       for (int n = 0; n < columns; ++n) partial[lane * stride + n] += partial[(lane + half) * stride + n];
 }
 
-// Nodes in the lanes, eight partial sums at a time in registers.
+// Nodes in the lanes, as many partial sums at a time as registers hold.
 template <class T>
 void dense_forward(T* totals, const T* input, const T* weights, const T* biases, const DenseShape& s) noexcept {
   for_channel_tiles<T, 1>(s.nodes, [&](auto tile, int first, int nodes) {
     using Tile = decltype(tile);
-    constexpr int ways = 8;
+    constexpr int ways = register_count == 32 ? lanes_of<T> : 8;
     T partial[lanes_of<T>][Tile::lanes];
     for (int lane = 0; lane < lanes_of<T>; lane += ways) {
       typename Tile::V sum[ways] = {};

@@ -321,10 +321,13 @@ class Sequential:
 
     def _images(self, images: Any, least: int = 1) -> Any:
         self._check_kinds()
-        if isinstance(images, np.ndarray) and images.dtype.kind in "iu" and images.dtype != np.uint8:
-            raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {images.dtype}")
-        is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
-        array = _checks.as_numbers("images", images, _UINT8 if is_bytes else self._dtype())
+        dtype = images.dtype if isinstance(images, np.ndarray) else None
+        if dtype == _UINT8:
+            array = _checks.as_numbers("images", images, _UINT8)
+        elif dtype is not None and dtype.kind in "iu":
+            raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {dtype}")
+        else:
+            array = _checks.as_numbers("images", images, self._dtype())
         if array.ndim != 3 or len(array) < least or 0 in array.shape[1:]:
             got = f"got {array.shape}"
             raise ValueError(f"images: expected shape (n, height, width), n at least {least}, {got}")
@@ -386,13 +389,16 @@ class Sequential:
 
     def _network(self, image_shape: tuple[int, ...]) -> Any:
         """Return the core's plan for images of this size, made anew when layers or arrays have been replaced."""
-        wanted = (*image_shape, *(part for layer in self.layers for part in layer.plan_entry()))
         known, plan = self._plan
-        if len(known) != len(wanted) or any(a is not b and not _same(a, b) for a, b in zip(known, wanted, strict=True)):
-            self._check_shapes(image_shape)
-            kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
-            plan = kind([layer.plan_entry() for layer in self.layers], *image_shape)
-            self._plan = wanted, plan
+        wanted: tuple[Any, ...] = image_shape
+        for layer in self.layers:
+            wanted += layer.plan_entry()
+        if len(known) == len(wanted) and all(map(_same, known, wanted)):
+            return plan
+        self._check_shapes(image_shape)
+        kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
+        plan = kind([layer.plan_entry() for layer in self.layers], *image_shape)
+        self._plan = wanted, plan
         return plan
 
     def _check_kinds(self) -> None:
@@ -419,7 +425,7 @@ def _is_finite(array: FloatArray) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two parts of a plan are equal; arrays are so only if they are the same object."""
-    return not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and bool(a == b)
+    return a is b or (not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and bool(a == b))
 
 
 def _labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
@@ -448,6 +454,8 @@ def _optimizer(learn_rate: float | None, optimizer: Any) -> Optimizer:
 def _thread_count(threads: int | None, samples: int, least: int = _IMAGES_PER_THREAD) -> int:
     """How many threads share `samples`, each at least `least` of them unless the caller says otherwise."""
     if threads is None:
+        if samples < 2 * least:
+            return 1
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cpus, samples // least))
     return max(1, min(_checks.positive_integer("threads", threads), samples, _MOST_THREADS))
