@@ -134,6 +134,15 @@ void Network<T>::pack(Index samples, bool training) {
   for (const auto& stage : stages_) stage->pack(samples, training);
 }
 
+// Has memory bring the next sample while this one is computed: in a shuffled order no hardware can foresee it.
+template <class T>
+void Network<T>::prefetch(const Images<T>& images, Index sample) const {
+  const Index count = Index{height_} * width_, size = images.bytes != nullptr ? 1 : Index{sizeof(T)};
+  const char* const image = images.bytes != nullptr ? reinterpret_cast<const char*>(images.bytes)
+                                                    : reinterpret_cast<const char*>(images.values);
+  for (Index at = 0; at < count * size; at += 64) __builtin_prefetch(image + sample * count * size + at);
+}
+
 // Puts a sample at the first boundary. A map that only shifts keeps bytes bytes.
 template <class T>
 void Network<T>::load(Workspace<T>& w, const Images<T>& images, Index sample, const double* map) const {

@@ -137,6 +137,7 @@ class Network {
   friend class Trainer<T>;
 
   void pack(Index samples, bool training);
+  void prefetch(const Images<T>&, Index sample) const;
   void load(Workspace<T>&, const Images<T>&, Index sample, const double* map) const;
   Workspace<T>& workspace(std::size_t thread);
   Outcome outcome(Workspace<T>&, int label) const;

@@ -97,6 +97,7 @@ class Trainer {
     w.training = true;
     w.key = random_key(batches_.seed, static_cast<std::uint64_t>(batches_.samples_before + sample));
     network_.load(w, images_, image, batches_.maps != nullptr ? batches_.maps + 6 * sample : nullptr);
+    if (sample + 1 < batches_.samples) network_.prefetch(images_, batches_.order[sample + 1]);
     for (const auto& stage : stages_) stage->forward(w);
     const Outcome result = network_.outcome(w, labels_[image]);
     results_.losses[sample] = result.loss;
