@@ -15,7 +15,6 @@ converted first; the result has the layer's dtype. Errors leave parameters as th
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import numpy as np
@@ -23,36 +22,10 @@ from numpy.typing import DTypeLike
 
 from . import _checks, _core
 from ._checks import FloatArray
+from ._layer import Layer, he_deviation, remembered, standard_normal
+from .dense import Dense, Softmax
 
 __all__ = ["Conv3x3", "Dense", "Dropout", "Layer", "MaxPool2", "ReLU", "Softmax"]
-
-
-class Layer:
-    """What a network needs to know of its layers.
-
-    Attributes:
-        kind: the name by which the core and saved files know the layer.
-        dtype: the numpy dtype that the layer computes in; None if it takes its input's.
-    """
-
-    kind: str
-    dtype: Any = None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would construct a layer like this one, for JSON."""
-        raise NotImplementedError
-
-    def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training updates, by attribute name."""
-        return {}
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that `forward` makes of an input's shape; ValueError if it refuses that."""
-        raise NotImplementedError
-
-    def plan_entry(self) -> tuple[Any, ...]:
-        """Return the layer for the core: its kind, its setting if it has one, its arrays."""
-        return (self.kind, *self.parameters().values())
 
 
 class Conv3x3(Layer):
@@ -102,9 +75,9 @@ class Conv3x3(Layer):
         self.dtype = _checks.float_dtype(dtype)
         shape = (self.num_filters, 3, 3)
         self._filters: FloatArray = (
-            _standard_normal(shape, rng, self.dtype, divisor=9)
+            standard_normal(shape, rng, self.dtype, divisor=9)
             if self.in_channels is None
-            else _standard_normal((*shape, self.in_channels), rng, self.dtype, factor=_he(9 * self.in_channels))
+            else standard_normal((*shape, self.in_channels), rng, self.dtype, factor=he_deviation(9 * self.in_channels))
         )
         has_biases = self.in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
         self._biases: FloatArray | None = np.zeros(self.num_filters, self.dtype) if has_biases else None
@@ -176,7 +149,7 @@ class Conv3x3(Layer):
             d_L_d_input, in the input's shape, through the filters before the update (the article leaves it out).
         """
         rate = _checks.learn_rate(learn_rate)
-        image = self._image("last_input", _remembered(self.last_input))
+        image = self._image("last_input", remembered(self.last_input))
         height, width = image.shape[:2]
         same = self.padding == "same"
         shape = (height, width, self.num_filters) if same else (height - 2, width - 2, self.num_filters)
@@ -248,7 +221,7 @@ class MaxPool2(Layer):
         Args:
             d_L_d_out: the loss gradient for the output, (height // 2, width // 2, channels).
         """
-        last_input = _remembered(self.last_input)
+        last_input = remembered(self.last_input)
         image = _checks.as_array(
             "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
         )
@@ -290,7 +263,7 @@ class ReLU(Layer):
         Args:
             d_L_d_out: the loss gradient for the output, in the input's shape.
         """
-        last_input = _remembered(self.last_input)
+        last_input = remembered(self.last_input)
         values = _checks.as_numbers("last_input", last_input, _checks.own_float_dtype(last_input))
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape)
         return _core.relu_backprop(gradient, values)
@@ -334,216 +307,5 @@ class Dropout(Layer):
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
         """Return a copy of the gradient, which has the input's shape."""
-        values = _remembered(self.last_input)
+        values = remembered(self.last_input)
         return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))
-
-
-class _DenseLayer(Layer):
-    """What Dense and Softmax share: ``totals = input @ weights + biases``."""
-
-    def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
-        self.dtype = _checks.float_dtype(dtype)
-        shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
-        self._weights = self._initial_weights(shape, rng)
-        self._biases: FloatArray = np.zeros(shape[1], self.dtype)
-        self.last_input: FloatArray | None = None
-        self.last_input_shape: tuple[int, ...] | None = None
-
-    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
-        raise NotImplementedError
-
-    @property
-    def weights(self) -> FloatArray:
-        """(input_len, nodes) in the layer's dtype."""
-        return self._weights
-
-    @weights.setter
-    def weights(self, value: FloatArray) -> None:
-        self._weights = _checks.parameter("weights", value, self._weights, apart_from=self._biases)
-
-    @property
-    def biases(self) -> FloatArray:
-        """(nodes,) in the layer's dtype."""
-        return self._biases
-
-    @biases.setter
-    def biases(self, value: FloatArray) -> None:
-        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._weights)
-
-    def settings(self) -> dict[str, Any]:
-        input_len, nodes = self._weights.shape
-        return {"input_len": input_len, "nodes": nodes, "dtype": str(self.dtype)}
-
-    def parameters(self) -> dict[str, FloatArray]:
-        return {"weights": self._weights, "biases": self._biases}
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        input_len, nodes = self._weights.shape
-        if math.prod(input_shape) != input_len:
-            raise ValueError(f"expected input of {input_len} values, got {math.prod(input_shape)}, {input_shape}")
-        return (nodes,)
-
-    def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
-        """Return a flat copy of an input, as the article keeps it, and its shape."""
-        values = _checks.as_numbers("input", input, self.dtype)
-        input_len = self._weights.shape[0]
-        if values.size != input_len:
-            raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
-        return values.flatten(), values.shape
-
-    def _step(self, d_L_d_out: Any, learn_rate: Any, totals: Any) -> FloatArray:
-        rate = _checks.learn_rate(learn_rate)
-        weights, dtype = self._weights, self.dtype
-        input_len, nodes = weights.shape
-        flat = _checks.as_shaped("last_input", _remembered(self.last_input), dtype, (input_len,))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
-        shape = _remembered(self.last_input_shape)
-        return _core.dense_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
-
-
-class Dense(_DenseLayer):
-    """A dense layer, ``output = input @ weights + biases``.
-
-    Args:
-        input_len: how many values the input has, in any shape; at least 1.
-        nodes: how many outputs, at least 1.
-        dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial weights, standard normal * sqrt(2 / input_len) (He et al., 2015); None takes numpy's
-            global generator.
-
-    Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
-        biases: (nodes,), initially zero; likewise.
-        last_input: (input_len,), a copy of the last forward pass's input, flattened.
-        last_input_shape: the shape it had.
-    """
-
-    kind = "Dense"
-
-    def __init__(
-        self,
-        input_len: int,
-        nodes: int,
-        *,
-        dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        super().__init__(input_len, nodes, dtype, rng)
-
-    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
-        return _standard_normal(shape, rng, self.dtype, factor=_he(shape[0]))
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Turn input_len values, in any shape, into (nodes,)."""
-        flat, shape = self._flattened(input)
-        output = _core.dense_forward(flat, self._weights, self._biases)
-        self.last_input, self.last_input_shape = flat, shape
-        return output
-
-    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Take a step of gradient descent and return the gradient for the input.
-
-        ``d_L_d_weights = outer(last_input, d_L_d_out)``, ``d_L_d_biases = d_L_d_out``
-        ``d_L_d_input = weights @ d_L_d_out``
-
-        Args:
-            d_L_d_out: the loss gradient for the output, (nodes,).
-            learn_rate: the step, finite and at least 0.
-
-        Returns:
-            d_L_d_input, in the shape of the last input, through the weights before the update.
-        """
-        return self._step(d_L_d_out, learn_rate, None)
-
-
-class Softmax(_DenseLayer):
-    """A dense layer followed by the softmax function.
-
-    ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
-
-    The maximum is subtracted from the totals first, so totals of any finite size are fine.
-
-    Args:
-        input_len: how many values the input has, in any shape; at least 1.
-        nodes: how many outputs, at least 1.
-        dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial weights, standard normal / input_len; None takes numpy's global generator, so that
-            ``np.random.seed`` gives the article's weights to the bit.
-
-    Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
-        biases: (nodes,), initially zero; likewise.
-        last_input: (input_len,), a copy of the last forward pass's input, flattened.
-        last_input_shape: the shape it had.
-        last_totals: (nodes,), the values before the softmax function.
-    """
-
-    kind = "Softmax"
-
-    def __init__(
-        self,
-        input_len: int,
-        nodes: int,
-        *,
-        dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        super().__init__(input_len, nodes, dtype, rng)
-        self.last_totals: FloatArray | None = None
-
-    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
-        return _standard_normal(shape, rng, self.dtype, divisor=shape[0])
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
-        flat, shape = self._flattened(input)
-        output, totals = _core.softmax_forward(flat, self._weights, self._biases)
-        self.last_input, self.last_input_shape, self.last_totals = flat, shape, totals
-        return output
-
-    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Take a step of gradient descent and return the gradient for the input.
-
-        With p the softmax of last_totals:
-
-        ``d_L_d_totals[n] = p[n] * (d_L_d_out[n] - sum over m of d_L_d_out[m] * p[m])``
-        ``d_L_d_weights = outer(last_input, d_L_d_totals)``, ``d_L_d_biases = d_L_d_totals``
-        ``d_L_d_input = weights @ d_L_d_totals``
-
-        The article uses only the first non-zero entry of d_L_d_out and returns None if there is none; here every
-        entry counts and a gradient of zeros gives zeros.
-
-        Args:
-            d_L_d_out: the loss gradient for the output, (nodes,).
-            learn_rate: the step, finite and at least 0.
-
-        Returns:
-            d_L_d_input, in the shape of the last input, through the weights before the update.
-        """
-        totals = _remembered(self.last_totals)
-        return self._step(
-            d_L_d_out, learn_rate, _checks.as_shaped("last_totals", totals, self.dtype, self._biases.shape)
-        )
-
-
-def _remembered(value: Any) -> Any:
-    """What the last forward pass left for backprop."""
-    if value is None:
-        raise RuntimeError("backprop: expected a forward pass before it, got none")
-    return value
-
-
-def _he(inputs: int) -> float:
-    """The standard deviation that keeps the size of activations behind a ReLU."""
-    return math.sqrt(2 / inputs)
-
-
-def _standard_normal(
-    shape: tuple[int, ...], rng: Any, dtype: np.dtype[Any], *, divisor: float = 1, factor: float = 1
-) -> FloatArray:
-    """Initial values; drawn in float64, so that both dtypes share a seed."""
-    rng = _checks.generator(rng)
-    if rng is _checks.UNINITIALISED:
-        return np.empty(shape, dtype)
-    values = np.random.randn(*shape) if rng is None else rng.standard_normal(shape)
-    return (values / divisor * factor).astype(dtype)

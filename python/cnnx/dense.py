@@ -1,0 +1,203 @@
+"""The dense layers, compiled: Dense, and the article's Softmax. `cnnx.layers` says what holds for all layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import _checks, _core
+from ._checks import FloatArray
+from ._layer import Layer, he_deviation, remembered, standard_normal
+
+__all__ = ["Dense", "Softmax"]
+
+
+class _DenseLayer(Layer):
+    """What Dense and Softmax share: ``totals = input @ weights + biases``."""
+
+    def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
+        self.dtype = _checks.float_dtype(dtype)
+        shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
+        self._weights = self._initial_weights(shape, rng)
+        self._biases: FloatArray = np.zeros(shape[1], self.dtype)
+        self.last_input: FloatArray | None = None
+        self.last_input_shape: tuple[int, ...] | None = None
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        raise NotImplementedError
+
+    @property
+    def weights(self) -> FloatArray:
+        """(input_len, nodes) in the layer's dtype."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, value: FloatArray) -> None:
+        self._weights = _checks.parameter("weights", value, self._weights, apart_from=self._biases)
+
+    @property
+    def biases(self) -> FloatArray:
+        """(nodes,) in the layer's dtype."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, value: FloatArray) -> None:
+        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._weights)
+
+    def settings(self) -> dict[str, Any]:
+        input_len, nodes = self._weights.shape
+        return {"input_len": input_len, "nodes": nodes, "dtype": str(self.dtype)}
+
+    def parameters(self) -> dict[str, FloatArray]:
+        return {"weights": self._weights, "biases": self._biases}
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        input_len, nodes = self._weights.shape
+        if math.prod(input_shape) != input_len:
+            raise ValueError(f"expected input of {input_len} values, got {math.prod(input_shape)}, {input_shape}")
+        return (nodes,)
+
+    def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
+        """Return a flat copy of an input, as the article keeps it, and its shape."""
+        values = _checks.as_numbers("input", input, self.dtype)
+        input_len = self._weights.shape[0]
+        if values.size != input_len:
+            raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
+        return values.flatten(), values.shape
+
+    def _step(self, d_L_d_out: Any, learn_rate: Any, totals: Any) -> FloatArray:
+        rate = _checks.learn_rate(learn_rate)
+        weights, dtype = self._weights, self.dtype
+        input_len, nodes = weights.shape
+        flat = _checks.as_shaped("last_input", remembered(self.last_input), dtype, (input_len,))
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
+        shape = remembered(self.last_input_shape)
+        return _core.dense_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
+
+
+class Dense(_DenseLayer):
+    """A dense layer, ``output = input @ weights + biases``.
+
+    Args:
+        input_len: how many values the input has, in any shape; at least 1.
+        nodes: how many outputs, at least 1.
+        dtype: float64 or float32, of the parameters and of every result.
+        rng: draws the initial weights, standard normal * sqrt(2 / input_len) (He et al., 2015); None takes numpy's
+            global generator.
+
+    Attributes:
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        biases: (nodes,), initially zero; likewise.
+        last_input: (input_len,), a copy of the last forward pass's input, flattened.
+        last_input_shape: the shape it had.
+    """
+
+    kind = "Dense"
+
+    def __init__(
+        self,
+        input_len: int,
+        nodes: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_len, nodes, dtype, rng)
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        return standard_normal(shape, rng, self.dtype, factor=he_deviation(shape[0]))
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Turn input_len values, in any shape, into (nodes,)."""
+        flat, shape = self._flattened(input)
+        output = _core.dense_forward(flat, self._weights, self._biases)
+        self.last_input, self.last_input_shape = flat, shape
+        return output
+
+    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+        """Take a step of gradient descent and return the gradient for the input.
+
+        ``d_L_d_weights = outer(last_input, d_L_d_out)``, ``d_L_d_biases = d_L_d_out``
+        ``d_L_d_input = weights @ d_L_d_out``
+
+        Args:
+            d_L_d_out: the loss gradient for the output, (nodes,).
+            learn_rate: the step, finite and at least 0.
+
+        Returns:
+            d_L_d_input, in the shape of the last input, through the weights before the update.
+        """
+        return self._step(d_L_d_out, learn_rate, None)
+
+
+class Softmax(_DenseLayer):
+    """A dense layer followed by the softmax function.
+
+    ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
+
+    The maximum is subtracted from the totals first, so totals of any finite size are fine.
+
+    Args:
+        input_len: how many values the input has, in any shape; at least 1.
+        nodes: how many outputs, at least 1.
+        dtype: float64 or float32, of the parameters and of every result.
+        rng: draws the initial weights, standard normal / input_len; None takes numpy's global generator, so that
+            ``np.random.seed`` gives the article's weights to the bit.
+
+    Attributes:
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        biases: (nodes,), initially zero; likewise.
+        last_input: (input_len,), a copy of the last forward pass's input, flattened.
+        last_input_shape: the shape it had.
+        last_totals: (nodes,), the values before the softmax function.
+    """
+
+    kind = "Softmax"
+
+    def __init__(
+        self,
+        input_len: int,
+        nodes: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_len, nodes, dtype, rng)
+        self.last_totals: FloatArray | None = None
+
+    def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
+        return standard_normal(shape, rng, self.dtype, divisor=shape[0])
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
+        flat, shape = self._flattened(input)
+        output, totals = _core.softmax_forward(flat, self._weights, self._biases)
+        self.last_input, self.last_input_shape, self.last_totals = flat, shape, totals
+        return output
+
+    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+        """Take a step of gradient descent and return the gradient for the input.
+
+        With p the softmax of last_totals:
+
+        ``d_L_d_totals[n] = p[n] * (d_L_d_out[n] - sum over m of d_L_d_out[m] * p[m])``
+        ``d_L_d_weights = outer(last_input, d_L_d_totals)``, ``d_L_d_biases = d_L_d_totals``
+        ``d_L_d_input = weights @ d_L_d_totals``
+
+        The article uses only the first non-zero entry of d_L_d_out and returns None if there is none; here every
+        entry counts and a gradient of zeros gives zeros.
+
+        Args:
+            d_L_d_out: the loss gradient for the output, (nodes,).
+            learn_rate: the step, finite and at least 0.
+
+        Returns:
+            d_L_d_input, in the shape of the last input, through the weights before the update.
+        """
+        totals = remembered(self.last_totals)
+        return self._step(
+            d_L_d_out, learn_rate, _checks.as_shaped("last_totals", totals, self.dtype, self._biases.shape)
+        )
