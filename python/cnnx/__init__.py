@@ -9,6 +9,8 @@
 - ``python -m cnnx.train``: the article's whole run.
 """
 
+import os
+
 from . import data, models, schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
@@ -16,7 +18,14 @@ from .layers import Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy
 from .network import Sequential
 from .optimizers import SGD, Adam
-from .storage import load
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Read a network that `Sequential.save` wrote; `cnnx.storage.load` says more."""
+    from .storage import load as read  # which imports what only files need
+
+    return read(path)
+
 
 __all__ = [
     "SGD",

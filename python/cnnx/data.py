@@ -20,10 +20,9 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +57,7 @@ class DataError(ValueError):
     """Data is missing, damaged or not what it claims to be: one sentence that names the file."""
 
 
-@dataclass(frozen=True, eq=False)
-class Digits:
+class Digits(NamedTuple):
     """Labelled images to train on and to test on.
 
     Images are uint8 (n, height, width), from 0 for background to 255 for ink, of one height and width for

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,8 +51,7 @@ class Progress(NamedTuple):
     validation: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class History:
+class History(NamedTuple):
     """What `Sequential.fit` saw of every sample, in the order of the steps.
 
     Attributes:
