@@ -250,7 +250,8 @@ class Sequential:
         flat, at = self._flat, 0
         moved = flat is None or flat.size != sum(array.size for *_, array in named)
         for *_, array in named:
-            moved = moved or array.base is not flat or array.ctypes.data != flat[at:].ctypes.data  # type: ignore[index]
+            place = None if flat is None else flat[at:].ctypes.data
+            moved = moved or array.base is not flat or array.ctypes.data != place
             at += array.size
         if moved:
             flat = np.concatenate([array.ravel() for *_, array in named] or [np.zeros(0, self._dtype())])

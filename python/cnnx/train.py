@@ -76,7 +76,13 @@ class EpochReport:
 
     def __init__(self, samples: int, steps: int, log: Callable[[str], object], bar: TextIO | None) -> None:
         self.samples, self.steps, self.log, self.bar = samples, steps, log, bar
-        self.started, self.losses, self.accuracies = time.perf_counter(), [0.0], [0.0]
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Forget the last epoch's windows, and start the clock."""
+        self.started = time.perf_counter()
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
 
     def __call__(self, progress: Progress) -> None:
         """Take the report of a window of steps."""
@@ -92,11 +98,11 @@ class EpochReport:
             self.bar.write("\r\033[K")
             self.bar.flush()
         now = time.perf_counter()
-        loss, accuracy = (sum(values) / (len(values) - 1) for values in (self.losses, self.accuracies))
+        loss, accuracy = (sum(values) / len(values) for values in (self.losses, self.accuracies))
         validation = f" | Validation {progress.validation[1]:.2%}" if progress.validation else ""
         speed = f"{self.samples / (now - self.started):,.0f} digits a second"
         self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
-        self.__init__(self.samples, self.steps, self.log, self.bar)  # type: ignore[misc]
+        self.start_epoch()
 
 
 def progress_line(step: int, loss: float, accuracy: float) -> str:
