@@ -147,9 +147,9 @@ py::object max_pool2_backprop(const py::array& d_output, const py::array& input,
 template <class T>
 DenseShape dense_shape(const py::array& input, const py::array& weights, const py::array& biases) {
   checked<T>(weights, "weights", {any_size, any_size}, Access::write);
-  const DenseShape s{size_of(weights, 0), size_of(weights, 1)};
+  const DenseShape s{1, size_of(weights, 0), size_of(weights, 1)};
   checked<T>(biases, "biases", {s.nodes}, Access::write);
-  checked<T>(input, "last_input", {s.inputs});
+  checked<T>(input, "last_input", {s.inputs()});
   return s;
 }
 
@@ -163,7 +163,7 @@ py::object softmax_forward(const py::array& input, const py::array& weights, con
     {
       const py::gil_scoped_release release;
       const auto& kernels = active_target().kernels<T>();
-      kernels.dense_forward(t, in, w, b, s);
+      kernels.dense_forward(t, {in}, w, b, s);
       kernels.softmax_forward(p, t, s.nodes);
     }
     return py::make_tuple(std::move(probabilities), std::move(totals));
@@ -179,7 +179,7 @@ py::object dense_forward(const py::array& input, const py::array& weights, const
                    *const b = static_cast<const T*>(biases.data());
     {
       const py::gil_scoped_release release;
-      active_target().kernels<T>().dense_forward(t, in, w, b, s);
+      active_target().kernels<T>().dense_forward(t, {in}, w, b, s);
     }
     return totals;
   });
@@ -192,8 +192,8 @@ py::object dense_backprop(const py::array& d_output, const py::array& input, py:
     const auto s = dense_shape<T>(input, weights, biases);
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.nodes});
     const T* const t = totals.is_none() ? nullptr : checked<T>(totals.cast<py::array>(), "last_totals", {s.nodes});
-    if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != s.inputs)
-      throw py::value_error("last_input_shape: expected a shape of " + std::to_string(s.inputs) + " values");
+    if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != s.inputs())
+      throw py::value_error("last_input_shape: expected a shape of " + std::to_string(s.inputs()) + " values");
     auto d_input = py::array_t<T>(input_shape);
     T *const d_in = d_input.mutable_data(), *const w = static_cast<T*>(weights.mutable_data()),
              *const b = static_cast<T*>(biases.mutable_data());
@@ -208,9 +208,9 @@ py::object dense_backprop(const py::array& d_output, const py::array& input, py:
         std::copy_n(d_out, s.nodes, d_totals.get());
       // The kernel reads the input while it writes the parameters.
       std::unique_ptr<T[]> copy;
-      if (overlap(in, s.inputs, w, Index{s.inputs} * s.nodes) || overlap(in, s.inputs, b, s.nodes)) {
-        copy = scratch<T>(s.inputs);
-        std::copy_n(in, s.inputs, copy.get());
+      if (overlap(in, s.inputs(), w, Index{s.inputs()} * s.nodes) || overlap(in, s.inputs(), b, s.nodes)) {
+        copy = scratch<T>(s.inputs());
+        std::copy_n(in, s.inputs(), copy.get());
       }
       kernels.dense_backward_update(d_in, w, b, d_totals.get(), copy ? copy.get() : in, static_cast<T>(learn_rate), s);
     }

@@ -103,7 +103,7 @@ class BoundNetwork {
       } else if (kind == "Dense" || kind == "Softmax") {
         const auto weights = parameter(1), biases = parameter(2);
         T* const data = checked<T>(weights, "weights", {any_size, any_size}, Access::write);
-        const DenseShape shape{size_of(weights, 0), size_of(weights, 1)};
+        const DenseShape shape{1, size_of(weights, 0), size_of(weights, 1)};
         T* const bias = checked<T>(biases, "biases", {shape.nodes}, Access::write);
         plan.push_back(DenseLayer<T>{data, bias, shape, kind == "Softmax"});
       } else {

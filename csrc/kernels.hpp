@@ -38,9 +38,10 @@ struct MaxPool2Shape {
   int out_width() const noexcept { return width / 2; }
 };
 
-// A Conv3x3 over a single-channel image and the MaxPool2 behind it.
+// A Conv3x3 over a single-channel image and the MaxPool2 behind it. A patch is the 4x4 pixels behind a place's pooled
+// values, and goes by that place's index; `stride` is how far one place's values are from the next one's.
 struct ConvPoolShape {
-  int height, width, filters;
+  int height, width, filters, stride;
   bool bias = false;
   bool relu = false;  // max(0, pooled): the same as a ReLU on either side of the pooling
 
@@ -49,31 +50,58 @@ struct ConvPoolShape {
   int patches() const noexcept { return out_height() * out_width(); }
 };
 
-// A patch is the 4x4 pixels behind one pooled value, and goes by that value's index.
-struct PatchCounts {
-  int varied, constant;
-};
-
-// An image's patches, those of several values and those of one, and each patch's first pixel.
-struct PatchSet {
-  const int *varied, *constant;
-  PatchCounts counts;
+// The patches of an image that are not background, in reading order, and every patch's first pixel.
+struct Foreground {
+  const int* patch;
+  int count;
   const int* first_pixel;
 };
 
-// Every sum across lanes has this many partial sums, a 64-byte register's worth, on every target.
+// Every sum across lanes has this many partial sums on every target.
+inline constexpr int row_lanes = 8;
+// The numbers in 64 bytes, the widest register of any target.
 template <class T>
 inline constexpr int lanes_of = 64 / static_cast<int>(sizeof(T));
 
-// A dense layer: (inputs) -> (nodes), weights (inputs, nodes).
-struct DenseShape {
-  int inputs, nodes;
+constexpr int rounded_up(int count, int to) noexcept {
+  return (count + to - 1) / to * to;
+}
 
-  // Inputs in whole blocks of lanes, as packed weights hold them.
+// A dense layer: (rows, channels) -> (nodes), weights (rows * channels, nodes). Behind a Conv3x3 and MaxPool2 a row is
+// a place of the image; elsewhere one row has all inputs.
+struct DenseShape {
+  int rows, channels, nodes;
+
+  int inputs() const noexcept { return rows * channels; }
+  int blocks() const noexcept { return (channels + row_lanes - 1) / row_lanes; }
+  int stride() const noexcept { return blocks() * row_lanes; }
+  bool has_background() const noexcept { return rows > 1; }
+
+  // Packed weights, which kernels/dense_packed.hpp describes.
+  int packed_rows() const noexcept { return has_background() ? rows + 2 : 1; }
   template <class T>
-  Index padded_inputs() const noexcept {
-    return (Index{inputs} + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
+  int wides() const noexcept {
+    return (nodes * row_lanes + lanes_of<T> - 1) / lanes_of<T>;
   }
+  template <class T>
+  Index packed_size() const noexcept {
+    return Index{blocks()} * packed_rows() * wides<T>() * lanes_of<T>;
+  }
+};
+
+// What a dense layer reads. With a background, only the rows listed have values of their own, `stride` apart; all
+// others are the background, (channels), in blocks of eight with zeros behind the last channel, as the rows are.
+template <class T>
+struct DenseInput {
+  const T* values;
+  const T* background = nullptr;  // if null, there is one row, and no list
+  const int* listed = nullptr;
+  int count = 1;
+};
+// Its gradient: the rows' listed, and the sum of all the others'.
+template <class T>
+struct DenseInputGradient {
+  T *values, *background;
 };
 
 // Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.hpp has the formulas.
@@ -98,7 +126,7 @@ enum class Ties { all, first };
 // in the last row. Rows are padded with zeros to whole 64-byte rows, the widest register of any target.
 template <class T>
 constexpr int padded_channels(int channels) noexcept {
-  return (channels + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;
+  return rounded_up(channels, lanes_of<T>);
 }
 template <class T>
 Index packed_filters_size(const Conv3x3Shape& s) noexcept {
@@ -137,28 +165,34 @@ struct Kernels {
 
   // kernels/conv_pool.hpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
-  PatchCounts (*find_patches_in_bytes)(int* varied, int* constant, std::uint8_t* scratch, const std::uint8_t* pixels,
-                                       const ConvPoolShape&) noexcept;
-  PatchCounts (*find_patches)(int* varied, int* constant, std::uint8_t* scratch, const T* pixels,
-                              const ConvPoolShape&) noexcept;
-  void (*conv_pool_forward)(T* pooled, T* windows, const T* image, const T* packed, const PatchSet&,
+  int (*find_foreground_in_bytes)(int* patches, std::uint8_t* scratch, const std::uint8_t* pixels,
+                                  const ConvPoolShape&) noexcept;
+  int (*find_foreground)(int* patches, std::uint8_t* scratch, const T* pixels, const ConvPoolShape&) noexcept;
+  void (*conv_pool_forward)(T* pooled, T* background, T* windows, const T* image, const T* packed, const Foreground&,
                             const ConvPoolShape&) noexcept;
-  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* pooled, const T* windows, const T* image,
-                             const PatchSet&, const ConvPoolShape&, Ties) noexcept;
+  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled,
+                             const T* background, const T* windows, const T* image, const Foreground&,
+                             const ConvPoolShape&, Ties) noexcept;
+  void (*spread_background)(T* pooled, const T* background, const Foreground&, const ConvPoolShape&) noexcept;
+  void (*sum_background)(T* d_background, const T* d_pooled, const Foreground&, const ConvPoolShape&) noexcept;
 
   // kernels/dense.hpp; the backward kernels return the gradient through the old weights
-  void (*dense_forward)(T* totals, const T* input, const T* weights, const T* biases, const DenseShape&) noexcept;
+  void (*dense_forward)(T* totals, const DenseInput<T>&, const T* weights, const T* biases, const DenseShape&) noexcept;
   void (*dense_backward_update)(T* d_input, T* weights, T* biases, const T* d_totals, const T* input, T learn_rate,
                                 const DenseShape&) noexcept;
+
+  // kernels/dense_packed.hpp
   void (*dense_pack)(T* packed, const T* weights, const DenseShape&) noexcept;
   void (*dense_unpack)(T* weights, const T* packed, const DenseShape&) noexcept;
-  void (*dense_forward_packed)(T* totals, const T* input, const T* packed, const T* biases, const DenseShape&) noexcept;
-  void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
-                                       T learn_rate, const DenseShape&) noexcept;
+  void (*dense_fold)(T* packed, const DenseShape&) noexcept;
+  void (*dense_forward_packed)(T* totals, const DenseInput<T>&, const T* packed, const T* biases,
+                               const DenseShape&) noexcept;
+  void (*dense_backward_update_packed)(const DenseInputGradient<T>&, T* packed, T* biases, const T* d_totals,
+                                       const DenseInput<T>&, T learn_rate, const DenseShape&) noexcept;
 
   // As above, but weights and biases stay and their gradients are added to d_packed and d_biases.
-  void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
-                                const T* input, const DenseShape&) noexcept;
+  void (*dense_backward_packed)(const DenseInputGradient<T>&, T* d_packed, T* d_biases, const T* packed,
+                                const T* d_totals, const DenseInput<T>&, const DenseShape&) noexcept;
 
   // kernels/elementwise.hpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;

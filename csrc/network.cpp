@@ -55,8 +55,10 @@ class Planner {
       at_ += relu_first ? 2 : 1;
       const bool relu_behind = !relu_first && next<ReLULayer>(0) != nullptr;
       at_ += relu_behind ? 1 : 0;
-      const ConvPoolShape fused{height_, width_, conv.count, conv.biases != nullptr, relu_first || relu_behind};
-      push(std::make_unique<ConvPoolStage<T>>(conv, fused, pool->ties));
+      ConvPoolShape fused{height_, width_, conv.count, conv.count, conv.biases != nullptr, relu_first || relu_behind};
+      rows_ = next<DenseLayer<T>>(0) != nullptr && fused.patches() > 1 ? fused.patches() : 1;
+      if (rows_ > 1) fused.stride = rounded_up(conv.count, row_lanes);
+      push(std::make_unique<ConvPoolStage<T>>(conv, fused, pool->ties, rows_ == 1));
       become(fused.out_height(), fused.out_width(), conv.count);
       return;
     }
@@ -75,8 +77,9 @@ class Planner {
   void add(const ReLULayer&) { push(std::make_unique<ReLUStage<T>>(count())); }
   void add(const DropoutLayer& dropout) { push(std::make_unique<DropoutStage<T>>(count(), dropout.rate)); }
   void add(const DenseLayer<T>& dense) {
-    if (dense.shape.inputs != count()) refuse("expected a dense layer to have as many inputs as there are values");
-    push(std::make_unique<DenseStage<T>>(dense));
+    if (dense.shape.inputs() != count()) refuse("expected a dense layer to have as many inputs as there are values");
+    push(std::make_unique<DenseStage<T>>(dense, DenseShape{rows_, dense.shape.inputs() / rows_, dense.shape.nodes}));
+    rows_ = 1;
     if (dense.softmax) nodes_ = dense.shape.nodes;
     become(1, 1, dense.shape.nodes);
     is_flat_ = true;
@@ -89,6 +92,7 @@ class Planner {
   const std::vector<Layer<T>>& layers_;
   std::size_t at_ = 0;
   int height_, width_, channels_ = 1, nodes_ = 0;
+  int rows_ = 1;  // of the dense layer that comes next, as DenseShape has them
   bool is_flat_ = false;
   std::vector<std::unique_ptr<Stage<T>>> stages_;
 };

@@ -46,8 +46,8 @@ struct DropoutLayer {
 template <class T>
 struct DenseLayer {
   T *weights, *biases;  // (inputs, nodes), (nodes,)
-  DenseShape shape;
-  bool softmax;  // the last layer, and it alone, ends in probabilities
+  DenseShape shape;     // of one row
+  bool softmax;         // the last layer, and it alone, ends in probabilities
 };
 template <class T>
 using Layer = std::variant<Conv3x3Layer<T>, MaxPool2Layer, ReLULayer, DropoutLayer, DenseLayer<T>>;
@@ -84,7 +84,7 @@ struct Batches {
   const double* learn_rates;  // one a step
   const double* maps;         // (samples, 2, 3), how each image is resampled, or null
   std::uint64_t seed;         // of the random numbers
-  Index samples_before;       // how many samples this seed has served
+  Index samples_before;       // how many samples this run of training has served
 
   Index steps() const noexcept { return (samples + batch_size - 1) / batch_size; }
 };

@@ -5,6 +5,7 @@
 #include "kernels/conv3x3_sparse.hpp"
 #include "kernels/conv_pool.hpp"
 #include "kernels/dense.hpp"
+#include "kernels/dense_packed.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/max_pool2.hpp"
 #include "kernels/softmax.hpp"
@@ -44,14 +45,17 @@ constexpr Kernels<T> kernels() {
       .max_pool2_forward = max_pool2_forward<T>,
       .max_pool2_backward = max_pool2_backward<T>,
       .scale_pixels = scale_pixels<T>,
-      .find_patches_in_bytes = find_patches<std::uint8_t>,
-      .find_patches = find_patches<T>,
+      .find_foreground_in_bytes = find_foreground<std::uint8_t>,
+      .find_foreground = find_foreground<T>,
       .conv_pool_forward = conv_pool_forward<T>,
       .conv_pool_backward = conv_pool_backward<T>,
+      .spread_background = spread_background<T>,
+      .sum_background = sum_background<T>,
       .dense_forward = dense_forward<T>,
       .dense_backward_update = dense_backward_update<T>,
       .dense_pack = dense_pack<T>,
       .dense_unpack = dense_unpack<T>,
+      .dense_fold = dense_fold<T>,
       .dense_forward_packed = dense_forward_packed<T>,
       .dense_backward_update_packed = dense_backward_update_packed<T>,
       .dense_backward_packed = dense_backward_packed<T>,

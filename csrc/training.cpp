@@ -29,12 +29,13 @@ class Trainer {
   // The article's loop: each sample's update happens in the sweep that computes its gradient.
   void go_one_by_one() {
     Workspace<T>& w = network_.workspace(0);
+    for (const auto& stage : stages_) stage->begin_updates(batches_.samples_before == 0);
     for (Index step = 0; step < batches_.samples; ++step) {
       const T learn_rate = static_cast<T>(batches_.learn_rates[step]);
       forward(w, step);
       for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) (*stage)->backward_update(w, learn_rate);
     }
-    for (const auto& stage : stages_) stage->unpack();
+    for (const auto& stage : stages_) stage->end_updates();
   }
 
   // Leaves each step's mean gradient in the network's first shard and calls update(step), in one thread, before the
@@ -117,11 +118,11 @@ template <class T>
 void Network<T>::train(const Images<T>& images, const std::int32_t* labels, const Batches& batches,
                        const Optimizer<T>& optimizer, int threads, const Results<T>& results) {
   Trainer<T> trainer(*this, images, labels, batches, results);
-  pack(batches.samples, true);
   if (trainer.can_go_one_by_one(optimizer)) {
     trainer.go_one_by_one();
     return;
   }
+  pack(batches.samples, true);
   if (gradients_ == nullptr) gradients_ = std::make_unique<Gradients<T>>(stages_, parameter_count_);
   Optimizer<T> next = optimizer;
   trainer.for_gradients(threads, [&](Index step) {

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <type_traits>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 namespace cnnx {
 namespace {
@@ -107,6 +110,76 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
 template <class T, int most_vectors = most_tile_vectors, class Body>
 void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors>(total, body, true);
+}
+
+// Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
+// its partial sums and so does not depend on the target.
+template <class T, int lane_count>
+struct Logical {
+  static constexpr int bytes = lane_count * static_cast<int>(sizeof(T));
+  static constexpr int part_bytes = bytes < native_bytes ? bytes : native_bytes;
+  static constexpr int lanes = part_bytes / static_cast<int>(sizeof(T));
+  static constexpr int count = bytes / part_bytes;
+  Vec<T, part_bytes> part[count];
+
+  static Logical read(const T* from) {
+    Logical v;
+    for (int i = 0; i < count; ++i) v.part[i] = load<Vec<T, part_bytes>>(from + i * lanes);
+    return v;
+  }
+  static Logical all(T value) {
+    Logical v;
+    for (auto& part : v.part) part = Vec<T, part_bytes>{} + value;
+    return v;
+  }
+  void write(T* to) const {
+    for (int i = 0; i < count; ++i) store(to + i * lanes, part[i]);
+  }
+  void add_product(const Logical& factor, const Logical& by) {
+    for (int i = 0; i < count; ++i) part[i] += factor.part[i] * by.part[i];
+  }
+  Logical& operator+=(const Logical& other) {
+    for (int i = 0; i < count; ++i) part[i] += other.part[i];
+    return *this;
+  }
+  Logical operator-(const Logical& other) const {
+    Logical difference;
+    for (int i = 0; i < count; ++i) difference.part[i] = part[i] - other.part[i];
+    return difference;
+  }
+};
+
+// Eight channels, and 64 bytes: of float two rows beside each other, of double the same.
+template <class T>
+using Row = Logical<T, 8>;
+template <class T>
+using Wide = Logical<T, 64 / static_cast<int>(sizeof(T))>;
+
+inline Wide<double> widened(const Row<double>& row) {
+  return row;
+}
+inline Row<double> folded(const Wide<double>& wide) {
+  return wide;
+}
+// The row twice; and the sum of both rows. (Masked, since GCC 12 warns of the plain functions' own code.)
+inline Wide<float> widened(const Row<float>& row) {
+  Wide<float> wide;
+#if defined(__AVX512F__)
+  wide.part[0] = (Vec<float>)_mm512_maskz_broadcast_f32x8(0xffff, (__m256)row.part[0]);
+#else
+  for (int i = 0; i < Wide<float>::count; ++i) wide.part[i] = row.part[i % Row<float>::count];
+#endif
+  return wide;
+}
+inline Row<float> folded(const Wide<float>& wide) {
+  Row<float> row;
+#if defined(__AVX512F__)
+  const auto half = [&](auto which) { return _mm512_maskz_extractf32x8_ps(0xff, (__m512)wide.part[0], which); };
+  row.part[0] = (Vec<float, 32>)half(std::integral_constant<int, 0>{}) + half(std::integral_constant<int, 1>{});
+#else
+  for (int i = 0; i < Row<float>::count; ++i) row.part[i] = wide.part[i] + wide.part[i + Row<float>::count];
+#endif
+  return row;
 }
 
 // a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may

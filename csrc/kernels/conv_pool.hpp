@@ -1,12 +1,13 @@
 // Conv3x3 and MaxPool2 in one pass over a single-channel image, for the loop over many samples.
 //
 // A pooled value comes from a 4x4 patch of pixels, which starts at twice its row and column: four outputs of the
-// convolution and their maximum. A patch of one value, which more than half of a digit's are, needs one output only:
-// its four are equal, all tie, and its share of the filters' gradient is that value times the gradient, for every tap.
-// Outputs are summed in the order of conv3x3.hpp and agree with it to the bit.
+// convolution and their maximum. A patch of nothing but the image's first pixel's value is background, as more than
+// half of a digit's are. Background has the same values everywhere: one output of the convolution, since its four are
+// equal; all four tie; and its share of the filters' gradient is that value times the sum of its gradients, for every
+// tap. Outputs are summed in the order of conv3x3.hpp and agree with it to the bit.
 //
-// windows (varied patches, 4, filters) keeps the four outputs for the backward pass, unless it is null; pooled
-// (patches, filters).
+// pooled (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if there is
+// none; windows (foreground, 4, filters) keeps the four outputs for the backward pass, unless it is null.
 #pragma once
 
 #include "../kernels.hpp"
@@ -18,47 +19,34 @@
 namespace cnnx {
 namespace {
 
-// Not zero if the two differ; of floats, a NaN differs from everything.
-inline std::uint8_t differ(std::uint8_t a, std::uint8_t b) {
-  return a ^ b;
-}
-template <class T>
-std::uint8_t differ(T a, T b) {
-  return a != b;
-}
-
-// Sorts the patches into varied and constant ones, in reading order. Pixel is uint8_t or T. Scratch is three bytes a
-// pixel. Over the whole image at once, since a row alone is too short for wide registers.
+// Lists the patches that are not background in reading order; returns their number. Pixel is uint8_t or T; a NaN is no
+// background. Scratch is two bytes a pixel. Over the whole image at once: a row alone is too short for wide registers.
 template <class Pixel>
-PatchCounts find_patches(int* __restrict varied, int* __restrict constant, std::uint8_t* __restrict scratch,
-                         const Pixel* __restrict pixels, const ConvPoolShape& s) noexcept {
-  const int width = s.width, count = s.height * width, last = count - 3 * width;
-  std::uint8_t* __restrict const below = scratch;                  // [i]: the three pixels below pixel i differ from it
-  std::uint8_t* __restrict const behind = scratch + count;         // [i]: the pixel behind pixel i differs from it
-  std::uint8_t* __restrict const varies_at = scratch + 2 * count;  // [i]: the patch that starts at pixel i is varied
-  const Pixel *const one = pixels + width, *const two = one + width, *const three = two + width;
-  for (int i = 0; i < last; ++i)
-    below[i] = differ(pixels[i], one[i]) | differ(pixels[i], two[i]) | differ(pixels[i], three[i]);
-  for (int i = 0; i < last; ++i) behind[i] = differ(pixels[i], pixels[i + 1]);
-  for (int i = 0; i < last - 3; ++i)
-    varies_at[i] = below[i] | below[i + 1] | below[i + 2] | below[i + 3] | behind[i] | behind[i + 1] | behind[i + 2];
+int find_foreground(int* __restrict patches, std::uint8_t* __restrict scratch, const Pixel* __restrict pixels,
+                    const ConvPoolShape& s) noexcept {
+  const int width = s.width, count = s.height * width;
+  std::uint8_t* __restrict const differs = scratch;         // [i]: one of four pixels from i on is not background
+  std::uint8_t* __restrict const varies = scratch + count;  // [i]: one of the 16 of the patch that starts at i
+  const Pixel background = pixels[0];
+  for (int i = 0; i < count - 3; ++i)
+    differs[i] = (pixels[i] != background) | (pixels[i + 1] != background) | (pixels[i + 2] != background) |
+                 (pixels[i + 3] != background);
+  for (int i = 0; i < count - 3 * width - 3; ++i)
+    varies[i] = differs[i] | differs[i + width] | differs[i + 2 * width] | differs[i + 3 * width];
 
-  PatchCounts counts{0, 0};
-  int patch = 0;
+  int found = 0, patch = 0;
   for (int y = 0; y < s.out_height(); ++y)
     for (int x = 0; x < s.out_width(); ++x, ++patch) {
-      const bool is_varied = varies_at[2 * (y * width + x)] != 0;
-      varied[counts.varied] = patch;
-      constant[counts.constant] = patch;
-      counts.varied += is_varied;
-      counts.constant += !is_varied;
+      patches[found] = patch;
+      found += varies[2 * (y * width + x)];
     }
-  return counts;
+  return found;
 }
 
 template <class Tile, class T>
-void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T* __restrict image,
-                            const T* __restrict packed, const PatchSet& patches, int filters, const ConvPoolShape& s) {
+void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* __restrict windows,
+                            const T* __restrict image, const T* __restrict packed, const Foreground& foreground,
+                            int filters, const ConvPoolShape& s) {
   using V = typename Tile::V;
   const bool keep = windows != nullptr;
   const int padded = padded_channels<T>(s.filters);
@@ -67,9 +55,9 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
   const V bias = load<V>(packed + 9 * padded);
   const auto activate = [&](const V& v) { return s.relu ? relu(v) : v; };
 
-  for (int k = 0; k < patches.counts.varied; ++k) {
-    const int patch = patches.varied[k];
-    const T* pixel = image + patches.first_pixel[patch];
+  for (int k = 0; k < foreground.count; ++k) {
+    const int patch = foreground.patch[k];
+    const T* pixel = image + foreground.first_pixel[patch];
     V sum[4] = {bias, bias, bias, bias};
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
@@ -85,51 +73,43 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict windows, const T
       windows += 4 * s.filters;
     }
     const V largest = max_or_nan(max_or_nan(sum[0], sum[1]), max_or_nan(sum[2], sum[3]));
-    Tile::write(pooled + Index{patch} * s.filters, activate(largest), filters);
+    Tile::write(pooled + Index{patch} * s.stride, activate(largest), filters);
   }
 
-  T value = 0;
-  V sum = {};
-  for (int k = 0; k < patches.counts.constant; ++k) {
-    const int patch = patches.constant[k];
-    if (k == 0 || image[patches.first_pixel[patch]] != value) {
-      value = image[patches.first_pixel[patch]];
-      sum = bias;
-      for (int t = 0; t < 9; ++t) sum += value * filter[t];
-    }
-    Tile::write(pooled + Index{patch} * s.filters, activate(sum), filters);
-  }
+  V sum = bias;
+  for (int t = 0; t < 9; ++t) sum += image[0] * filter[t];
+  Tile::write(background, foreground.count < s.patches() ? activate(sum) : V{}, filters);
 }
 
 template <class T>
-void conv_pool_forward(T* pooled, T* windows, const T* image, const T* packed, const PatchSet& patches,
-                       const ConvPoolShape& s) noexcept {
+void conv_pool_forward(T* pooled, T* background, T* windows, const T* image, const T* packed,
+                       const Foreground& foreground, const ConvPoolShape& s) noexcept {
   for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
-    conv_pool_forward_tile<decltype(tile)>(pooled + first, windows != nullptr ? windows + first : nullptr, image,
-                                           packed + first, patches, filters, s);
+    conv_pool_forward_tile<decltype(tile)>(pooled + first, background + first,
+                                           windows != nullptr ? windows + first : nullptr, image, packed + first,
+                                           foreground, filters, s);
   });
 }
 
-// d_packed is set, not added to; what pads its rows stays as it is.
+// d_packed is set, not added to; what pads its rows stays as it is. d_background is the sum over all of it.
 template <Ties ties, class Tile, class T>
-void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict pooled,
-                             const T* __restrict windows, const T* __restrict image, const PatchSet& patches,
-                             int filters, const ConvPoolShape& s) {
+void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict d_background,
+                             const T* __restrict pooled, const T* __restrict background, const T* __restrict windows,
+                             const T* __restrict image, const Foreground& foreground, int filters,
+                             const ConvPoolShape& s) {
   using V = typename Tile::V;
   V d_filter[9] = {}, d_bias = {};
   // A ReLU that has made its value 0 passes no gradient.
-  const auto gradient_at = [&](int patch) {
-    const V gradient = Tile::read(d_pooled + Index{patch} * s.filters, filters);
-    if (!s.relu) return gradient;
-    return Tile::read(pooled + Index{patch} * s.filters, filters) > 0 ? gradient : V{};
+  const auto passed = [&](const V& gradient, const V& value) {
+    return s.relu ? (value > 0 ? gradient : V{}) : gradient;
   };
-  for (int k = 0; k < patches.counts.varied; ++k, windows += 4 * s.filters) {
-    const int patch = patches.varied[k];
-    const T* pixel = image + patches.first_pixel[patch];
-    const V largest = Tile::read(pooled + Index{patch} * s.filters, filters);
+  for (int k = 0; k < foreground.count; ++k, windows += 4 * s.filters) {
+    const int patch = foreground.patch[k];
+    const T* pixel = image + foreground.first_pixel[patch];
+    const V largest = Tile::read(pooled + Index{patch} * s.stride, filters);
     V window[4], d_window[4];
     for (int q = 0; q < 4; ++q) window[q] = Tile::read(windows + q * s.filters, filters);
-    hand_out<ties>(d_window, window, largest, gradient_at(patch));
+    hand_out<ties>(d_window, window, largest, passed(Tile::read(d_pooled + Index{patch} * s.stride, filters), largest));
     if (s.bias) d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
 #pragma GCC unroll 4
     for (int y = 0; y < 4; ++y, pixel += s.width)
@@ -142,45 +122,52 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
         }
   }
 
-  // One run of equal values after another: their gradients' sum, times the value. Four partial sums hide the latency.
-  constexpr T ties_of_four = ties == Ties::all ? 4 : 1;
-  T value = 0;
-  V run[4] = {}, share = {}, sum = {};
-  const auto end_run = [&] {
-    const V total = (run[0] + run[1]) + (run[2] + run[3]);
-    share += value * total;
-    sum += total;
-    for (V& part : run) part = V{};
-  };
-  const auto take = [&](int k, V& part) {
-    const int patch = patches.constant[k];
-    const T found = image[patches.first_pixel[patch]];
-    if (found != value) {
-      end_run();
-      value = found;
-    }
-    part += gradient_at(patch);
-  };
-  int k = 0;
-  for (; k + 4 <= patches.counts.constant; k += 4)
-    take(k, run[0]), take(k + 1, run[1]), take(k + 2, run[2]), take(k + 3, run[3]);
-  for (; k < patches.counts.constant; ++k) take(k, run[0]);
-  end_run();
-  share *= ties_of_four;
-  if (s.bias) d_bias += ties_of_four * sum;
-
+  constexpr T tied = ties == Ties::all ? 4 : 1;
+  const V rest = tied * passed(Tile::read(d_background, filters), Tile::read(background, filters));
+  const bool has_background = foreground.count < s.patches();  // else its value may be a NaN or inf, times 0
+  const V share = has_background ? image[0] * rest : V{};
   const int padded = padded_channels<T>(s.filters);
   for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
-  Tile::write(d_packed + 9 * padded, d_bias, filters);
+  Tile::write(d_packed + 9 * padded, s.bias ? d_bias + rest : d_bias, filters);
 }
 
 template <class T>
-void conv_pool_backward(T* d_packed, const T* d_pooled, const T* pooled, const T* windows, const T* image,
-                        const PatchSet& patches, const ConvPoolShape& s, Ties ties) noexcept {
+void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled, const T* background,
+                        const T* windows, const T* image, const Foreground& foreground, const ConvPoolShape& s,
+                        Ties ties) noexcept {
   for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
     const auto backward = ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
                                             : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
-    backward(d_packed + first, d_pooled + first, pooled + first, windows + first, image, patches, filters, s);
+    backward(d_packed + first, d_pooled + first, d_background + first, pooled + first, background + first,
+             windows + first, image, foreground, filters, s);
+  });
+}
+
+// Calls body(patch) for every patch of the background.
+template <class Body>
+void for_background(const Foreground& foreground, const ConvPoolShape& s, Body&& body) {
+  for (int patch = 0, k = 0; patch < s.patches(); ++patch)
+    if (k < foreground.count && foreground.patch[k] == patch)
+      ++k;
+    else
+      body(patch);
+}
+
+// For layers behind that know of no background: gives it its values in `pooled`, and gathers their gradients.
+template <class T>
+void spread_background(T* pooled, const T* background, const Foreground& foreground, const ConvPoolShape& s) noexcept {
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    const auto values = tile.read(background + first, filters);
+    for_background(foreground, s, [&](Index patch) { tile.write(pooled + patch * s.stride + first, values, filters); });
+  });
+}
+
+template <class T>
+void sum_background(T* d_background, const T* d_pooled, const Foreground& foreground, const ConvPoolShape& s) noexcept {
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    typename decltype(tile)::V sum = {};
+    for_background(foreground, s, [&](Index patch) { sum += tile.read(d_pooled + patch * s.stride + first, filters); });
+    tile.write(d_background + first, sum, filters);
   });
 }
 

@@ -43,9 +43,10 @@ struct Workspace {
   std::vector<std::uint8_t> shifted;         // its bytes after a shift
   std::vector<Buffer<T>> values, gradients;  // one a boundary
   std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<int> varied, constant;         // a ConvPoolStage's patches
+  std::vector<int> foreground_patches;       // a ConvPoolStage's, and the values of its background
   std::vector<std::uint8_t> patch_scratch;
-  PatchSet patches{};
+  Foreground foreground{};
+  Buffer<T> background, d_background;
   std::vector<int> entry_count, entry_offset;  // a Conv3x3Stage's sparse gradient
   std::vector<T> entry_gradient;
 };
@@ -73,10 +74,12 @@ class Stage {
   // Adds the sample's gradient to `gradient`; sets the workspace's gradient of the input, unless this stage is first.
   virtual void backward(Workspace<T>&, T* gradient) const = 0;
 
-  // The article's loop updates after every sample, in the sweep that computes the gradient, on packed parameters.
+  // The article's loop updates after every sample, in the sweep that computes the gradient, on packed parameters. A run
+  // of updates may end and go on; only the first begins anew.
   virtual bool can_update() const { return false; }
+  virtual void begin_updates([[maybe_unused]] bool anew) { pack(1, true); }
   virtual void backward_update(Workspace<T>&, [[maybe_unused]] T learn_rate) {}
-  virtual void unpack() {}
+  virtual void end_updates() {}
 
  protected:
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
