@@ -133,6 +133,11 @@ Index packed_filters_size(const Conv3x3Shape& s) noexcept {
   return Index{s.taps() + 1} * padded_channels<T>(s.filters);
 }
 
+template <class T>
+Index conv_pool_windows_size(const ConvPoolShape& s) noexcept {
+  return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
+}
+
 // How many neighbouring outputs of a convolution are computed together.
 inline constexpr int conv_tile_pixels = 6;
 
@@ -168,8 +173,9 @@ struct Kernels {
   int (*find_foreground_in_bytes)(int* patches, std::uint8_t* scratch, const std::uint8_t* pixels,
                                   const ConvPoolShape&) noexcept;
   int (*find_foreground)(int* patches, std::uint8_t* scratch, const T* pixels, const ConvPoolShape&) noexcept;
+  bool (*are_small)(const T* values, Index count) noexcept;
   void (*conv_pool_forward)(T* pooled, T* background, T* windows, const T* image, const T* packed, const Foreground&,
-                            const ConvPoolShape&) noexcept;
+                            const ConvPoolShape&, bool careful) noexcept;
   void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled,
                              const T* background, const T* windows, const T* image, const Foreground&,
                              const ConvPoolShape&, Ties) noexcept;

@@ -47,6 +47,7 @@ constexpr Kernels<T> kernels() {
       .scale_pixels = scale_pixels<T>,
       .find_foreground_in_bytes = find_foreground<std::uint8_t>,
       .find_foreground = find_foreground<T>,
+      .are_small = are_small<T>,
       .conv_pool_forward = conv_pool_forward<T>,
       .conv_pool_backward = conv_pool_backward<T>,
       .spread_background = spread_background<T>,

@@ -112,6 +112,26 @@ void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors>(total, body, true);
 }
 
+// v in the lanes where a == b, or where not, and 0 in the others.
+template <class V>
+V where_equal(const V& a, const V& b, const V& v) {
+  return a == b ? v : V{};
+}
+template <class V>
+V where_unequal(const V& a, const V& b, const V& v) {
+  return a == b ? V{} : v;
+}
+#if defined(__AVX512F__)
+// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does
+// not.
+inline Vec<float, 32> where_equal(const Vec<float, 32>& a, const Vec<float, 32>& b, const Vec<float, 32>& v) {
+  return (Vec<float, 32>)_mm256_and_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ), (__m256)v);
+}
+inline Vec<float, 32> where_unequal(const Vec<float, 32>& a, const Vec<float, 32>& b, const Vec<float, 32>& v) {
+  return (Vec<float, 32>)_mm256_andnot_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ), (__m256)v);
+}
+#endif
+
 // Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
 // its partial sums and so does not depend on the target.
 template <class T, int lane_count>
@@ -138,6 +158,16 @@ struct Logical {
   void add_product(const Logical& factor, const Logical& by) {
     for (int i = 0; i < count; ++i) part[i] += factor.part[i] * by.part[i];
   }
+  // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
+  void stay_in_registers() {
+#if defined(__aarch64__)
+    for (auto& p : part) asm("" : "+w"(p));
+#elif defined(__AVX512F__)
+    for (auto& p : part) asm("" : "+v"(p));
+#else
+    for (auto& p : part) asm("" : "+x"(p));
+#endif
+  }
   Logical& operator+=(const Logical& other) {
     for (int i = 0; i < count; ++i) part[i] += other.part[i];
     return *this;
@@ -161,7 +191,8 @@ inline Wide<double> widened(const Row<double>& row) {
 inline Row<double> folded(const Wide<double>& wide) {
   return wide;
 }
-// The row twice; and the sum of both rows. (Masked, since GCC 12 warns of the plain functions' own code.)
+// The row twice; and the sum of both rows. (Masked with all lanes, since GCC 12 warns of the plain functions' own
+// code.)
 inline Wide<float> widened(const Row<float>& row) {
   Wide<float> wide;
 #if defined(__AVX512F__)

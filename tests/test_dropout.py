@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from networks import bits
 from stacks import IMAGE, stack
-from tolerances import assert_same_bits
+from tolerances import assert_close, assert_same_bits
 
 import cnnx
 from cnnx import Sequential
 
 PIXELS = 12
-WITH_DROPOUT = "conv:4 relu pool dropout:0.5 dense:6 relu dropout:0.25 softmax:5"
-WITHOUT = "conv:4 relu pool dense:6 relu softmax:5"
+WITH_DROPOUT = "conv:4 relu pool dense:8 relu dropout:0.5 dense:6 relu dropout:0.25 softmax:5"
+WITHOUT = "conv:4 relu pool dense:8 relu dense:6 relu softmax:5"
 
 
 def survivors(count, rate, epochs=1, seed=1, **options):
@@ -85,11 +85,21 @@ def test_a_trained_network_drops_nothing(dtype, rng, method):
 def test_a_rate_of_zero_trains_as_if_it_were_not_there(dtype, rng, batch_size):
     images, labels = rng.integers(0, 256, (20, *IMAGE), np.uint8), rng.integers(0, 5, 20)
     trained = []
-    for names in ("conv:4 relu pool dropout:0 dense:6 relu softmax:5", WITHOUT):
+    for names in ("conv:4 relu pool dense:8 relu dropout:0 dense:6 relu softmax:5", WITHOUT):
         network = Sequential(stack(cnnx, names, dtype))
         network.fit(images, labels, epochs=1, learn_rate=0.05, batch_size=batch_size, shuffle=False)
         trained.append(bits(network))
     assert trained[0] == trained[1]
+
+
+def test_behind_the_pooling_of_an_image_it_hides_the_background_which_is_a_matter_of_rounding(dtype, rng):
+    images = rng.integers(0, 256, (20, *IMAGE), np.uint8)
+    images[:, 4:] = 0
+    hidden, plain = (
+        Sequential(stack(cnnx, names, dtype)).predict(images)
+        for names in ("conv:4 pool dropout:0.5 softmax:5", "conv:4 pool softmax:5")
+    )
+    assert_close(hidden, plain, terms=200)
 
 
 @pytest.mark.parametrize("rate", [1 - 1e-7, 1 - 1e-9, np.nextafter(1, 0)])

@@ -7,7 +7,8 @@
 // tap. Outputs are summed in the order of conv3x3.hpp and agree with it to the bit.
 //
 // pooled (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if there is
-// none; windows (foreground, 4, filters) keeps the four outputs for the backward pass, unless it is null.
+// none; windows (tiles of filters, foreground, 4, filters of a tile) keeps the four outputs for the backward pass,
+// unless it is null.
 #pragma once
 
 #include "../kernels.hpp"
@@ -19,75 +20,134 @@
 namespace cnnx {
 namespace {
 
-// Lists the patches that are not background in reading order; returns their number. Pixel is uint8_t or T; a NaN is no
-// background. Scratch is two bytes a pixel. Over the whole image at once: a row alone is too short for wide registers.
+// For each set of four flags, bit i for flag i: the flags' places in order, and how many there are.
+struct FlagPlaces {
+  int places[16][4] = {};
+  int count[16] = {};
+
+  constexpr FlagPlaces() {
+    for (int flags = 0; flags < 16; ++flags)
+      for (int i = 0; i < 4; ++i)
+        if (flags >> i & 1) places[flags][count[flags]++] = i;
+  }
+};
+inline constexpr FlagPlaces flag_places;
+
+// Lists the patches that are not background in reading order, with room for four more; returns their number. Pixel is
+// uint8_t or T; a NaN is no background. Scratch is two bytes a pixel and 256. Most of it works on the whole image at
+// once, since a row alone is too short for wide registers.
 template <class Pixel>
 int find_foreground(int* __restrict patches, std::uint8_t* __restrict scratch, const Pixel* __restrict pixels,
                     const ConvPoolShape& s) noexcept {
-  const int width = s.width, count = s.height * width;
-  std::uint8_t* __restrict const differs = scratch;         // [i]: one of four pixels from i on is not background
-  std::uint8_t* __restrict const varies = scratch + count;  // [i]: one of the 16 of the patch that starts at i
+  constexpr int room = 128;
+  const int width = s.width, count = s.height * width, rows_count = count - 3 * width;
+  std::uint8_t* __restrict const differs = scratch;                 // [i]: pixel i is not background
+  std::uint8_t* __restrict const columns = scratch + count + room;  // [i]: it or one of the three below it is not
   const Pixel background = pixels[0];
-  for (int i = 0; i < count - 3; ++i)
-    differs[i] = (pixels[i] != background) | (pixels[i + 1] != background) | (pixels[i + 2] != background) |
-                 (pixels[i + 3] != background);
-  for (int i = 0; i < count - 3 * width - 3; ++i)
-    varies[i] = differs[i] | differs[i + width] | differs[i + 2 * width] | differs[i + 3 * width];
+  for (int i = 0; i < count; ++i) differs[i] = pixels[i] != background;
+  for (int i = 0; i < rounded_up(rows_count, 64); ++i)
+    columns[i] = differs[i] | differs[i + width] | differs[i + 2 * width] | differs[i + 3 * width];
 
-  int found = 0, patch = 0;
+  // Four patches at a time: eight bytes of `columns` are 0 or 1, and a patch is the even one of a pair with the three
+  // behind it. The product gathers the four patches' flags in its highest bits.
+  int found = 0;
+  const int out_width = s.out_width();
   for (int y = 0; y < s.out_height(); ++y)
-    for (int x = 0; x < s.out_width(); ++x, ++patch) {
-      patches[found] = patch;
-      found += varies[2 * (y * width + x)];
+    for (int x = 0; x < out_width; x += 4) {
+      const std::uint8_t* const at = columns + 2 * (y * width + x);
+      std::uint64_t flags = load<std::uint64_t>(at) | load<std::uint64_t>(at + 2);
+      flags = (flags | flags >> 8) & 0x0001000100010001U;
+      flags = (flags * 0x0001000200040008U) >> 48 & (out_width - x < 4 ? (1U << (out_width - x)) - 1 : 15U);
+      const int first = y * out_width + x;
+      for (int i = 0; i < 4; ++i) patches[found + i] = first + flag_places.places[flags][i];
+      found += flag_places.count[flags];
     }
   return found;
 }
 
-template <class Tile, class T>
+// Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
+template <class T>
+bool are_small(const T* values, Index count) noexcept {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  constexpr T limit = 1 << 20;
+  auto small = V{} == V{};
+  const auto look = [&](const V& v) { small &= (v <= limit) & (v >= -limit); };
+  Index i = 0;
+  for (; i + lanes <= count; i += lanes) look(load<V>(values + i));
+  look(load_first<V>(values + i, static_cast<int>(count - i)));
+  for (int lane = 1; lane < lanes; ++lane) small[0] &= small[lane];
+  return small[0] != 0;
+}
+
+// The larger one, at once; or with care, a NaN winning.
+template <bool careful, class V>
+V larger(const V& a, const V& b) {
+  if constexpr (careful)
+    return max_or_nan(a, b);
+  else
+    return b > a ? b : a;
+}
+
+// The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
+// else.
+
+template <bool careful, class Tile, class T>
 void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* __restrict windows,
                             const T* __restrict image, const T* __restrict packed, const Foreground& foreground,
                             int filters, const ConvPoolShape& s) {
   using V = typename Tile::V;
-  const bool keep = windows != nullptr;
-  const int padded = padded_channels<T>(s.filters);
+  const bool keep = windows != nullptr, has_relu = s.relu;
+  const int* const __restrict patches = foreground.patch, * const __restrict first_pixel = foreground.first_pixel;
+  const int count = foreground.count, padded = padded_channels<T>(s.filters);
+  const Index width = s.width, stride = s.stride;
   V filter[9];
   for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
   const V bias = load<V>(packed + 9 * padded);
-  const auto activate = [&](const V& v) { return s.relu ? relu(v) : v; };
 
-  for (int k = 0; k < foreground.count; ++k) {
-    const int patch = foreground.patch[k];
-    const T* pixel = image + foreground.first_pixel[patch];
+  for (int k = 0; k < count; ++k) {
+    const Index patch = patches[k];
+    const T* const first = image + first_pixel[patch];
+    const T* const pixel[4] = {first, first + width, first + 2 * width, first + 3 * width};
     V sum[4] = {bias, bias, bias, bias};
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y, pixel += s.width)
+    for (int y = 0; y < 4; ++y)
 #pragma GCC unroll 4
       for (int x = 0; x < 4; ++x)
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
           const int dy = y - q / 2, dx = x - q % 2;
-          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) sum[q] += pixel[x] * filter[3 * dy + dx];
+          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) sum[q] += pixel[y][x] * filter[3 * dy + dx];
         }
-    if (keep) {
-      for (int q = 0; q < 4; ++q) Tile::write(windows + q * s.filters, sum[q], filters);
-      windows += 4 * s.filters;
-    }
-    const V largest = max_or_nan(max_or_nan(sum[0], sum[1]), max_or_nan(sum[2], sum[3]));
-    Tile::write(pooled + Index{patch} * s.stride, activate(largest), filters);
+    if (keep)
+      for (int q = 0; q < 4; ++q, windows += Tile::lanes) store(windows, sum[q]);
+    const V largest = larger<careful>(larger<careful>(sum[0], sum[1]), larger<careful>(sum[2], sum[3]));
+    Tile::write(pooled + patch * stride, has_relu ? relu(largest) : largest, filters);
   }
 
   V sum = bias;
   for (int t = 0; t < 9; ++t) sum += image[0] * filter[t];
-  Tile::write(background, foreground.count < s.patches() ? activate(sum) : V{}, filters);
+  Tile::write(background, count < s.patches() ? (has_relu ? relu(sum) : sum) : V{}, filters);
+}
+
+// Calls body(tile, first, filters, where the tile's windows begin) for all filters.
+template <class T, class Body>
+void for_tiles_and_windows(const ConvPoolShape& s, Body&& body) {
+  Index windows = 0;
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    body(tile, first, filters, windows);
+    windows += Index{4} * tile.lanes * s.patches();
+  });
 }
 
 template <class T>
 void conv_pool_forward(T* pooled, T* background, T* windows, const T* image, const T* packed,
-                       const Foreground& foreground, const ConvPoolShape& s) noexcept {
-  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
-    conv_pool_forward_tile<decltype(tile)>(pooled + first, background + first,
-                                           windows != nullptr ? windows + first : nullptr, image, packed + first,
-                                           foreground, filters, s);
+                       const Foreground& foreground, const ConvPoolShape& s, bool careful) noexcept {
+  for_tiles_and_windows<T>(s, [&](auto tile, int first, int filters, Index tile_windows) {
+    const auto forward =
+        careful ? conv_pool_forward_tile<true, decltype(tile), T> : conv_pool_forward_tile<false, decltype(tile), T>;
+    forward(pooled + first, background + first, windows != nullptr ? windows + tile_windows : nullptr, image,
+            packed + first, foreground, filters, s);
   });
 }
 
@@ -98,48 +158,50 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
                              const T* __restrict image, const Foreground& foreground, int filters,
                              const ConvPoolShape& s) {
   using V = typename Tile::V;
+  const bool has_relu = s.relu, has_bias = s.bias;
+  const int* const __restrict patches = foreground.patch, * const __restrict first_pixel = foreground.first_pixel;
+  const int count = foreground.count, padded = padded_channels<T>(s.filters);
+  const Index width = s.width, stride = s.stride;
   V d_filter[9] = {}, d_bias = {};
-  // A ReLU that has made its value 0 passes no gradient.
-  const auto passed = [&](const V& gradient, const V& value) {
-    return s.relu ? (value > 0 ? gradient : V{}) : gradient;
-  };
-  for (int k = 0; k < foreground.count; ++k, windows += 4 * s.filters) {
-    const int patch = foreground.patch[k];
-    const T* pixel = image + foreground.first_pixel[patch];
-    const V largest = Tile::read(pooled + Index{patch} * s.stride, filters);
-    V window[4], d_window[4];
-    for (int q = 0; q < 4; ++q) window[q] = Tile::read(windows + q * s.filters, filters);
-    hand_out<ties>(d_window, window, largest, passed(Tile::read(d_pooled + Index{patch} * s.stride, filters), largest));
-    if (s.bias) d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
+  for (int k = 0; k < count; ++k) {
+    const Index patch = patches[k];
+    const T* const first = image + first_pixel[patch];
+    const T* const pixel[4] = {first, first + width, first + 2 * width, first + 3 * width};
+    const V largest = Tile::read(pooled + patch * stride, filters);
+    V window[4], d_window[4], gradient = Tile::read(d_pooled + patch * stride, filters);
+    // A ReLU that has made its value 0 passes no gradient.
+    if (has_relu) gradient = largest > 0 ? gradient : V{};
+    for (int q = 0; q < 4; ++q, windows += Tile::lanes) window[q] = load<V>(windows);
+    hand_out<ties>(d_window, window, largest, gradient);
+    if (has_bias) d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
 #pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y, pixel += s.width)
+    for (int y = 0; y < 4; ++y)
 #pragma GCC unroll 4
       for (int x = 0; x < 4; ++x)
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
           const int dy = y - q / 2, dx = x - q % 2;
-          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[x] * d_window[q];
+          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[y][x] * d_window[q];
         }
   }
 
   constexpr T tied = ties == Ties::all ? 4 : 1;
-  const V rest = tied * passed(Tile::read(d_background, filters), Tile::read(background, filters));
-  const bool has_background = foreground.count < s.patches();  // else its value may be a NaN or inf, times 0
-  const V share = has_background ? image[0] * rest : V{};
-  const int padded = padded_channels<T>(s.filters);
+  V rest = tied * Tile::read(d_background, filters);
+  if (has_relu) rest = Tile::read(background, filters) > 0 ? rest : V{};
+  const V share = count < s.patches() ? image[0] * rest : V{};  // without background, its value may be an inf or a NaN
   for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
-  Tile::write(d_packed + 9 * padded, s.bias ? d_bias + rest : d_bias, filters);
+  Tile::write(d_packed + 9 * padded, has_bias ? d_bias + rest : d_bias, filters);
 }
 
 template <class T>
 void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled, const T* background,
                         const T* windows, const T* image, const Foreground& foreground, const ConvPoolShape& s,
                         Ties ties) noexcept {
-  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+  for_tiles_and_windows<T>(s, [&](auto tile, int first, int filters, Index tile_windows) {
     const auto backward = ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
                                             : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
     backward(d_packed + first, d_pooled + first, d_background + first, pooled + first, background + first,
-             windows + first, image, foreground, filters, s);
+             windows + tile_windows, image, foreground, filters, s);
   });
 }
 

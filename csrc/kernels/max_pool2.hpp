@@ -47,9 +47,8 @@ template <Ties ties, class V>
 void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V& gradient) {
   V left = gradient;
   for (int q = 0; q < 4; ++q) {
-    const auto wins = window[q] == largest;
-    d_window[q] = wins ? left : V{};
-    if constexpr (ties == Ties::first) left = wins ? V{} : left;
+    d_window[q] = where_equal(window[q], largest, left);
+    if constexpr (ties == Ties::first) left = where_unequal(window[q], largest, left);
   }
 }
 

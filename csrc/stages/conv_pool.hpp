@@ -21,10 +21,10 @@ class ConvPoolStage final : public Stage<T> {
   }
 
   Index outputs() const override { return Index{shape_.patches()} * shape_.stride; }
-  Index scratch_size() const override { return windows_size() + gradient_size(); }
+  Index scratch_size() const override { return conv_pool_windows_size<T>(shape_) + gradient_size(); }
   void prepare(Workspace<T>& w) const override {
-    w.foreground_patches.resize(static_cast<std::size_t>(shape_.patches()) + 1);
-    w.patch_scratch.resize(2 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width));
+    w.foreground_patches.resize(static_cast<std::size_t>(shape_.patches()) + 4);
+    w.patch_scratch.resize(2 * static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width) + 256);
     w.foreground = {w.foreground_patches.data(), 0, first_pixel_.data()};
     w.background = new_buffer<T>(padded_channels<T>(shape_.filters));
     w.d_background = new_buffer<T>(padded_channels<T>(shape_.filters));
@@ -35,7 +35,10 @@ class ConvPoolStage final : public Stage<T> {
   void unpack_gradient(T* flat, const T* gradient) const override {
     this->kernels().unpack_filters(flat, layer_.biases_of(flat), gradient, conv_);
   }
-  void pack(Index, bool) override { this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, conv_); }
+  void pack(Index, bool) override {
+    this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, conv_);
+    filters_are_small_ = this->kernels().are_small(packed_.get(), gradient_size());
+  }
 
   void forward(Workspace<T>& w) const override {
     const auto& k = this->kernels();
@@ -44,8 +47,11 @@ class ConvPoolStage final : public Stage<T> {
     std::uint8_t* const scratch = w.patch_scratch.data();
     w.foreground.count = w.bytes != nullptr ? k.find_foreground_in_bytes(patches, scratch, w.bytes, shape_)
                                             : k.find_foreground(patches, scratch, image, shape_);
+    // Filters that grow without bounds in a run of updates bring a loss that is no number, with or without care.
+    const bool careful =
+        !filters_are_small_ || (w.bytes == nullptr && !k.are_small(image, Index{shape_.height} * shape_.width));
     k.conv_pool_forward(this->output(w), w.background.get(), w.training ? this->scratch(w) : nullptr, image,
-                        packed_.get(), w.foreground, shape_);
+                        packed_.get(), w.foreground, shape_, careful);
     if (spread_) k.spread_background(this->output(w), w.background.get(), w.foreground, shape_);
   }
   void backward(Workspace<T>& w, T* gradient) const override {
@@ -59,10 +65,9 @@ class ConvPoolStage final : public Stage<T> {
   void end_updates() override { this->kernels().unpack_filters(layer_.filters, layer_.biases, packed_.get(), conv_); }
 
  private:
-  Index windows_size() const { return Index{4} * shape_.patches() * shape_.filters; }
   const T* sample_gradient(Workspace<T>& w) const {
     const auto& k = this->kernels();
-    T *const windows = this->scratch(w), *const d_packed = windows + windows_size();
+    T *const windows = this->scratch(w), *const d_packed = windows + conv_pool_windows_size<T>(shape_);
     if (spread_) k.sum_background(w.d_background.get(), this->d_output(w), w.foreground, shape_);
     k.conv_pool_backward(d_packed, this->d_output(w), w.d_background.get(), this->output(w), w.background.get(),
                          windows, this->input(w), w.foreground, shape_, ties_);
@@ -74,6 +79,7 @@ class ConvPoolStage final : public Stage<T> {
   Conv3x3Shape conv_;
   Ties ties_;
   bool spread_;
+  bool filters_are_small_ = false;
   std::vector<int> first_pixel_;  // of each patch
   Buffer<T> packed_;
 };
