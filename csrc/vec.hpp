@@ -2,8 +2,9 @@
 // so everything in it has internal linkage: no copy can be shared between targets by the linker.
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -112,24 +113,74 @@ void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors>(total, body, true);
 }
 
-// v in the lanes where a == b, or where not, and 0 in the others.
+// As a == b and a < b are: -1 in the lanes where it holds, else 0.
 template <class V>
-V where_equal(const V& a, const V& b, const V& v) {
-  return a == b ? v : V{};
+auto equal(const V& a, const V& b) {
+  return a == b;
 }
 template <class V>
-V where_unequal(const V& a, const V& b, const V& v) {
-  return a == b ? V{} : v;
+auto less(const V& a, const V& b) {
+  return a < b;
 }
 #if defined(__AVX512F__)
-// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does
-// not.
-inline Vec<float, 32> where_equal(const Vec<float, 32>& a, const Vec<float, 32>& b, const Vec<float, 32>& v) {
-  return (Vec<float, 32>)_mm256_and_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ), (__m256)v);
+// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does not.
+inline auto equal(const Vec<float, 32>& a, const Vec<float, 32>& b) {
+  return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ);
 }
-inline Vec<float, 32> where_unequal(const Vec<float, 32>& a, const Vec<float, 32>& b, const Vec<float, 32>& v) {
-  return (Vec<float, 32>)_mm256_andnot_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ), (__m256)v);
+inline auto less(const Vec<float, 32>& a, const Vec<float, 32>& b) {
+  return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
 }
+#endif
+
+// Eight numbers, four from one place and four from another, of which every lane takes the one that its index names, on
+// targets that have an instruction for it.
+template <class V>
+struct Lookup {
+  static constexpr bool exists = false;
+};
+#if defined(__AVX2__)
+template <>
+struct Lookup<Vec<float, 32>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<int, 32>;
+
+  Lookup(const float* low, const float* high)
+      : numbers(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1)) {}
+  Vec<float, 32> operator[](const Indices& index) const {
+    return (Vec<float, 32>)_mm256_permutevar8x32_ps(numbers, (__m256i)index);
+  }
+
+  __m256 numbers;
+};
+#endif
+#if defined(__AVX512F__)  // masked with all lanes, since GCC 12 warns of the plain functions' own code
+template <>
+struct Lookup<Vec<float, 64>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<int, 64>;
+
+  Lookup(const float* low, const float* high)
+      : numbers(_mm512_maskz_broadcast_f32x8(0xffff, Lookup<Vec<float, 32>>(low, high).numbers)) {}
+  Vec<float, 64> operator[](const Indices& index) const {
+    return (Vec<float, 64>)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, numbers);
+  }
+
+  __m512 numbers;
+};
+template <>
+struct Lookup<Vec<double, 64>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<std::int64_t, 64>;
+
+  Lookup(const double* low, const double* high)
+      : numbers(_mm512_maskz_insertf64x4(0xff, _mm512_maskz_broadcast_f64x4(0xff, _mm256_loadu_pd(low)),
+                                         _mm256_loadu_pd(high), 1)) {}
+  Vec<double, 64> operator[](const Indices& index) const {
+    return (Vec<double, 64>)_mm512_maskz_permutexvar_pd(0xff, (__m512i)index, numbers);
+  }
+
+  __m512d numbers;
+};
 #endif
 
 // Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as

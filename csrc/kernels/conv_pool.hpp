@@ -151,6 +151,41 @@ void conv_pool_forward(T* pooled, T* background, T* windows, const T* image, con
   });
 }
 
+// Adds what a patch gives to the filters' gradient: for every output q that receives the gradient, in their order, tap t's
+// pixel times it. d_bias is the sum over outputs.
+template <Ties ties, class V, class T>
+void add_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V (&window)[4], const V& largest,
+               const V& gradient) {
+  V d_window[4];
+  hand_out<ties>(d_window, window, largest, gradient);
+  if (d_bias != nullptr) *d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
+#pragma GCC unroll 4
+  for (int y = 0; y < 4; ++y)
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; ++x)
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        const int dy = y - q / 2, dx = x - q % 2;
+        if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[y][x] * d_window[q];
+      }
+}
+
+// The same to the bit if there is one output alone, and lanes can look up its pixels: a quarter of the products. It is
+// known by its first pixel's place in two rows of four; those of a tap in row y are in the patch's rows y and y + 1.
+template <class V, class T>
+void add_looked_up_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V (&window)[4],
+                         const V& gradient) {
+  const auto right_above = less(window[0], window[1]), right_below = less(window[2], window[3]);
+  const auto below = less(larger<false>(window[0], window[1]), larger<false>(window[2], window[3]));
+  const auto place = (below & ((right_below & 1) | 4)) | (~below & (right_above & 1));
+  const Lookup<V> rows[3] = {{pixel[0], pixel[1]}, {pixel[1], pixel[2]}, {pixel[2], pixel[3]}};
+  if (d_bias != nullptr) *d_bias += gradient;
+#pragma GCC unroll 3
+  for (int y = 0; y < 3; ++y)
+#pragma GCC unroll 3
+    for (int x = 0; x < 3; ++x) d_filter[3 * y + x] += rows[y][place + x] * gradient;
+}
+
 // d_packed is set, not added to; what pads its rows stays as it is. d_background is the sum over all of it.
 template <Ties ties, class Tile, class T>
 void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict d_background,
@@ -168,21 +203,15 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
     const T* const first = image + first_pixel[patch];
     const T* const pixel[4] = {first, first + width, first + 2 * width, first + 3 * width};
     const V largest = Tile::read(pooled + patch * stride, filters);
-    V window[4], d_window[4], gradient = Tile::read(d_pooled + patch * stride, filters);
+    V window[4], gradient = Tile::read(d_pooled + patch * stride, filters);
     // A ReLU that has made its value 0 passes no gradient.
     if (has_relu) gradient = largest > 0 ? gradient : V{};
     for (int q = 0; q < 4; ++q, windows += Tile::lanes) window[q] = load<V>(windows);
-    hand_out<ties>(d_window, window, largest, gradient);
-    if (has_bias) d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
-#pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y)
-#pragma GCC unroll 4
-      for (int x = 0; x < 4; ++x)
-#pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) {
-          const int dy = y - q / 2, dx = x - q % 2;
-          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[y][x] * d_window[q];
-        }
+    V* const d_bias_or_null = has_bias ? &d_bias : nullptr;
+    if constexpr (ties == Ties::first && Lookup<V>::exists)
+      add_looked_up_patch(d_filter, d_bias_or_null, pixel, window, gradient);
+    else
+      add_patch<ties>(d_filter, d_bias_or_null, pixel, window, largest, gradient);
   }
 
   constexpr T tied = ties == Ties::all ? 4 : 1;

@@ -47,8 +47,9 @@ template <Ties ties, class V>
 void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V& gradient) {
   V left = gradient;
   for (int q = 0; q < 4; ++q) {
-    d_window[q] = where_equal(window[q], largest, left);
-    if constexpr (ties == Ties::first) left = where_unequal(window[q], largest, left);
+    const auto wins = equal(window[q], largest);
+    d_window[q] = (V)(wins & (decltype(wins == wins))left);
+    if constexpr (ties == Ties::first) left = (V)(~wins & (decltype(wins == wins))left);
   }
 }
 
