@@ -1,6 +1,7 @@
 // The plan, and the forward pass over many images; training.cpp has the loops that train.
 #include "network.hpp"
 
+#include <atomic>
 #include <stdexcept>
 #include <thread>
 
@@ -184,10 +185,18 @@ void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, in
   pack(images.count, false);
   workspace(static_cast<std::size_t>(threads) - 1);  // all memory before the first thread: none can fail
 
+  // Whoever is free takes the next few images, since threads are seldom equally quick.
+  std::atomic<Index> next{0};
   const auto run = [&](int thread) {
     Workspace<T>& w = *workspaces_[static_cast<std::size_t>(thread)];
     w.training = false;
-    for (Index i = images.count * thread / threads; i < images.count * (thread + 1) / threads; ++i) {
+    constexpr Index at_once = 64;
+    for (Index i = 0, end = 0;; ++i) {
+      if (i == end) {
+        i = next.fetch_add(at_once);
+        end = std::min(i + at_once, images.count);
+        if (i >= end) return;
+      }
       load(w, images, i, nullptr);
       for (const auto& stage : stages_) stage->forward(w);
       const Outcome result = outcome(w, labels != nullptr ? labels[i] : 0);

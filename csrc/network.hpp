@@ -129,8 +129,8 @@ class Network {
   // A step on a gradient that is there already.
   void apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate);
 
-  // The forward pass of every image; losses and correct need labels. Each thread takes a run of images, so their
-  // number changes no result.
+  // The forward pass of every image; losses and correct need labels. Images do not depend on each other, so the
+  // number of threads changes no result.
   void predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results);
 
  private:

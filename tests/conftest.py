@@ -12,6 +12,12 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True)
+def numpy_generator():
+    """Seed numpy's global generator, from which layers draw: a kink that a difference straddles must not come and go."""
+    np.random.seed(11)
+
+
 @pytest.fixture(params=DTYPES, ids=lambda dtype: dtype.__name__)
 def dtype(request):
     return request.param
