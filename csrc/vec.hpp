@@ -123,12 +123,31 @@ auto less(const V& a, const V& b) {
   return a < b;
 }
 #if defined(__AVX512F__)
-// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does not.
+// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does
+// not.
 inline auto equal(const Vec<float, 32>& a, const Vec<float, 32>& b) {
   return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ);
 }
 inline auto less(const Vec<float, 32>& a, const Vec<float, 32>& b) {
   return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
+}
+#endif
+
+// Bit i for lane i that is not 0 (a NaN is not), of a whole register, on targets that have an instruction for it.
+inline constexpr bool has_nonzero_lanes = native_bytes >= 32;
+#if defined(__AVX512F__)
+inline unsigned nonzero_lanes(const Vec<float>& v) {
+  return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
+inline unsigned nonzero_lanes(const Vec<double>& v) {
+  return _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
+}
+#elif defined(__AVX2__)
+inline unsigned nonzero_lanes(const Vec<float>& v) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_setzero_ps(), _CMP_NEQ_UQ)));
+}
+inline unsigned nonzero_lanes(const Vec<double>& v) {
+  return static_cast<unsigned>(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)v, _mm256_setzero_pd(), _CMP_NEQ_UQ)));
 }
 #endif
 

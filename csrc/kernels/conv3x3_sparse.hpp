@@ -14,20 +14,35 @@ namespace {
 
 template <class T>
 void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape& s) noexcept {
-  const int outputs = s.out_height() * s.out_width();
-  for (int f = 0; f < s.filters; ++f) entries.count[f] = 0;
-  for (int y = 0; y < s.out_height(); ++y)
-    for (int x = 0; x < s.out_width(); ++x)
-      for (int f = 0; f < s.filters; ++f) {
-        const T gradient = *d_output++;
-        const int at = f * outputs + entries.count[f];
-        entries.offset[at] = (y * s.width + x) * s.channels;
-        entries.gradient[at] = gradient;
-        entries.count[f] += gradient != 0;
+  const int out_height = s.out_height(), out_width = s.out_width(), filters = s.filters;
+  const int outputs = out_height * out_width, width = s.width, channels = s.channels;
+  int* const __restrict count = entries.count, * const __restrict offset = entries.offset;
+  T* const __restrict gradients = entries.gradient;
+  for (int f = 0; f < filters; ++f) count[f] = 0;
+  for (int y = 0; y < out_height; ++y)
+    for (int x = 0; x < out_width; ++x, d_output += filters) {
+      const int window = (y * width + x) * channels;
+      int first = 0;
+      // Mostly zeros: whole registers of them at once, and only what is not zero by itself.
+      if constexpr (has_nonzero_lanes) {
+        constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+        for (; first + lanes <= filters; first += lanes)
+          for (unsigned bits = nonzero_lanes(load<Vec<T>>(d_output + first)); bits != 0; bits &= bits - 1) {
+            const int f = first + __builtin_ctz(bits), at = f * outputs + count[f]++;
+            offset[at] = window;
+            gradients[at] = d_output[f];
+          }
       }
+      for (int f = first; f < filters; ++f) {
+        const int at = f * outputs + count[f];
+        offset[at] = window;
+        gradients[at] = d_output[f];
+        count[f] += d_output[f] != 0;
+      }
+    }
 }
 
-// d_filters (filters, 3, 3, channels) and, behind them, d_biases (filters,) are set.
+// Adds to d_filters (filters, 3, 3, channels) and, behind them, d_biases (filters,).
 template <class T>
 void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                      const Conv3x3Shape& s) noexcept {
@@ -39,15 +54,18 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
     const int count = entries.count[f];
     T sum = 0;
     for (int i = 0; i < count; ++i) sum += gradient[i];
-    *d_biases++ = sum;
+    *d_biases++ += sum;
     for (int dy = 0; dy < 3; ++dy, d_filters += run)
-      for_channel_tiles<T>(run, [&](auto tile, int first, int taps) {
+      for_separate_channel_tiles<T>(run, [&](auto tile, int first, int taps) {
         const T* const row = input + dy * s.width * s.channels + first;
         typename decltype(tile)::V total[tile.vectors] = {};
         for (int i = 0; i < count; ++i)
           for (int v = 0; v < tile.vectors; ++v)
             total[v] += gradient[i] * tile.read(row + offset[i] + v * tile.lanes, taps);
-        for (int v = 0; v < tile.vectors; ++v) tile.write(d_filters + first + v * tile.lanes, total[v], taps);
+        for (int v = 0; v < tile.vectors; ++v) {
+          T* const at = d_filters + first + v * tile.lanes;
+          tile.write(at, tile.read(at, taps) + total[v], taps);
+        }
       });
   }
 }

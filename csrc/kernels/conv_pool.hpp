@@ -151,8 +151,8 @@ void conv_pool_forward(T* pooled, T* background, T* windows, const T* image, con
   });
 }
 
-// Adds what a patch gives to the filters' gradient: for every output q that receives the gradient, in their order, tap t's
-// pixel times it. d_bias is the sum over outputs.
+// Adds what a patch gives to the filters' gradient: for every output q that receives the gradient, in their order, tap
+// t's pixel times it. d_bias is the sum over outputs.
 template <Ties ties, class V, class T>
 void add_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V (&window)[4], const V& largest,
                const V& gradient) {

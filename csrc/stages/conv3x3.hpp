@@ -15,7 +15,7 @@ class Conv3x3Stage final : public Stage<T> {
       : layer_(layer), shape_(shape), packed_(new_buffer<T>(packed_filters_size<T>(shape))) {}
 
   Index outputs() const override { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
-  Index scratch_size() const override { return gradient_size() + 2 * padded_size(); }
+  Index scratch_size() const override { return 2 * padded_size(); }
   void prepare(Workspace<T>& w) const override {
     const auto most = [](auto& values, Index size) { values.resize(std::max(values.size(), std::size_t(size))); };
     most(w.entry_count, shape_.filters);
@@ -40,11 +40,9 @@ class Conv3x3Stage final : public Stage<T> {
   }
   void backward(Workspace<T>& w, T* gradient) const override {
     const auto& k = this->kernels();
-    T* const d_filters = this->scratch(w);
     const SparseGradient<T> entries{w.entry_count.data(), w.entry_offset.data(), w.entry_gradient.data()};
     k.conv3x3_gather(entries, this->d_output(w), shape_);
-    k.conv3x3_backward_filters_sparse(d_filters, entries, layer_.same ? padded(w) : this->input(w), shape_);
-    k.add(gradient, d_filters, gradient_size());
+    k.conv3x3_backward_filters_sparse(gradient, entries, layer_.same ? padded(w) : this->input(w), shape_);
     if (this->is_first()) return;
     T* const d_padded = layer_.same ? padded(w) + padded_size() : this->d_input(w);
     k.conv3x3_backward_input_sparse(d_padded, entries, layer_.filters, shape_);
@@ -53,7 +51,7 @@ class Conv3x3Stage final : public Stage<T> {
 
  private:
   Index padded_size() const { return layer_.same ? Index{shape_.height} * shape_.width * shape_.channels : 0; }
-  T* padded(Workspace<T>& w) const { return this->scratch(w) + gradient_size(); }
+  T* padded(Workspace<T>& w) const { return this->scratch(w); }
 
   Conv3x3Layer<T> layer_;
   Conv3x3Shape shape_;
