@@ -20,9 +20,16 @@ def cropped_digits(shape):
     return cnnx.data.load().train_images[:count, top : top + height, left : left + width].copy()
 
 
+def with_lone_corner(images):
+    """Return the images with a first pixel that no other has, so that nothing looks like it."""
+    images[:, 0, 0] = 99
+    return images
+
+
 IMAGES = {
     "random bytes": lambda rng, shape: rng.integers(0, 256, shape, np.uint8),
     "blocks of bytes": lambda rng, shape: blocks(rng.choice(np.array([0, 37, 128, 255], np.uint8), shape)),
+    "blocks with a lone corner": lambda rng, shape: with_lone_corner(IMAGES["blocks of bytes"](rng, shape)),
     "constant bytes": lambda rng, shape: np.full(shape, rng.integers(0, 256, (shape[0], 1, 1), np.uint8)),
     "digits": lambda _, shape: cropped_digits(shape),
     "blocks of float32": lambda rng, shape: blocks(rng.integers(-2, 3, shape).astype(np.float32) / 4),

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from networks import forward_by_hand
+from stacks import IMAGE, stack
 from tolerances import assert_close, assert_same_bits
 from twins import conv_twins, dense_twins, parameters, pool_twins, softmax_twins, uniform
 
 import cnnx
+from cnnx import Sequential
 
 EXTREMES = [np.nan, np.inf, -np.inf]
 
@@ -161,3 +164,22 @@ def test_the_compiled_layers_leave_numpy_s_error_state_alone(rng):
     conv.forward(np.full((5, 5), np.inf))
     conv.backprop(uniform(rng, (3, 3, 3)), 0.1)
     assert np.geterr() == before
+
+
+NETWORKS = ["article:9 pool softmax:5", "biased:8 relu pool:first softmax:5", "conv:3 pool relu conv:4 softmax:5"]
+
+
+@pytest.mark.parametrize("extreme", [*EXTREMES, 1e30])
+@pytest.mark.parametrize("place", ["a pixel", "the background", "a filter"])
+@pytest.mark.parametrize("names", NETWORKS)
+def test_extremes_spread_through_a_network_as_through_its_layers(dtype, rng, names, place, extreme):
+    network, images = Sequential(stack(cnnx, names, dtype)), uniform(rng, (3, *IMAGE), dtype)
+    images[:, :5] = 0.25  # the first pixel's value is that of half the image
+    if place == "a filter":
+        network.layers[0].filters[1, 1] = extreme
+    else:
+        images[1][(6, 7) if place == "a pixel" else images[1] == 0.25] = extreme
+    with np.errstate(all="ignore"):
+        expected = np.array([forward_by_hand(network.layers, image) for image in images])
+        assert_close(network.predict(images), expected, terms=400)
+    assert not np.isfinite(extreme) or np.isfinite(expected).all()

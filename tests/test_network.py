@@ -152,6 +152,43 @@ def test_windows_change_no_bit(dtype, progress_every, on_progress):
     assert bits(network) == bits(whole)
 
 
+def test_windows_change_no_bit_of_a_long_run_either(dtype, rng):
+    network, _, _ = small_problem(dtype)
+    images, labels = IMAGES["blocks of bytes"](rng, (2500, 7, 8)), rng.integers(0, 4, 2500)
+    whole = copy.deepcopy(network)
+    whole.fit(images, labels, epochs=1, learn_rate=LEARN_RATE, shuffle=False)
+    network.fit(
+        images, labels, epochs=1, learn_rate=LEARN_RATE, shuffle=False, progress_every=100, on_progress=lambda _: None
+    )
+    assert bits(network) == bits(whole)
+
+
+@pytest.mark.parametrize("name", ["filters", "weights", "biases"])
+def test_a_change_in_place_while_training_takes_effect(dtype, name):
+    network, images, labels = small_problem(dtype)
+    twin, unchanged = copy.deepcopy(network), copy.deepcopy(network)
+
+    def change(layers):
+        getattr(layers[0] if name == "filters" else layers[2], name)[...] *= 2
+
+    options = {"epochs": 1, "learn_rate": LEARN_RATE, "shuffle": False}
+    network.fit(
+        images,
+        labels,
+        progress_every=6,
+        on_progress=lambda progress: change(network.layers) if progress.step == 6 else None,
+        **options,
+    )
+    unchanged.fit(images, labels, **options)
+    twin.fit(images[:6], labels[:6], **options)
+    change(twin.layers)
+    twin.fit(images[6:], labels[6:], **options)
+    for trained, expected, other in zip(network.layers, twin.layers, unchanged.layers, strict=True):
+        for parameter, values in parameters(expected).items():
+            assert_close(getattr(trained, parameter), values, terms=60)
+            assert (getattr(other, parameter) != values).any()
+
+
 def test_progress_is_the_mean_of_its_window():
     network, images, labels = small_problem()
     reports = []

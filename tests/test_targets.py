@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import IMAGES, three_layers
+from stacks import IMAGE, STACKS, stack
 from tolerances import assert_close, assert_same_bits
 from twins import DTYPES, LANE_EDGES, conv_twins, parameters, pool_twins, small_integers, softmax_twins, uniform
 
@@ -86,12 +87,25 @@ def trained(name, network, size, kind):
         yield f"{name} predict {count}", terms, network.predict(images[:count])
 
 
+def stack_results(dtype):
+    """Yield the same of networks of several convolutions, trained in batches, with windows wider than a register."""
+    for names in [*STACKS, "same:24 relu pool:first same:9 relu same:40 pool softmax:5"]:
+        rng = np.random.default_rng(5)
+        nodes = int(names.rpartition(":")[2])
+        network = Sequential(stack(cnnx, names, dtype))
+        images, labels = rng.integers(0, 256, (12, *IMAGE), np.uint8), rng.integers(0, nodes, 12)
+        history = network.fit(images, labels, epochs=1, learn_rate=0.02, batch_size=4, shuffle=False)
+        yield f"{names} losses", 4000, history.losses.astype(dtype)
+        yield f"{names} parameters", 4000, network.parameters
+        yield f"{names} predict", 4000, network.predict(images)
+
+
 def results():
     """Return {name: (terms, array)} of everything, on this process's target."""
     return {
         f"{np.dtype(dtype)} {name}": (terms, array.copy())
         for dtype in DTYPES
-        for compute in (layer_results, network_results)
+        for compute in (layer_results, network_results, stack_results)
         for name, terms, array in compute(dtype)
     }
 

@@ -2,8 +2,7 @@
 // what is not zero is multiplied. The formulas are those of conv3x3.hpp.
 //
 // Filter f's entries are entries.offset[f * outputs + i] and entries.gradient[...], i < entries.count[f]: where in the
-// input the window begins, and the gradient. Taps sit in the lanes, and a filter's taps stay in registers while its
-// entries pass by.
+// input the window begins, and the gradient. Taps sit in the lanes.
 #pragma once
 
 #include "../kernels.hpp"
@@ -70,26 +69,31 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
   }
 }
 
+// sum += factor * addend
+template <class T>
+void add_product(T* __restrict sum, T factor, const T* __restrict addend, int count) {
+  int i = 0;
+  const auto sweep = [&]<class V>(V) {
+    constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
+    for (; i + lanes <= count; i += lanes) store(sum + i, load<V>(sum + i) + factor * load<V>(addend + i));
+  };
+  sweep(Vec<T>{});
+  if constexpr (native_bytes > 16) sweep(Vec<T, 16>{});
+  for (; i < count; ++i) sum[i] = fused(factor, addend[i], sum[i]);
+}
+
+// One window after another, all of it at once: where windows overlap, the order of a sum must not hang on the lanes.
 template <class T>
 void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                    const Conv3x3Shape& s) noexcept {
   const int run = 3 * s.channels, outputs = s.out_height() * s.out_width();
-  __builtin_memset(d_input, 0,
-                   sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
-  for (int f = 0; f < s.filters; ++f) {
+  const Index row = Index{s.width} * s.channels;
+  __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
+  for (int f = 0; f < s.filters; ++f, filters += 3 * run) {
     const int* const offset = entries.offset + f * outputs;
     const T* const gradient = entries.gradient + f * outputs;
-    for (int dy = 0; dy < 3; ++dy, filters += run)
-      for_separate_channel_tiles<T>(run, [&](auto tile, int first, int taps) {
-        T* const row = d_input + dy * s.width * s.channels + first;
-        typename decltype(tile)::V filter[tile.vectors];
-        for (int v = 0; v < tile.vectors; ++v) filter[v] = tile.read(filters + first + v * tile.lanes, taps);
-        for (int i = 0; i < entries.count[f]; ++i)
-          for (int v = 0; v < tile.vectors; ++v) {
-            T* const at = row + offset[i] + v * tile.lanes;
-            tile.write(at, tile.read(at, taps) + gradient[i] * filter[v], taps);
-          }
-      });
+    for (int i = 0; i < entries.count[f]; ++i)
+      for (int dy = 0; dy < 3; ++dy) add_product(d_input + offset[i] + dy * row, gradient[i], filters + dy * run, run);
   }
 }
 

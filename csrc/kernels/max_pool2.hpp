@@ -17,7 +17,7 @@ namespace {
 
 template <class V>
 V max_or_nan(const V& a, const V& b) {
-  return (b > a) | (b != b) ? b : a;
+  return ((b > a) | (b != b)) ? b : a;
 }
 
 // Calls body(tile, first, channels, top left of the window in the input, of the output) for every window.
