@@ -262,20 +262,24 @@ void sum_background(T* d_background, const T* d_pooled, const Foreground& foregr
   });
 }
 
-// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is: (x - 127.5) / 255 is the same
-// number, is never half-way between two floats, and its one rounding is the division's.
+// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is the
+// same number, is never half-way between two floats, and its one rounding is the division's. With a fused multiply-add
+// the reciprocal in two parts gives the division's own result, several times as fast.
 inline float scaled(float pixel) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  // The quotient from the rounded reciprocal, and what it misses: the division's own result, several times as fast.
-  constexpr float reciprocal = 1.0F / 255.0F;
-  const float quotient = (pixel - 127.5F) * reciprocal;
-  return fused(fused(-quotient, 255.0F, pixel - 127.5F), reciprocal, quotient);
+  constexpr float reciprocal = 1.0F / 255.0F, rest = static_cast<float>(1.0 / 255.0 - double{reciprocal});
+  return fused(pixel - 127.5F, reciprocal, (pixel - 127.5F) * rest);
 #else
   return (pixel - 127.5F) / 255.0F;
 #endif
 }
 inline double scaled(double pixel) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  constexpr double reciprocal = 1.0 / 255.0, rest = reciprocal * 0x1p-56;  // 1 / 255 is the sum of all powers of 2^-8
+  return fused(pixel, reciprocal, pixel * rest) - 0.5;
+#else
   return pixel / 255.0 - 0.5;
+#endif
 }
 
 template <class T>
