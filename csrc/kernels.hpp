@@ -23,11 +23,13 @@ struct Conv3x3Shape {
   int taps() const noexcept { return 9 * channels; }
 };
 
-// The entries of a convolution's output gradient that are not zero; conv3x3_sparse.hpp has the layout.
+// The entries of a convolution's output gradient that are not zero, twice; conv3x3_sparse.hpp has the layout.
 template <class T>
 struct SparseGradient {
-  int *count, *offset;  // (filters,), (filters, outputs)
+  int *count, *offset;  // by filter: (filters,), (filters, outputs)
   T* gradient;          // (filters, outputs)
+  int *start, *filter;  // by output: (outputs + 1,), (entries,)
+  T* value;             // (entries,)
 };
 
 // Max pooling over 2x2 windows: (height, width, channels) -> (height / 2, width / 2, channels), rounded down.

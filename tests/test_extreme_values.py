@@ -170,15 +170,17 @@ NETWORKS = ["article:9 pool softmax:5", "biased:8 relu pool:first softmax:5", "c
 
 
 @pytest.mark.parametrize("extreme", [*EXTREMES, 1e30])
-@pytest.mark.parametrize("place", ["a pixel", "the background", "a filter"])
+@pytest.mark.parametrize("place", ["a pixel", "the last pixel of the last window", "the background", "a filter"])
 @pytest.mark.parametrize("names", NETWORKS)
 def test_extremes_spread_through_a_network_as_through_its_layers(dtype, rng, names, place, extreme):
     network, images = Sequential(stack(cnnx, names, dtype)), uniform(rng, (3, *IMAGE), dtype)
     images[:, :5] = 0.25  # the first pixel's value is that of half the image
     if place == "a filter":
         network.layers[0].filters[1, 1] = extreme
+    elif place == "the background":
+        images[1, images[1] == 0.25] = extreme
     else:
-        images[1][(6, 7) if place == "a pixel" else images[1] == 0.25] = extreme
+        images[1][(6, 7) if place == "a pixel" else (9, 13)] = extreme
     with np.errstate(all="ignore"):
         expected = np.array([forward_by_hand(network.layers, image) for image in images])
         assert_close(network.predict(images), expected, terms=400)

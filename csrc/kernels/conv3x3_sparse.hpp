@@ -1,8 +1,8 @@
 // The backward pass of a convolution whose output's gradient is mostly zero, as it is behind a pooling or a ReLU: only
 // what is not zero is multiplied. The formulas are those of conv3x3.hpp.
 //
-// Filter f's entries are entries.offset[f * outputs + i] and entries.gradient[...], i < entries.count[f]: where in the
-// input the window begins, and the gradient. Taps sit in the lanes.
+// Of SparseGradient, filter f's entries are offset[f * outputs + i] and gradient[...], i < count[f]: where in the input
+// the window begins, and the gradient. Output p's are filter[e] and value[e], start[p] <= e < start[p + 1].
 #pragma once
 
 #include "../kernels.hpp"
@@ -16,29 +16,33 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
   const int out_height = s.out_height(), out_width = s.out_width(), filters = s.filters;
   const int outputs = out_height * out_width, width = s.width, channels = s.channels;
   int* const __restrict count = entries.count, * const __restrict offset = entries.offset;
-  T* const __restrict gradients = entries.gradient;
+  int* const __restrict start = entries.start, * const __restrict filter = entries.filter;
+  T* const __restrict gradients = entries.gradient, * const __restrict value = entries.value;
+  int found = 0, output = 0;
   for (int f = 0; f < filters; ++f) count[f] = 0;
   for (int y = 0; y < out_height; ++y)
     for (int x = 0; x < out_width; ++x, d_output += filters) {
       const int window = (y * width + x) * channels;
+      const auto note = [&](int f) {
+        const int at = f * outputs + count[f];
+        offset[at] = window;
+        filter[found] = f;
+        gradients[at] = value[found] = d_output[f];
+        count[f] += d_output[f] != 0;
+        found += d_output[f] != 0;
+      };
+      start[output++] = found;
       int first = 0;
       // Mostly zeros: whole registers of them at once, and only what is not zero by itself.
       if constexpr (has_nonzero_lanes) {
         constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
         for (; first + lanes <= filters; first += lanes)
-          for (unsigned bits = nonzero_lanes(load<Vec<T>>(d_output + first)); bits != 0; bits &= bits - 1) {
-            const int f = first + __builtin_ctz(bits), at = f * outputs + count[f]++;
-            offset[at] = window;
-            gradients[at] = d_output[f];
-          }
+          for (unsigned bits = nonzero_lanes(load<Vec<T>>(d_output + first)); bits != 0; bits &= bits - 1)
+            note(first + __builtin_ctz(bits));
       }
-      for (int f = first; f < filters; ++f) {
-        const int at = f * outputs + count[f];
-        offset[at] = window;
-        gradients[at] = d_output[f];
-        count[f] += d_output[f] != 0;
-      }
+      for (int f = first; f < filters; ++f) note(f);
     }
+  start[output] = found;
 }
 
 // Adds to d_filters (filters, 3, 3, channels) and, behind them, d_biases (filters,).
@@ -69,31 +73,44 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
   }
 }
 
-// sum += factor * addend
-template <class T>
-void add_product(T* __restrict sum, T factor, const T* __restrict addend, int count) {
-  int i = 0;
-  const auto sweep = [&]<class V>(V) {
-    constexpr int lanes = static_cast<int>(sizeof(V) / sizeof(T));
-    for (; i + lanes <= count; i += lanes) store(sum + i, load<V>(sum + i) + factor * load<V>(addend + i));
-  };
-  sweep(Vec<T>{});
-  if constexpr (native_bytes > 16) sweep(Vec<T, 16>{});
-  for (; i < count; ++i) sum[i] = fused(factor, addend[i], sum[i]);
+// What all outputs give to a run of `lanes` taps of their windows, which begins at `first` in a filter and at
+// d_input[at] in the first window. The sum over an output's filters stays in registers.
+template <int lanes, class T>
+void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& entries, const T* __restrict filters,
+                                Index first, Index at, const Conv3x3Shape& s) {
+  using Run = Logical<T, lanes>;
+  const int* const __restrict start = entries.start, * const __restrict filter = entries.filter;
+  const T* const __restrict value = entries.value;
+  const int out_height = s.out_height(), out_width = s.out_width(), channels = s.channels, taps = s.taps();
+  const Index row = Index{s.width} * channels;
+  for (int y = 0, output = 0; y < out_height; ++y)
+    for (int x = 0; x < out_width; ++x, ++output) {
+      const int end = start[output + 1];
+      Run share{};
+      for (int e = start[output]; e < end; ++e)
+        share.add_product(Run::all(value[e]), Run::read(filters + Index{filter[e]} * taps + first));
+      T* const window = d_input + y * row + x * channels + at;
+      share += Run::read(window);
+      share.write(window);
+    }
 }
 
-// One window after another, all of it at once: where windows overlap, the order of a sum must not hang on the lanes.
+// Where windows overlap, the order of a sum hangs on the runs' lengths: they are the same on every target.
 template <class T>
 void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                    const Conv3x3Shape& s) noexcept {
-  const int run = 3 * s.channels, outputs = s.out_height() * s.out_width();
-  const Index row = Index{s.width} * s.channels;
+  const Index run = 3 * s.channels, row = Index{s.width} * s.channels;
   __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
-  for (int f = 0; f < s.filters; ++f, filters += 3 * run) {
-    const int* const offset = entries.offset + f * outputs;
-    const T* const gradient = entries.gradient + f * outputs;
-    for (int i = 0; i < entries.count[f]; ++i)
-      for (int dy = 0; dy < 3; ++dy) add_product(d_input + offset[i] + dy * row, gradient[i], filters + dy * run, run);
+  for (int dy = 0; dy < 3; ++dy) {
+    Index first = 0;
+    const auto sweep = [&](auto lanes) {
+      for (; first + lanes <= run; first += lanes)
+        conv3x3_backward_input_run<lanes>(d_input, entries, filters, dy * run + first, dy * row + first, s);
+    };
+    sweep(std::integral_constant<int, 4 * lanes_of<T>>{});
+    sweep(std::integral_constant<int, lanes_of<T>>{});
+    sweep(std::integral_constant<int, lanes_of<T> / 4>{});
+    sweep(std::integral_constant<int, 1>{});
   }
 }
 

@@ -262,9 +262,9 @@ void sum_background(T* d_background, const T* d_pooled, const Foreground& foregr
   });
 }
 
-// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is the
-// same number, is never half-way between two floats, and its one rounding is the division's. With a fused multiply-add
-// the reciprocal in two parts gives the division's own result, several times as fast.
+// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is
+// the same number, is never half-way between two floats, and its one rounding is the division's. With a fused
+// multiply-add the reciprocal in two parts gives the division's own result, several times as fast.
 inline float scaled(float pixel) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   constexpr float reciprocal = 1.0F / 255.0F, rest = static_cast<float>(1.0 / 255.0 - double{reciprocal});

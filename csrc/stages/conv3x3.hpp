@@ -21,6 +21,9 @@ class Conv3x3Stage final : public Stage<T> {
     most(w.entry_count, shape_.filters);
     most(w.entry_offset, outputs() + 1);
     most(w.entry_gradient, outputs() + 1);
+    most(w.entry_start, outputs() / shape_.filters + 1);
+    most(w.entry_filter, outputs() + 1);
+    most(w.entry_value, outputs() + 1);
   }
 
   std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
@@ -40,7 +43,8 @@ class Conv3x3Stage final : public Stage<T> {
   }
   void backward(Workspace<T>& w, T* gradient) const override {
     const auto& k = this->kernels();
-    const SparseGradient<T> entries{w.entry_count.data(), w.entry_offset.data(), w.entry_gradient.data()};
+    const SparseGradient<T> entries{w.entry_count.data(), w.entry_offset.data(), w.entry_gradient.data(),
+                                    w.entry_start.data(), w.entry_filter.data(), w.entry_value.data()};
     k.conv3x3_gather(entries, this->d_output(w), shape_);
     k.conv3x3_backward_filters_sparse(gradient, entries, layer_.same ? padded(w) : this->input(w), shape_);
     if (this->is_first()) return;

@@ -47,8 +47,8 @@ struct Workspace {
   std::vector<std::uint8_t> patch_scratch;
   Foreground foreground{};
   Buffer<T> background, d_background;
-  std::vector<int> entry_count, entry_offset;  // a Conv3x3Stage's sparse gradient
-  std::vector<T> entry_gradient;
+  std::vector<int> entry_count, entry_offset, entry_start, entry_filter;  // a Conv3x3Stage's sparse gradient
+  std::vector<T> entry_gradient, entry_value;
 };
 
 template <class T>

@@ -83,9 +83,9 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
 
 
 def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
-    """Return the network for the most digits right: 104,202 parameters, for images 28x28.
+    """Return the network for the most digits right: 141,130 parameters, for images 28x28.
 
-    32, 64 and 128 filters, each with ReLU and 2x2 pooling, dropout, and a softmax over 10 classes.
+    32 filters, pooling, twice 64, pooling, and 128, all with ReLU; dropout, and a softmax over 10 classes.
 
     Args:
         dtype: float64 or float32.
@@ -98,11 +98,12 @@ def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | No
             MaxPool2(ties="first"),
             Conv3x3(64, 32, padding="same", dtype=dtype, rng=rng),
             ReLU(),
-            MaxPool2(ties="first"),
-            Conv3x3(128, 64, padding="same", dtype=dtype, rng=rng),
+            Conv3x3(64, 64, dtype=dtype, rng=rng),
             ReLU(),
             MaxPool2(ties="first"),
-            Dropout(0.3),
+            Conv3x3(128, 64, dtype=dtype, rng=rng),
+            ReLU(),
+            Dropout(0.4),
             Softmax(3 * 3 * 128, 10, dtype=dtype, rng=rng),
         ]
     )
