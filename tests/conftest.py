@@ -14,7 +14,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def numpy_generator():
-    """Seed numpy's global generator, from which layers draw: a kink that a difference straddles must not come and go."""
+    """Seed numpy's global generator, from which layers and orders are drawn: no test may pass by chance."""
     np.random.seed(11)
 
 

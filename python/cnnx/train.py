@@ -250,8 +250,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         choices=models.__all__,
         default="article_cnn",
-        help="the article's network, Keras's MNIST convnet, a small one that is fast to 99%%, or a deep one that gets the "
-        "most digits right (default: %(default)s)",
+        help="the article's network, Keras's MNIST convnet, a small one that is fast to 99%%, or a deep one that gets "
+        "the most digits right (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as the article)"
