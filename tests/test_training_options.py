@@ -192,7 +192,8 @@ def test_augmented_images_are_the_reference_s(dtype, rng, names, maps, kind):
     losses = []
     for shown, options in ((images, {"augment": Given(chosen)}), (moved, {})):
         network = Sequential(stack(cnnx, names, dtype))
-        history = network.fit(shown, labels, epochs=1, learn_rate=0.1, batch_size=4, shuffle=False, **options)
+        # Without a step, since rounding may break a tie in the pooling, from where on two runs part.
+        history = network.fit(shown, labels, epochs=1, learn_rate=0.0, batch_size=4, shuffle=False, **options)
         losses.append(history.losses.astype(dtype))
     assert_close(*losses, terms=300)
 
