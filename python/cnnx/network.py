@@ -28,8 +28,6 @@ __all__ = ["History", "Progress", "Sequential"]
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take this long
 _MOST_THREADS = 256
-_SHORT = 0.01  # seconds: windows that nobody watches grow until they take this long
-_MOST_THREADS = 256
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
 
