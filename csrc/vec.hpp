@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <type_traits>
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -151,6 +151,82 @@ inline unsigned nonzero_lanes(const Vec<double>& v) {
 }
 #endif
 
+// Bit i for lane i of a comparison of 16 bytes where it holds.
+template <class Mask>
+unsigned set_lanes(const Mask& mask) {
+  constexpr int lanes = 16 / static_cast<int>(sizeof(mask[0]));
+#if defined(__x86_64__)
+  if constexpr (lanes == 16) return static_cast<unsigned>(_mm_movemask_epi8((__m128i)mask));
+  if constexpr (lanes == 4) return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+  if constexpr (lanes == 2) return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
+#endif
+  unsigned bits = 0;
+  for (int i = 0; i < lanes; ++i) bits |= (mask[i] & 1U) << i;
+  return bits;
+}
+
+// Bit i for number i of at most 64 that does not equal `value`; a NaN does not.
+template <class T>
+std::uint64_t differing(const T* numbers, int count, T value) {
+  using V = Vec<T, 16>;
+  constexpr int lanes = 16 / static_cast<int>(sizeof(T));
+  const auto look = [&](const V& v) { return std::uint64_t{set_lanes(v != value)}; };
+  if (count < lanes) return look(load_first<V>(numbers, count)) & ((1U << count) - 1);
+  std::uint64_t bits = look(load<V>(numbers + count - lanes)) << (count - lanes);
+  for (int i = 0; i < count - lanes; i += lanes) bits |= look(load<V>(numbers + i)) << i;
+  return bits;
+}
+#if defined(__AVX512F__)
+inline std::uint64_t differing(const std::uint8_t* numbers, int count, std::uint8_t value) {
+  const __mmask64 there = _bzhi_u64(~std::uint64_t{0}, static_cast<unsigned>(count));
+  return _mm512_mask_cmpneq_epu8_mask(there, _mm512_maskz_loadu_epi8(there, numbers),
+                                      _mm512_set1_epi8(static_cast<char>(value)));
+}
+#endif
+
+// Bits 0, 2, 4 and so on, side by side.
+inline std::uint32_t even_bits(std::uint64_t bits) {
+#if defined(__BMI2__)
+  return static_cast<std::uint32_t>(_pext_u64(bits, 0x5555555555555555U));
+#else
+  bits &= 0x5555555555555555U;
+  bits = (bits | bits >> 1) & 0x3333333333333333U;
+  bits = (bits | bits >> 2) & 0x0f0f0f0f0f0f0f0fU;
+  bits = (bits | bits >> 4) & 0x00ff00ff00ff00ffU;
+  bits = (bits | bits >> 8) & 0x0000ffff0000ffffU;
+  return static_cast<std::uint32_t>(bits | bits >> 16);
+#endif
+}
+
+// Writes first + i for each flag i that is set, in order, and whatever behind them, `flags_at_once` numbers in all;
+// returns how many there are.
+#if defined(__AVX512F__)
+inline constexpr int flags_at_once = 16;
+inline int list_flags(int* list, unsigned flags, int first) {
+  const Vec<int> places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  store(list, (Vec<int>)_mm512_maskz_compress_epi32(static_cast<__mmask16>(flags), (__m512i)(places + first)));
+  return __builtin_popcount(flags);
+}
+#else
+struct FlagPlaces {
+  int places[16][4] = {};
+  int count[16] = {};
+
+  constexpr FlagPlaces() {
+    for (int flags = 0; flags < 16; ++flags)
+      for (int i = 0; i < 4; ++i)
+        if (flags >> i & 1) places[flags][count[flags]++] = i;
+  }
+};
+inline constexpr FlagPlaces flag_places;
+
+inline constexpr int flags_at_once = 4;
+inline int list_flags(int* list, unsigned flags, int first) {
+  store(list, load<Vec<int, 16>>(flag_places.places[flags]) + first);
+  return flag_places.count[flags];
+}
+#endif
+
 // Eight numbers, four from one place and four from another, of which every lane takes the one that its index names, on
 // targets that have an instruction for it.
 template <class V>
@@ -237,6 +313,10 @@ struct Logical {
 #else
     for (auto& p : part) asm("" : "+x"(p));
 #endif
+  }
+  // Sets all lanes but the first `lane_total` to 0.
+  void keep_first(int lane_total) {
+    for (int lane = lane_total; lane < lane_count; ++lane) part[lane / lanes][lane % lanes] = 0;
   }
   Logical& operator+=(const Logical& other) {
     for (int i = 0; i < count; ++i) part[i] += other.part[i];

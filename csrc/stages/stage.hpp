@@ -43,8 +43,8 @@ struct Workspace {
   std::vector<std::uint8_t> shifted;         // its bytes after a shift
   std::vector<Buffer<T>> values, gradients;  // one a boundary
   std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<int> foreground_patches;       // a ConvPoolStage's, and the values of its background
-  std::vector<std::uint8_t> patch_scratch;
+  std::vector<int> foreground_patches;       // of the image, and the pooled values of its background
+  std::vector<std::uint64_t> foreground_scratch;
   Foreground foreground{};
   Buffer<T> background, d_background;
   std::vector<int> entry_count, entry_offset, entry_start, entry_filter;  // a Conv3x3Stage's sparse gradient
