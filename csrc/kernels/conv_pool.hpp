@@ -111,28 +111,34 @@ __attribute__((always_inline)) inline void convolve(V (&output)[4], const V (&fi
   for (int q = 0; q < 4; ++q) output[q] += odd[q];
 }
 
-// The numbers that are kept of a patch, for a register's worth of filters.
+template <class V>
+V larger(const V& a, const V& b) {
+  return b > a ? b : a;
+}
+
+// The largest output; with care, a NaN if there is one.
+template <class V>
+__attribute__((always_inline)) inline V pool(const V (&output)[4], bool careful) {
+  if (careful) [[unlikely]]
+    return max_or_nan(max_or_nan(output[0], output[1]), max_or_nan(output[2], output[3]));
+  return larger(larger(output[0], output[1]), larger(output[2], output[3]));
+}
+
+// How many numbers are kept of a patch, for a register's worth of filters.
 template <class V, class T>
 constexpr Index kept_count(Ties ties) noexcept {
   return (ties == Ties::all ? 4 : 1) * static_cast<Index>(sizeof(V) / sizeof(T));
 }
 
-// Pools a patch's outputs, with care so that a NaN wins, and keeps what the backward pass needs of them.
 template <class V, class T>
-__attribute__((always_inline)) inline V pool(const V (&output)[4], T* kept, Ties ties, bool careful) {
-  const auto larger = [](const V& a, const V& b) { return b > a ? b : a; };
-  const V upper = larger(output[0], output[1]), lower = larger(output[2], output[3]);
-  if (kept != nullptr && ties == Ties::all)
-    for (int q = 0; q < 4; ++q) store(kept + q * kept_count<V, T>(Ties::first), output[q]);
-  if (kept != nullptr && ties == Ties::first) {
-    // By its number in two rows of four pixels: 0 and 1, 4 and 5.
-    const auto is_lower = less(upper, lower);
+__attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], Ties ties) {
+  if (ties == Ties::all) {
+    for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) store(kept, output[q]);
+  } else {  // the winner's number in two rows of four pixels: 0 and 1, 4 and 5
+    const auto is_lower = less(larger(output[0], output[1]), larger(output[2], output[3]));
     const auto is_right = (is_lower & less(output[2], output[3])) | (~is_lower & less(output[0], output[1]));
     store(kept, (is_right & 1) | (is_lower & 4));
   }
-  if (careful) [[unlikely]]
-    return max_or_nan(max_or_nan(output[0], output[1]), max_or_nan(output[2], output[3]));
-  return larger(upper, lower);
 }
 
 // A ReLU that has made its value 0 passes no gradient.
@@ -148,12 +154,11 @@ struct FiltersGradient {
 
   // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
   template <class T>
-  __attribute__((always_inline)) void add(const Patch<T>& patch, const T* kept, const V& largest, const V& gradient,
-                                          bool has_bias) {
+  __attribute__((always_inline)) void add(const Patch<T>& patch, const T* kept, const V& largest, const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
       // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
       const auto winner = load<typename Lookup<V>::Indices>(kept);
-      if (has_bias) bias += gradient;
+      bias += gradient;
 #pragma GCC unroll 3
       for (int y = 0; y < 3; ++y) {
         const Lookup<V> pixels(patch.row[y], patch.row[y + 1]);
@@ -168,10 +173,10 @@ struct FiltersGradient {
       for (int q = 0; q < 4; ++q) d_output[q] = winner == 4 * (q / 2) + q % 2 ? gradient : V{};
     } else {
       V output[4];
-      for (int q = 0; q < 4; ++q) output[q] = load<V>(kept + q * kept_count<V, T>(Ties::first));
+      for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) output[q] = load<V>(kept);
       hand_out<ties>(d_output, output, largest, gradient);
     }
-    if (has_bias) bias += (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
+    bias += (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
     for_products([&](int y, int x, int q, int t)
                      __attribute__((always_inline)) { filter[t] += patch.row[y][x] * d_output[q]; });
   }
@@ -205,8 +210,10 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* _
     const Index place = places.patch[k];
     const Patch patch(image, places, place, s.width);
     convolve(output, filter, bias, [&](int y, int x) { return patch.row[y][x]; });
-    write(pooled + place * s.stride, pool(output, kept, s.ties, careful));
-    if (kept != nullptr) kept += kept_count<V, T>(s.ties);
+    write(pooled + place * s.stride, pool(output, careful));
+    if (kept == nullptr) continue;
+    keep(kept, output, s.ties);
+    kept += kept_count<V, T>(s.ties);
   }
   convolve(output, filter, bias, [&](int, int) { return image[0]; });
   write(background, places.count < s.patches() ? output[0] : V{});
@@ -246,8 +253,8 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
     const Index place = places.patch[k];
     const V largest = Tile::read(pooled + place * s.stride, filters);
     const V gradient = Tile::read(d_pooled + place * s.stride, filters);
-    sum.add(Patch(image, places, place, s.width), kept, largest, s.relu ? through_relu(gradient, largest) : gradient,
-            s.bias);
+    sum.add(Patch(image, places, place, s.width), kept, largest,
+            s.relu ? through_relu(gradient, largest) : gradient);
     kept += kept_count<V, T>(ties);
   }
   V rest = Tile::read(d_background, filters);

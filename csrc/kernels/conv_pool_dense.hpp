@@ -39,168 +39,203 @@ void for_few_wides(const DenseShape& s, Body&& body) {
   sweep(std::integral_constant<int, 1>{});
 }
 
-// The filters of one row of lanes, in as many registers as it takes.
+// A register's worth of a row of lanes: the tile of filters that the convolution works on here.
 template <class T>
-struct RowFilters {
-  static constexpr int parts = Row<T>::count, lanes = Row<T>::lanes;
-  using V = Vec<T, Row<T>::part_bytes>;
-  V filter[parts][9], bias[parts];
+using RowTile = Tile<T, Row<T>::part_bytes, 1>;
 
-  RowFilters(const T* packed, int padded) {
-    for (int i = 0; i < parts; ++i) {
-      for (int t = 0; t < 9; ++t) filter[i][t] = load<V>(packed + t * padded + i * lanes);
-      bias[i] = load<V>(packed + 9 * padded + i * lanes);
-    }
-  }
+// Where what is kept of its filters begins.
+inline Index kept_of(int first_filter, const ConvPoolShape& s) {
+  return Index{4} * first_filter * s.patches();
+}
+
+// One block of filters, and of the rows: where all that belongs to it begins.
+template <class T>
+struct Block {
+  const T* filters;
+  T *values, *background, *kept;
+  Index weights;
+
+  Block(int block, const Pooled<T>& pooled, const T* all_filters, const ConvPoolShape& conv, const DenseShape& s)
+      : filters(all_filters + block * row_lanes),
+        values(pooled.values + block * row_lanes),
+        background(pooled.background + block * row_lanes),
+        kept(pooled.kept != nullptr ? pooled.kept + kept_of(block * row_lanes, conv) : nullptr),
+        weights(block * s.packed_rows() * Index{s.wides<T>()} * lanes_of<T>) {}
 };
 
-// The totals of `count` Wides of nodes, which begin `first` numbers into a row of weights. The first of these sets the
-// pooled values, and the others read them.
-template <int count, bool keeps, Ties ties, class T>
-void conv_pool_dense_forward_wides(T* totals, const Pooled<T>& pooled, const T* __restrict image,
-                                   const T* __restrict filters, const Foreground& foreground, const T* __restrict packed,
-                                   const T* biases, int nodes, int first, const ConvPoolShape& conv_shape,
-                                   const DenseShape& dense_shape, bool careful) {
-  const ConvPoolShape conv = conv_shape;
-  const DenseShape s = dense_shape;
+// Where rows of pooled values come from: they are there, or they are computed, and what the backward pass needs is kept.
+enum class Rows { there, computed, computed_ties_all, computed_ties_first };
+
+// Not inlined, so that pointers are in registers.
+template <int count, Rows from, class T>
+[[gnu::noinline]] void conv_pool_dense_forward_block(Wide<T> (&totals)[count], const Block<T>& block,
+                                                     const T* __restrict image, const Foreground& foreground,
+                                                     const T* __restrict weights, const ConvPoolShape& conv,
+                                                     const DenseShape& s) {
+  using V = typename RowTile<T>::V;
+  constexpr bool keeps = from == Rows::computed_ties_all || from == Rows::computed_ties_first;
+  constexpr Ties ties = from == Rows::computed_ties_all ? Ties::all : Ties::first;
   const Foreground places = foreground;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  Wide<T> sum[count] = {};
-  const auto add = [&](const Row<T>& row, const T* weights) __attribute__((always_inline)) {
+  const int padded = padded_channels<T>(conv.filters);
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride, width = conv.width;
+  const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
+  T *__restrict values = block.values, *__restrict kept = block.kept;
+  Wide<T> sum[count];
+  for (int j = 0; j < count; ++j) sum[j] = totals[j];
+  const auto add = [&](const Row<T>& row, const T* at) __attribute__((always_inline)) {
     const auto both = widened(row);
-    for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
+    for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(at + j * lanes_of<T>));
   };
-  constexpr Index kept_of_part = kept_count<typename RowFilters<T>::V, T>(ties);
-  T* __restrict kept = keeps ? pooled.kept : nullptr;
-  for (int block = 0; block < s.blocks(); ++block) {
-    const RowFilters<T> f(filters + block * row_lanes, padded_channels<T>(conv.filters));
-    const int channels = smaller(s.channels - block * row_lanes, row_lanes);
-    const T* const weights = packed + first + block * s.packed_rows() * row_size;
-    const auto pooled_row = [&](auto&& pixel, T* to_keep) __attribute__((always_inline)) {
-      Row<T> largest;
-      for (int i = 0; i < Row<T>::count; ++i) {
-        typename RowFilters<T>::V output[4];
-        convolve(output, f.filter[i], f.bias[i], pixel);
-        largest.part[i] = pool(output, to_keep, ties, careful);
-        if (to_keep != nullptr) to_keep += kept_of_part;
-        if (conv.relu) largest.part[i] = relu(largest.part[i]);
-      }
-      if (careful) [[unlikely]] largest.keep_first(channels);  // an inf times a filter that does not exist
-      return largest;
-    };
-    T* const background_at = pooled.background + block * row_lanes;
-    T* const values = pooled.values + block * row_lanes;
-    Row<T> background{}, excess{};
-    if (first == 0) {
-      if (places.count < s.rows)
-        background = pooled_row([&](int, int) __attribute__((always_inline)) { return image[0]; }, nullptr);
-      background.write(background_at);
-    } else {
-      background = Row<T>::read(background_at);
+
+  V filter[Row<T>::count][9], bias[Row<T>::count], output[4];
+  Row<T> background{}, excess{};
+  if constexpr (from == Rows::there) {
+    background = Row<T>::read(block.background);
+  } else {
+    for (int i = 0; i < Row<T>::count; ++i) {
+      const T* const at = block.filters + i * RowTile<T>::lanes;
+      for (int t = 0; t < 9; ++t) filter[i][t] = load<V>(at + t * padded);
+      bias[i] = load<V>(at + 9 * padded);
+      convolve(output, filter[i], bias[i], [&](int, int) { return image[0]; });
+      if (places.count < s.rows) background.part[i] = output[0];
     }
-    for (int k = 0; k < places.count; ++k) {
-      const Index place = places.patch[k];
-      Row<T> largest;
-      if (first == 0) {
-        const Patch patch(image, places, place, conv.width);
-        largest = pooled_row([&](int y, int x) __attribute__((always_inline)) { return patch.row[y][x]; }, kept);
-        if (keeps) kept += Row<T>::count * kept_of_part;
-        largest.write(values + place * conv.stride);
-      } else {
-        largest = Row<T>::read(values + place * conv.stride);
-      }
-      const auto z = largest - background;
-      excess += z;
-      add(z, weights + place * row_size);
-    }
-    add(excess, weights + s.rows * row_size);
-    add(background, weights + (s.rows + 1) * row_size);
+    background.write(block.background);
   }
-  finish_totals(totals, sum, biases, nodes);
+  for (int k = 0; k < places.count; ++k) {
+    const Index place = places.patch[k];
+    Row<T> largest;
+    if constexpr (from == Rows::there) {
+      largest = Row<T>::read(values + place * stride);
+    } else {
+      const Patch patch(image, places, place, width);
+      for (int i = 0; i < Row<T>::count; ++i) {
+        convolve(output, filter[i], bias[i], [&](int y, int x) { return patch.row[y][x]; });
+        largest.part[i] = pool(output, false);
+        if constexpr (keeps) keep(kept + i * part_size, output, ties);
+      }
+      if constexpr (keeps) kept += kept_count<V, T>(ties);
+      largest.write(values + place * stride);
+    }
+    const auto z = largest - background;
+    excess += z;
+    add(z, weights + place * row_size);
+  }
+  add(excess, weights + shared);
+  add(background, weights + shared + row_size);
+  for (int j = 0; j < count; ++j) totals[j] = sum[j];
+}
+
+// The pooled values by themselves.
+template <class T>
+void compute_rows(const Pooled<T>& pooled, const T* image, const T* filters, const Foreground& foreground,
+                  const ConvPoolShape& s, bool careful) {
+  constexpr int lanes = RowTile<T>::lanes;
+  for (int first = 0; first < s.filters; first += lanes) {
+    const int count = smaller(s.filters - first, lanes);
+    // An inf times a filter that does not exist would be a NaN.
+    const auto forward = careful && count < lanes ? conv_pool_forward_tile<Tile<T, Row<T>::part_bytes, 1, true>, T>
+                                                  : conv_pool_forward_tile<RowTile<T>, T>;
+    forward(pooled.values + first, pooled.background + first,
+            pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image, filters + first, foreground,
+            count, s, careful);
+  }
 }
 
 template <class T>
 void conv_pool_dense_forward(T* totals, const Pooled<T>& pooled, const T* image, const T* filters,
                              const Foreground& foreground, const T* packed, const T* biases, const ConvPoolShape& conv,
                              const DenseShape& s, bool careful) noexcept {
+  // Filters and totals at once take more registers than most targets have.
+  const bool there = native_bytes < 64 || careful || conv.relu;
+  if (there) compute_rows(pooled, image, filters, foreground, conv, careful);
   for_few_wides<T>(s, [&](auto count, int nodes, int node) {
-    const auto forward = pooled.kept == nullptr ? conv_pool_dense_forward_wides<count, false, Ties::all, T>
-                         : conv.ties == Ties::all ? conv_pool_dense_forward_wides<count, true, Ties::all, T>
-                                                  : conv_pool_dense_forward_wides<count, true, Ties::first, T>;
-    forward(totals + node, pooled, image, filters, foreground, packed, biases + node, nodes, node * row_lanes, conv, s,
-            careful);
+    auto forward = conv_pool_dense_forward_block<count, Rows::there, T>;
+    if constexpr (native_bytes == 64)
+      if (!there && node == 0)
+        forward = pooled.kept == nullptr   ? conv_pool_dense_forward_block<count, Rows::computed, T>
+                  : conv.ties == Ties::all ? conv_pool_dense_forward_block<count, Rows::computed_ties_all, T>
+                                           : conv_pool_dense_forward_block<count, Rows::computed_ties_first, T>;
+    Wide<T> sum[count] = {};
+    for (int i = 0; i < s.blocks(); ++i) {
+      const Block block(i, pooled, filters, conv, s);
+      forward(sum, block, image, foreground, packed + block.weights + node * row_lanes, conv, s);
+    }
+    finish_totals(totals + node, sum, biases + node, nodes);
   });
 }
 
-// Adds factor * (input's values) * d_totals to what is `changed`, the packed weights themselves or their gradient, for
-// `count` Wides of nodes. The last of these has the whole gradient of the pooled values and sets the filters'; until
-// then it is gathered in d_pooled.
-template <int count, bool in_place, Ties ties, class T>
-void conv_pool_dense_backward_wides(T* __restrict d_filters, T* __restrict d_pooled, T* __restrict changed,
-                                    const T* __restrict packed, const T* d_totals, T factor, const Pooled<T>& pooled,
-                                    const T* __restrict image, const Foreground& foreground, int nodes, int first,
-                                    const ConvPoolShape& conv_shape, const DenseShape& dense_shape) {
-  const ConvPoolShape conv = conv_shape;
-  const DenseShape s = dense_shape;
+// Adds what d_totals make of a block's rows to what is changed, and gathers the gradient of the pooled values. The last
+// nodes have all of it, and set the filters'.
+template <int count, bool in_place, bool is_last, Ties ties, class T>
+[[gnu::noinline]] void conv_pool_dense_backward_block(T* __restrict d_filters, T* __restrict d_pooled,
+                                                      T* __restrict changed, const T* __restrict weights,
+                                                      const DenseStep<T, count>& whole_step, bool is_first,
+                                                      const Block<T>& block, const T* __restrict image,
+                                                      const Foreground& foreground, const ConvPoolShape& conv,
+                                                      const DenseShape& s) {
+  using V = typename RowTile<T>::V;
   const Foreground places = foreground;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, block_size = s.packed_rows() * row_size;
-  const Index shared = s.rows * row_size, sums = shared + row_size;
-  const bool is_first = first == 0, is_last = first + count * lanes_of<T> == row_size;
-  const T* __restrict kept = pooled.kept;
-  changed += first;
-  packed += first;
-  const DenseStep<T, count> step(d_totals, factor, nodes);
-  for (int block = 0; block < s.blocks(); ++block, changed += block_size, packed += block_size) {
-    const T* const __restrict values = pooled.values + block * row_lanes;
-    T* const __restrict d_values = d_pooled + block * row_lanes;
-    T* const d_background = d_values + s.rows * conv.stride;
-    const auto background = Row<T>::read(pooled.background + block * row_lanes);
-    FiltersGradient<ties, typename RowFilters<T>::V> d_filter[Row<T>::count];
-    const auto through_shared = step.through(in_place ? changed + shared : packed + shared);
-    Row<T> excess{}, d_listed{};
-    for (int k = 0; k < places.count; ++k) {
-      const Index place = places.patch[k];
-      const auto largest = Row<T>::read(values + place * conv.stride), z = largest - background;
-      excess += z;
-      auto d = step.template pass<in_place>(through_shared, z, changed + place * row_size, packed + place * row_size);
-      d_listed += d;
-      if (!is_first) d += Row<T>::read(d_values + place * conv.stride);
-      if (!is_last) {
-        d.write(d_values + place * conv.stride);
-        continue;
-      }
-      const Patch patch(image, places, place, conv.width);
-      for (int i = 0; i < Row<T>::count; ++i, kept += kept_count<typename RowFilters<T>::V, T>(ties))
-        d_filter[i].add(patch, kept, largest.part[i],
-                        conv.relu ? through_relu(d.part[i], largest.part[i]) : d.part[i], conv.bias);
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride, width = conv.width;
+  const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size, sums = shared + row_size;
+  const bool relu = !in_place && conv.relu;  // no update in place has any
+  const T *__restrict values = block.values, *__restrict kept = block.kept;
+  const auto step = whole_step;
+  const auto background = Row<T>::read(block.background);
+  const auto through_shared = step.through((in_place ? changed : weights) + shared);
+  FiltersGradient<ties, V> d_filter[Row<T>::count];
+  Row<T> excess{}, d_listed{};
+  for (int k = 0; k < places.count; ++k) {
+    const Index place = places.patch[k];
+    const auto largest = Row<T>::read(values + place * stride), z = largest - background;
+    excess += z;
+    auto d = step.template pass<in_place>(through_shared, z, changed + place * row_size, weights + place * row_size);
+    d_listed += d;
+    if (!is_first) d += Row<T>::read(d_pooled + place * stride);
+    if constexpr (is_last) {
+      const Patch patch(image, places, place, width);
+      for (int i = 0; i < Row<T>::count; ++i)
+        d_filter[i].add(patch, kept + i * part_size, largest.part[i],
+                        relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
+      kept += kept_count<V, T>(ties);
+    } else {
+      d.write(d_pooled + place * stride);
     }
-    step.template pass<in_place>({}, background, changed + shared, packed + shared);
-    excess.add_product(Row<T>::all(static_cast<T>(s.rows)), background);
-    auto d_rest = step.template pass<in_place>({}, excess, changed + sums, packed + sums) - d_listed;
-    if (places.count == s.rows) d_rest = {};
-    if (!is_first) d_rest += Row<T>::read(d_background);
-    if (!is_last) {
-      d_rest.write(d_background);
-      continue;
-    }
+  }
+  step.template pass<in_place>({}, background, changed + shared, weights + shared);
+  excess.add_product(Row<T>::all(static_cast<T>(s.rows)), background);
+  auto d_rest = step.template pass<in_place>({}, excess, changed + sums, weights + sums) - d_listed;
+  if (places.count == s.rows) d_rest = {};
+  T* const d_background = d_pooled + s.rows * stride;
+  if (!is_first) d_rest += Row<T>::read(d_background);
+  if constexpr (is_last) {
     for (int i = 0; i < Row<T>::count; ++i) {
-      const auto rest = conv.relu ? through_relu(d_rest.part[i], background.part[i]) : d_rest.part[i];
-      d_filter[i].template write<Tile<T, Row<T>::part_bytes, 1>>(d_filters + block * row_lanes + i * Row<T>::lanes, rest,
-                                                                 places.count < s.rows ? image[0] : T{0}, 0, conv);
+      const auto rest = relu ? through_relu(d_rest.part[i], background.part[i]) : d_rest.part[i];
+      d_filter[i].template write<RowTile<T>>(d_filters + i * RowTile<T>::lanes, rest,
+                                             places.count < s.rows ? image[0] : T{0}, 0, conv);
     }
+  } else {
+    d_rest.write(d_background);
   }
 }
 
+// Adds factor * (input's values) * d_totals to what is `changed`, the packed weights themselves or their gradient.
 template <bool in_place, class T>
 void conv_pool_dense_backward_rows(T* d_filters, T* d_pooled, T* changed, T* changed_biases, const T* packed,
                                    const T* d_totals, T factor, const Pooled<T>& pooled, const T* image,
                                    const Foreground& foreground, const ConvPoolShape& conv, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] += factor * d_totals[n];
   for_few_wides<T>(s, [&](auto count, int nodes, int node) {
-    const auto backward = conv.ties == Ties::all ? conv_pool_dense_backward_wides<count, in_place, Ties::all, T>
-                                                 : conv_pool_dense_backward_wides<count, in_place, Ties::first, T>;
-    backward(d_filters, d_pooled, changed, packed, d_totals + node, factor, pooled, image, foreground, nodes,
-             node * row_lanes, conv, s);
+    auto backward = conv_pool_dense_backward_block<count, in_place, false, Ties::all, T>;
+    if (node + nodes == s.nodes)
+      backward = conv.ties == Ties::all ? conv_pool_dense_backward_block<count, in_place, true, Ties::all, T>
+                                        : conv_pool_dense_backward_block<count, in_place, true, Ties::first, T>;
+    const DenseStep<T, count> step(d_totals + node, factor, nodes);
+    for (int i = 0; i < s.blocks(); ++i) {
+      const Block block(i, pooled, packed, conv, s);
+      const Index at = block.weights + node * row_lanes;
+      backward(d_filters + i * row_lanes, d_pooled + i * row_lanes, changed + at, packed + at, step, node == 0, block,
+               image, foreground, conv, s);
+    }
   });
 }
 
