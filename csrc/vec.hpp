@@ -46,6 +46,29 @@ void store(T* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
+// A register's worth of numbers, each from a byte, on targets that have an instruction for it. (Masked with all lanes,
+// here and below, since GCC 12 warns of the plain functions' own code.)
+inline constexpr bool can_load_bytes = native_bytes >= 32;
+#if defined(__AVX2__)
+template <class T>
+Vec<T> load_bytes(const std::uint8_t* from) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
+#if defined(__AVX512F__)
+  if constexpr (is_float) {
+    const __m512i whole = _mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)load<Vec<char, 16>>(from));
+    return (Vec<T>)_mm512_maskz_cvtepi32_ps(0xffff, whole);
+  } else {
+    return (Vec<T>)_mm512_maskz_cvtepi32_pd(0xff, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  }
+#else
+  if constexpr (is_float)
+    return (Vec<T>)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  else
+    return (Vec<T>)_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(load<int>(from))));
+#endif
+}
+#endif
+
 // The first `count` lanes; the others read as zero and are not written.
 template <class V, class T>
 V load_first(const T* from, int count) {
@@ -248,7 +271,7 @@ struct Lookup<Vec<float, 32>> {
   __m256 numbers;
 };
 #endif
-#if defined(__AVX512F__)  // masked with all lanes, since GCC 12 warns of the plain functions' own code
+#if defined(__AVX512F__)
 template <>
 struct Lookup<Vec<float, 64>> {
   static constexpr bool exists = true;
@@ -278,6 +301,18 @@ struct Lookup<Vec<double, 64>> {
 };
 #endif
 
+// Makes the compiler forget where a vector in a register comes from.
+template <class V>
+void hide(V& v) {
+#if defined(__aarch64__)
+  asm("" : "+w"(v));
+#elif defined(__AVX512F__)
+  asm("" : "+v"(v));
+#else
+  asm("" : "+x"(v));
+#endif
+}
+
 // Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
 // its partial sums and so does not depend on the target.
 template <class T, int lane_count>
@@ -306,13 +341,7 @@ struct Logical {
   }
   // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
   void stay_in_registers() {
-#if defined(__aarch64__)
-    for (auto& p : part) asm("" : "+w"(p));
-#elif defined(__AVX512F__)
-    for (auto& p : part) asm("" : "+v"(p));
-#else
-    for (auto& p : part) asm("" : "+x"(p));
-#endif
+    for (auto& p : part) hide(p);
   }
   // Sets all lanes but the first `lane_total` to 0.
   void keep_first(int lane_total) {
@@ -341,8 +370,7 @@ inline Wide<double> widened(const Row<double>& row) {
 inline Row<double> folded(const Wide<double>& wide) {
   return wide;
 }
-// The row twice; and the sum of both rows. (Masked with all lanes, since GCC 12 warns of the plain functions' own
-// code.)
+// The row twice; and the sum of both rows.
 inline Wide<float> widened(const Row<float>& row) {
   Wide<float> wide;
 #if defined(__AVX512F__)
@@ -378,6 +406,13 @@ inline double fused(double a, double b, double c) {
 #else
   return a * b + c;
 #endif
+}
+
+// The same of vectors, which the compiler fuses by itself, but might fuse c's product instead if it could see one.
+template <class V>
+V fused(const V& a, const V& b, V c) {
+  hide(c);
+  return a * b + c;
 }
 
 inline int smaller(int a, int b) {

@@ -305,26 +305,33 @@ void sum_background(T* d_background, const T* d_pooled, const Foreground& foregr
 // Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is
 // the same number, is never half-way between two floats, and its one rounding is the division's. With a fused
 // multiply-add the reciprocal in two parts gives the division's own result, several times as fast.
-inline float scaled(float pixel) {
+template <class T, class V>
+V scaled(const V& pixel) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  constexpr float reciprocal = 1.0F / 255.0F, rest = static_cast<float>(1.0 / 255.0 - double{reciprocal});
-  return fused(pixel - 127.5F, reciprocal, (pixel - 127.5F) * rest);
+  // 1 / 255 is the sum of all powers of 2^-8.
+  constexpr T reciprocal = T{1} / T{255};
+  constexpr T rest = is_float ? static_cast<T>(1.0 / 255.0 - double{reciprocal}) : reciprocal * T{0x1p-56};
+  if constexpr (is_float) {
+    const V centred = pixel - T{127.5};
+    return fused(centred, V{} + reciprocal, centred * rest);
+  } else {
+    return fused(pixel, V{} + reciprocal, pixel * rest) - T{0.5};
+  }
 #else
-  return (pixel - 127.5F) / 255.0F;
-#endif
-}
-inline double scaled(double pixel) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  constexpr double reciprocal = 1.0 / 255.0, rest = reciprocal * 0x1p-56;  // 1 / 255 is the sum of all powers of 2^-8
-  return fused(pixel, reciprocal, pixel * rest) - 0.5;
-#else
-  return pixel / 255.0 - 0.5;
+  if constexpr (is_float) return (pixel - T{127.5}) / T{255};
+  return pixel / T{255} - T{0.5};
 #endif
 }
 
 template <class T>
 void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, Index count) noexcept {
-  for (Index i = 0; i < count; ++i) image[i] = scaled(static_cast<T>(pixels[i]));
+  Index i = 0;
+  if constexpr (can_load_bytes) {
+    constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+    for (; i + lanes <= count; i += lanes) store(image + i, scaled<T>(load_bytes<T>(pixels + i)));
+  }
+  for (; i < count; ++i) image[i] = scaled<T>(static_cast<T>(pixels[i]));
 }
 
 }  // namespace
