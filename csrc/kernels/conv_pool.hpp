@@ -68,14 +68,14 @@ bool are_small(const T* values, Index count) noexcept {
   return small[0] != 0;
 }
 
-// The four rows of a patch.
+// An image's patches: the first four rows, and how far from their beginning a patch begins.
 template <class T>
-struct Patch {
+struct Patches {
   const T* row[4];
+  const int* first_pixel;
 
-  Patch(const T* image, const Foreground& foreground, Index patch, Index width) {
-    const T* const first = image + foreground.first_pixel[patch];
-    for (int y = 0; y < 4; ++y) row[y] = first + y * width;
+  Patches(const T* image, const Foreground& foreground, Index width) : first_pixel(foreground.first_pixel) {
+    for (int y = 0; y < 4; ++y) row[y] = image + y * width;
   }
 };
 
@@ -154,14 +154,14 @@ struct FiltersGradient {
 
   // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
   template <class T>
-  __attribute__((always_inline)) void add(const Patch<T>& patch, const T* kept, const V& largest, const V& gradient) {
+  __attribute__((always_inline)) void add(const Patches<T>& patches, Index first, const T* kept, const V& largest, const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
       // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
       const auto winner = load<typename Lookup<V>::Indices>(kept);
       bias += gradient;
 #pragma GCC unroll 3
       for (int y = 0; y < 3; ++y) {
-        const Lookup<V> pixels(patch.row[y], patch.row[y + 1]);
+        const Lookup<V> pixels(patches.row[y] + first, patches.row[y + 1] + first);
 #pragma GCC unroll 3
         for (int x = 0; x < 3; ++x) filter[3 * y + x] += pixels[winner + x] * gradient;
       }
@@ -178,7 +178,7 @@ struct FiltersGradient {
     }
     bias += (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
     for_products([&](int y, int x, int q, int t)
-                     __attribute__((always_inline)) { filter[t] += patch.row[y][x] * d_output[q]; });
+                     __attribute__((always_inline)) { filter[t] += patches.row[y][first + x] * d_output[q]; });
   }
 
   // Adds what the background gives, whose every pixel is the same, and sets the packed gradient.
@@ -201,6 +201,7 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* _
   using V = typename Tile::V;
   const ConvPoolShape s = shape;
   const Foreground places = foreground;
+  const Patches patches(image, places, s.width);
   const int padded = padded_channels<T>(s.filters);
   V filter[9], output[4];
   for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
@@ -208,8 +209,8 @@ void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* _
   const auto write = [&](T* to, V largest) { Tile::write(to, s.relu ? relu(largest) : largest, filters); };
   for (int k = 0; k < places.count; ++k) {
     const Index place = places.patch[k];
-    const Patch patch(image, places, place, s.width);
-    convolve(output, filter, bias, [&](int y, int x) { return patch.row[y][x]; });
+    const Index first = patches.first_pixel[place];
+    convolve(output, filter, bias, [&](int y, int x) { return patches.row[y][first + x]; });
     write(pooled + place * s.stride, pool(output, careful));
     if (kept == nullptr) continue;
     keep(kept, output, s.ties);
@@ -248,12 +249,13 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
   using V = typename Tile::V;
   const ConvPoolShape s = shape;
   const Foreground places = foreground;
+  const Patches patches(image, places, s.width);
   FiltersGradient<ties, V> sum;
   for (int k = 0; k < places.count; ++k) {
     const Index place = places.patch[k];
     const V largest = Tile::read(pooled + place * s.stride, filters);
     const V gradient = Tile::read(d_pooled + place * s.stride, filters);
-    sum.add(Patch(image, places, place, s.width), kept, largest,
+    sum.add(patches, patches.first_pixel[place], kept, largest,
             s.relu ? through_relu(gradient, largest) : gradient);
     kept += kept_count<V, T>(ties);
   }

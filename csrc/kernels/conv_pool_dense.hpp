@@ -76,8 +76,9 @@ template <int count, Rows from, class T>
   constexpr bool keeps = from == Rows::computed_ties_all || from == Rows::computed_ties_first;
   constexpr Ties ties = from == Rows::computed_ties_all ? Ties::all : Ties::first;
   const Foreground places = foreground;
+  const Patches patches(image, places, conv.width);
   const int padded = padded_channels<T>(conv.filters);
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride, width = conv.width;
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
   T *__restrict values = block.values, *__restrict kept = block.kept;
   Wide<T> sum[count];
@@ -107,9 +108,9 @@ template <int count, Rows from, class T>
     if constexpr (from == Rows::there) {
       largest = Row<T>::read(values + place * stride);
     } else {
-      const Patch patch(image, places, place, width);
+      const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i) {
-        convolve(output, filter[i], bias[i], [&](int y, int x) { return patch.row[y][x]; });
+        convolve(output, filter[i], bias[i], [&](int y, int x) { return patches.row[y][first + x]; });
         largest.part[i] = pool(output, false);
         if constexpr (keeps) keep(kept + i * part_size, output, ties);
       }
@@ -175,7 +176,8 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
                                                       const DenseShape& s) {
   using V = typename RowTile<T>::V;
   const Foreground places = foreground;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride, width = conv.width;
+  const Patches patches(image, places, conv.width);
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size, sums = shared + row_size;
   const bool relu = !in_place && conv.relu;  // no update in place has any
   const T *__restrict values = block.values, *__restrict kept = block.kept;
@@ -192,9 +194,9 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
     d_listed += d;
     if (!is_first) d += Row<T>::read(d_pooled + place * stride);
     if constexpr (is_last) {
-      const Patch patch(image, places, place, width);
+      const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i)
-        d_filter[i].add(patch, kept + i * part_size, largest.part[i],
+        d_filter[i].add(patches, first, kept + i * part_size, largest.part[i],
                         relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
       kept += kept_count<V, T>(ties);
     } else {
