@@ -20,37 +20,52 @@
 namespace cnnx {
 namespace {
 
-// Lists the patches that are not background in reading order, with room for `flags_at_once` more; returns their number.
-// Pixel is uint8_t or T. Rows are read in stripes of 64 pixels, which 31 patches begin in.
-template <class Pixel>
-int find_foreground(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
-                    const ConvPoolShape& s) noexcept {
-  constexpr int patches_a_stripe = 31;
+// Rows are read in stripes of 64 pixels, which 31 patches begin in. Narrow images, as digits are, have one stripe and
+// at most 16 patches beside each other.
+inline constexpr int patches_a_stripe = 31, narrow_patches = 16;
+
+template <bool narrow, class Pixel>
+int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
+                       const ConvPoolShape& s) noexcept {
   const Pixel background = pixels[0];
   const int width = s.width, out_height = s.out_height(), out_width = s.out_width();
+  const auto for_stripes = [&](auto&& body) {
+    if constexpr (narrow)
+      body(0, out_width);
+    else
+      for (int x = 0; x < out_width; x += patches_a_stripe) body(x, smaller(out_width - x, patches_a_stripe));
+  };
   // Two rows at a time, since patches begin in every second.
   std::uint64_t* __restrict stripe = scratch;
   for (int y = 0; y <= out_height; ++y)
-    for (int x = 0; x < out_width; x += patches_a_stripe, ++stripe) {
+    for_stripes([&](int x, int) {
       const Pixel* const upper = pixels + 2 * (Index{y} * width + x);
       const int count = smaller(width - 2 * x, 64);
-      *stripe = differing(upper, count, background) | differing(upper + width, count, background);
-    }
+      *stripe++ = differing(upper, count, background) | differing(upper + width, count, background);
+    });
 
   int found = 0;
-  const Index stripes = (out_width + patches_a_stripe - 1) / patches_a_stripe;
+  const Index stripes = narrow ? 1 : (out_width + patches_a_stripe - 1) / patches_a_stripe;
   stripe = scratch;
   for (int y = 0; y < out_height; ++y)
-    for (int x = 0; x < out_width; x += patches_a_stripe, ++stripe) {
+    for_stripes([&](int x, int count) {
       std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three behind it
+      ++stripe;
       differs |= differs >> 1;
       differs |= differs >> 2;
-      const int count = smaller(out_width - x, patches_a_stripe);
       const std::uint32_t flags = even_bits(differs) & ((1U << count) - 1);
-      for (int i = 0; i < count; i += flags_at_once)
+      for (int i = 0; i < (narrow ? narrow_patches : count); i += flags_at_once)
         found += list_flags(patches + found, flags >> i & ((1U << flags_at_once) - 1), y * out_width + x + i);
-    }
+    });
   return found;
+}
+
+// Lists the patches that are not background in reading order, with room for `flags_at_once` more; returns their number.
+// Pixel is uint8_t or T.
+template <class Pixel>
+int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, const ConvPoolShape& s) noexcept {
+  return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, s)
+                                           : find_foreground_in<false>(patches, scratch, pixels, s);
 }
 
 // Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
