@@ -5,7 +5,7 @@
 // only the foreground's rows have a z_r, and weights held as W_r = V_r + D, which share D and whose sum over all rows is
 // S,
 //
-//   totals = biases + sum over r of  z_r V_r + (sum of z_r) D + a S
+//   totals = biases + a S + sum over r of  z_r V_r + (sum of z_r) D
 //
 // and the update W_r -= learn_rate * x_r d_totals is
 //
@@ -102,7 +102,11 @@ template <int count, Rows from, class T>
     }
     background.write(block.background);
   }
+  // A row meets its weights while the next patch is convolved: a CPU looks ahead no further than about a patch.
+  Row<T> z = background;
+  const T* at = weights + shared + row_size;
   for (int k = 0; k < places.count; ++k) {
+    add(z, at);
     const Index place = places.patch[k];
     Row<T> largest;
     if constexpr (from == Rows::there) {
@@ -117,12 +121,12 @@ template <int count, Rows from, class T>
       if constexpr (keeps) kept += kept_count<V, T>(ties);
       largest.write(values + place * stride);
     }
-    const auto z = largest - background;
+    z = largest - background;
     excess += z;
-    add(z, weights + place * row_size);
+    at = weights + place * row_size;
   }
+  add(z, at);
   add(excess, weights + shared);
-  add(background, weights + shared + row_size);
   for (int j = 0; j < count; ++j) totals[j] = sum[j];
 }
 

@@ -31,11 +31,6 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
       return;
     }
     const T* const background = input.background + block;
-    for (int k = 0; k < input.count; ++k) {
-      const Index row = input.listed[k];
-      const T* const x = input.values + row * s.stride() + block;
-      add(sum, rows + row * s.channels * stride, [&](int lane) { return x[lane] - background[lane]; });
-    }
     V all[tiles][row_lanes] = {};
     for (Index row = 0; row < s.rows; ++row)
       for (int lane = 0; lane < lanes; ++lane)
@@ -43,6 +38,11 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
           all[i][lane] += Tile::read(rows + (row * s.channels + lane) * stride + first[i], nodes);
     for (int lane = 0; lane < lanes; ++lane)
       for (int i = 0; i < tiles; ++i) sum[i][lane] += background[lane] * all[i][lane];
+    for (int k = 0; k < input.count; ++k) {
+      const Index row = input.listed[k];
+      const T* const x = input.values + row * s.stride() + block;
+      add(sum, rows + row * s.channels * stride, [&](int lane) { return x[lane] - background[lane]; });
+    }
   };
   int block = 0;
   for (; block + row_lanes <= s.channels; block += row_lanes)

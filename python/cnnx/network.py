@@ -192,7 +192,7 @@ class Sequential:
                     on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
                     plan = self._network(images.shape[1:])
                 elif time.perf_counter() - started < _SHORT:
-                    window *= 2  # nobody waits for it, and Ctrl-C can
+                    window *= 4  # nobody waits for it, and Ctrl-C can
         return History(losses, correct, validated)
 
     def gradients(
