@@ -190,7 +190,8 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   FiltersGradient<ties, V> d_filter[Row<T>::count];
   Row<T> excess{}, d_listed{};
-  for (int k = 0; k < places.count; ++k) {
+  kept += Index{places.count} * kept_count<V, T>(ties);
+  for (int k = places.count; k-- > 0;) {
     const Index place = places.patch[k];
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
     excess += z;
@@ -198,11 +199,11 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
     d_listed += d;
     if (!is_first) d += Row<T>::read(d_pooled + place * stride);
     if constexpr (is_last) {
+      kept -= kept_count<V, T>(ties);
       const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i)
         d_filter[i].add(patches, first, kept + i * part_size, largest.part[i],
                         relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
-      kept += kept_count<V, T>(ties);
     } else {
       d.write(d_pooled + place * stride);
     }
