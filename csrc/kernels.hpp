@@ -63,10 +63,13 @@ struct Foreground {
   const int* first_pixel;
 };
 
+// How many more patches than there are a list of them has room for.
+inline constexpr int list_room = 16;
+
 // What conv_pool.hpp computes of an image.
 template <class T>
 struct Pooled {
-  T *values, *background;  // (patches, stride), (stride)
+  T *values, *background;  // (patches, stride), (stride), zeros behind the filters
   T* kept;                 // what the backward pass needs besides, or null if there will be none
 };
 
@@ -195,8 +198,7 @@ struct Kernels {
   void (*dense_pack)(T* packed, const T* weights, const DenseShape&) noexcept;
   void (*dense_unpack)(T* weights, const T* packed, const DenseShape&) noexcept;
   void (*dense_fold)(T* packed, const DenseShape&) noexcept;
-  void (*dense_forward_packed)(T* totals, const T* input, const T* packed, const T* biases,
-                               const DenseShape&) noexcept;
+  void (*dense_forward_packed)(T* totals, const T* input, const T* packed, const T* biases, const DenseShape&) noexcept;
   void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
                                        T learn_rate, const DenseShape&) noexcept;
 
@@ -204,10 +206,11 @@ struct Kernels {
   void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                                 const T* input, const DenseShape&) noexcept;
 
-  // kernels/conv_pool_dense.hpp; d_pooled is scratch, as long as the pooled values and the background
+  // kernels/conv_pool_dense.hpp; weights that are packed or folded, and not updated since, are `folded`; d_pooled is
+  // scratch, as long as the pooled values and the background
   void (*conv_pool_dense_forward)(T* totals, const Pooled<T>&, const T* image, const T* filters, const Foreground&,
-                                  const T* packed, const T* biases, const ConvPoolShape&, const DenseShape&,
-                                  bool careful) noexcept;
+                                  const T* packed, const T* biases, bool folded, const ConvPoolShape&,
+                                  const DenseShape&, bool careful) noexcept;
   void (*conv_pool_dense_backward_update)(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals,
                                           T learn_rate, const Pooled<T>&, const T* image, const Foreground&,
                                           const ConvPoolShape&, const DenseShape&) noexcept;

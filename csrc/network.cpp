@@ -46,8 +46,8 @@ class Planner {
 
   void add(const Conv3x3Layer<T>& conv) {
     if (channels_ != conv.channels || is_flat_) refuse("expected a convolution to have its input's channels");
-    // The pooling that follows, perhaps behind a ReLU, is computed in the same pass on an image, and so is a dense layer
-    // behind that. No pooling ever reads an odd last row or column.
+    // The pooling that follows, perhaps behind a ReLU, is computed in the same pass on an image, and so is a dense
+    // layer behind that. No pooling ever reads an odd last row or column.
     const bool relu_first = next<ReLULayer>(0) != nullptr;
     const auto* const pool = next<MaxPool2Layer>(relu_first ? 1 : 0);
     const int ring = conv.same ? 2 : 0;

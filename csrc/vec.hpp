@@ -209,7 +209,7 @@ inline std::uint64_t differing(const std::uint8_t* numbers, int count, std::uint
 
 // Bits 0, 2, 4 and so on, side by side.
 inline std::uint32_t even_bits(std::uint64_t bits) {
-#if defined(__BMI2__)
+#if defined(__AVX512F__)  // AMD's first CPUs with AVX2 take hundreds of cycles for it
   return static_cast<std::uint32_t>(_pext_u64(bits, 0x5555555555555555U));
 #else
   bits &= 0x5555555555555555U;
@@ -342,10 +342,6 @@ struct Logical {
   // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
   void stay_in_registers() {
     for (auto& p : part) hide(p);
-  }
-  // Sets all lanes but the first `lane_total` to 0.
-  void keep_first(int lane_total) {
-    for (int lane = lane_total; lane < lane_count; ++lane) part[lane / lanes][lane % lanes] = 0;
   }
   Logical& operator+=(const Logical& other) {
     for (int i = 0; i < count; ++i) part[i] += other.part[i];

@@ -8,12 +8,12 @@
 //
 // pooled (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if there is
 // none. What the backward pass needs of a patch's outputs is kept, unless `kept` is null: of ties="all" the outputs
-// themselves, of "first" where the winner is; (tiles of filters, foreground, 4 or 1, filters of a tile).
+// themselves, of "first" where the winner is: (foreground, 4 or 1, filters of a tile) for each tile, whatever is kept
+// as far apart as four outputs of all patches. A window with a NaN has a winner too, whose gradient is a NaN anyway.
 #pragma once
 
 #include "../kernels.hpp"
 #include "../vec.hpp"
-#include "conv3x3.hpp"
 #include "elementwise.hpp"
 #include "max_pool2.hpp"
 
@@ -23,6 +23,7 @@ namespace {
 // Rows are read in stripes of 64 pixels, which 31 patches begin in. Narrow images, as digits are, have one stripe and
 // at most 16 patches beside each other.
 inline constexpr int patches_a_stripe = 31, narrow_patches = 16;
+static_assert(flags_at_once <= list_room);
 
 template <bool narrow, class Pixel>
 int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
@@ -60,12 +61,12 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
   return found;
 }
 
-// Lists the patches that are not background in reading order, with room for `flags_at_once` more; returns their number.
+// Lists the patches that are not background in reading order, with `list_room`; returns their number.
 // Pixel is uint8_t or T.
 template <class Pixel>
 int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, const ConvPoolShape& s) noexcept {
   return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, s)
-                                           : find_foreground_in<false>(patches, scratch, pixels, s);
+                                         : find_foreground_in<false>(patches, scratch, pixels, s);
 }
 
 // Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
@@ -113,16 +114,10 @@ __attribute__((always_inline)) inline void for_products(Body&& body) {
 template <class V, class Pixel>
 __attribute__((always_inline)) inline void convolve(V (&output)[4], const V (&filter)[9], const V& bias,
                                                     Pixel&& pixel) {
-  V odd[4];
+  V odd[4] = {};
   for (int q = 0; q < 4; ++q) output[q] = bias;
-  for_products([&](int y, int x, int q, int t) __attribute__((always_inline)) {
-    if (t % 2 == 0)
-      output[q] += pixel(y, x) * filter[t];
-    else if (t == 1)
-      odd[q] = pixel(y, x) * filter[t];
-    else
-      odd[q] += pixel(y, x) * filter[t];
-  });
+  for_products([&](int y, int x, int q, int t)
+                   __attribute__((always_inline)) { (t % 2 == 0 ? output : odd)[q] += pixel(y, x) * filter[t]; });
   for (int q = 0; q < 4; ++q) output[q] += odd[q];
 }
 
@@ -169,7 +164,8 @@ struct FiltersGradient {
 
   // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
   template <class T>
-  __attribute__((always_inline)) void add(const Patches<T>& patches, Index first, const T* kept, const V& largest, const V& gradient) {
+  __attribute__((always_inline)) void add(const Patches<T>& patches, Index first, const T* kept, const V& largest,
+                                          const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
       // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
       const auto winner = load<typename Lookup<V>::Indices>(kept);
@@ -270,8 +266,7 @@ void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_poole
     const Index place = places.patch[k];
     const V largest = Tile::read(pooled + place * s.stride, filters);
     const V gradient = Tile::read(d_pooled + place * s.stride, filters);
-    sum.add(patches, patches.first_pixel[place], kept, largest,
-            s.relu ? through_relu(gradient, largest) : gradient);
+    sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(gradient, largest) : gradient);
     kept += kept_count<V, T>(ties);
   }
   V rest = Tile::read(d_background, filters);

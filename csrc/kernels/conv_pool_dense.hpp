@@ -1,9 +1,9 @@
-// conv_pool.hpp with the dense layer right behind it, in one pass over an image's foreground: a patch's pooled values are
-// a row of the dense layer's input, and meet their weights while the next patch is convolved.
+// conv_pool.hpp with the dense layer right behind it, in one pass over an image's foreground: a patch's pooled values
+// are a row of the dense layer's input, and meet their weights while the next patch is convolved.
 //
 // Weights are packed as in dense_packed.hpp. Most rows of the input equal its background a. With x_r = a + z_r, where
-// only the foreground's rows have a z_r, and weights held as W_r = V_r + D, which share D and whose sum over all rows is
-// S,
+// only the foreground's rows have a z_r, and weights held as W_r = V_r + D, which share D and whose sum over all rows
+// is S,
 //
 //   totals = biases + a S + sum over r of  z_r V_r + (sum of z_r) D
 //
@@ -12,8 +12,8 @@
 //   D -= learn_rate * a d_totals,   V_r -= learn_rate * z_r d_totals for r of the foreground
 //   S -= learn_rate * (rows * a + sum of z_r) d_totals
 //
-// so that a step touches the foreground's rows alone. The gradient for a row is d_totals (V_r + D), and the sum over the
-// background's rows is d_totals S less those of the foreground's.
+// so that a step touches the foreground's rows alone. The gradient for a row is d_totals (V_r + D), and the sum over
+// the background's rows is d_totals S less those of the foreground's.
 #pragma once
 
 #include "conv_pool.hpp"
@@ -42,36 +42,39 @@ void for_few_wides(const DenseShape& s, Body&& body) {
 // A register's worth of a row of lanes: the tile of filters that the convolution works on here.
 template <class T>
 using RowTile = Tile<T, Row<T>::part_bytes, 1>;
+template <class T>
+using PartialRowTile = Tile<T, Row<T>::part_bytes, 1, true>;
 
 // Where what is kept of its filters begins.
 inline Index kept_of(int first_filter, const ConvPoolShape& s) {
   return Index{4} * first_filter * s.patches();
 }
 
-// One block of filters, and of the rows: where all that belongs to it begins.
+// A block of filters, and of the rows: where what belongs to it begins, and how far from the weights' beginning.
 template <class T>
 struct Block {
-  const T* filters;
   T *values, *background, *kept;
   Index weights;
+  int filters;
 
-  Block(int block, const Pooled<T>& pooled, const T* all_filters, const ConvPoolShape& conv, const DenseShape& s)
-      : filters(all_filters + block * row_lanes),
-        values(pooled.values + block * row_lanes),
+  Block(int block, const Pooled<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
+      : values(pooled.values + block * row_lanes),
         background(pooled.background + block * row_lanes),
         kept(pooled.kept != nullptr ? pooled.kept + kept_of(block * row_lanes, conv) : nullptr),
-        weights(block * s.packed_rows() * Index{s.wides<T>()} * lanes_of<T>) {}
+        weights(block * s.packed_rows() * Index{s.wides<T>()} * lanes_of<T>),
+        filters(smaller(s.channels - block * row_lanes, row_lanes)) {}
 };
 
-// Where rows of pooled values come from: they are there, or they are computed, and what the backward pass needs is kept.
+// Where rows of pooled values come from: they are there, or they are computed, and what the backward pass needs is
+// kept.
 enum class Rows { there, computed, computed_ties_all, computed_ties_first };
 
 // Not inlined, so that pointers are in registers.
 template <int count, Rows from, class T>
 [[gnu::noinline]] void conv_pool_dense_forward_block(Wide<T> (&totals)[count], const Block<T>& block,
-                                                     const T* __restrict image, const Foreground& foreground,
-                                                     const T* __restrict weights, const ConvPoolShape& conv,
-                                                     const DenseShape& s) {
+                                                     const T* __restrict image, const T* __restrict filters,
+                                                     const Foreground& foreground, const T* __restrict weights,
+                                                     bool folded, const ConvPoolShape& conv, const DenseShape& s) {
   using V = typename RowTile<T>::V;
   constexpr bool keeps = from == Rows::computed_ties_all || from == Rows::computed_ties_first;
   constexpr Ties ties = from == Rows::computed_ties_all ? Ties::all : Ties::first;
@@ -80,7 +83,7 @@ template <int count, Rows from, class T>
   const int padded = padded_channels<T>(conv.filters);
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
-  T *__restrict values = block.values, *__restrict kept = block.kept;
+  T* __restrict values = block.values, * __restrict kept = block.kept;
   Wide<T> sum[count];
   for (int j = 0; j < count; ++j) sum[j] = totals[j];
   const auto add = [&](const Row<T>& row, const T* at) __attribute__((always_inline)) {
@@ -94,7 +97,7 @@ template <int count, Rows from, class T>
     background = Row<T>::read(block.background);
   } else {
     for (int i = 0; i < Row<T>::count; ++i) {
-      const T* const at = block.filters + i * RowTile<T>::lanes;
+      const T* const at = filters + i * RowTile<T>::lanes;
       for (int t = 0; t < 9; ++t) filter[i][t] = load<V>(at + t * padded);
       bias[i] = load<V>(at + 9 * padded);
       convolve(output, filter[i], bias[i], [&](int, int) { return image[0]; });
@@ -126,7 +129,7 @@ template <int count, Rows from, class T>
     at = weights + place * row_size;
   }
   add(z, at);
-  add(excess, weights + shared);
+  if (!folded) add(excess, weights + shared);
   for (int j = 0; j < count; ++j) totals[j] = sum[j];
 }
 
@@ -137,19 +140,23 @@ void compute_rows(const Pooled<T>& pooled, const T* image, const T* filters, con
   constexpr int lanes = RowTile<T>::lanes;
   for (int first = 0; first < s.filters; first += lanes) {
     const int count = smaller(s.filters - first, lanes);
-    // An inf times a filter that does not exist would be a NaN.
-    const auto forward = careful && count < lanes ? conv_pool_forward_tile<Tile<T, Row<T>::part_bytes, 1, true>, T>
-                                                  : conv_pool_forward_tile<RowTile<T>, T>;
-    forward(pooled.values + first, pooled.background + first,
-            pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image, filters + first, foreground,
-            count, s, careful);
+    T *const values = pooled.values + first, *const background = pooled.background + first;
+    auto forward = conv_pool_forward_tile<RowTile<T>, T>;
+    if (careful && count < lanes) {  // an inf times a filter that does not exist would be a NaN
+      forward = conv_pool_forward_tile<PartialRowTile<T>, T>;
+      for (int k = 0; k < foreground.count; ++k)
+        store(values + Index{foreground.patch[k]} * s.stride, typename RowTile<T>::V{});
+      store(background, typename RowTile<T>::V{});
+    }
+    forward(values, background, pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image,
+            filters + first, foreground, count, s, careful);
   }
 }
 
 template <class T>
 void conv_pool_dense_forward(T* totals, const Pooled<T>& pooled, const T* image, const T* filters,
-                             const Foreground& foreground, const T* packed, const T* biases, const ConvPoolShape& conv,
-                             const DenseShape& s, bool careful) noexcept {
+                             const Foreground& foreground, const T* packed, const T* biases, bool folded,
+                             const ConvPoolShape& conv, const DenseShape& s, bool careful) noexcept {
   // Filters and totals at once take more registers than most targets have.
   const bool there = native_bytes < 64 || careful || conv.relu;
   if (there) compute_rows(pooled, image, filters, foreground, conv, careful);
@@ -162,8 +169,9 @@ void conv_pool_dense_forward(T* totals, const Pooled<T>& pooled, const T* image,
                                            : conv_pool_dense_forward_block<count, Rows::computed_ties_first, T>;
     Wide<T> sum[count] = {};
     for (int i = 0; i < s.blocks(); ++i) {
-      const Block block(i, pooled, filters, conv, s);
-      forward(sum, block, image, foreground, packed + block.weights + node * row_lanes, conv, s);
+      const Block block(i, pooled, conv, s);
+      forward(sum, block, image, filters + i * row_lanes, foreground, packed + block.weights + node * row_lanes, folded,
+              conv, s);
     }
     finish_totals(totals + node, sum, biases + node, nodes);
   });
@@ -184,7 +192,7 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size, sums = shared + row_size;
   const bool relu = !in_place && conv.relu;  // no update in place has any
-  const T *__restrict values = block.values, *__restrict kept = block.kept;
+  const T* __restrict values = block.values, * __restrict kept = block.kept;
   const auto step = whole_step;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
@@ -211,14 +219,18 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
   step.template pass<in_place>({}, background, changed + shared, weights + shared);
   excess.add_product(Row<T>::all(static_cast<T>(s.rows)), background);
   auto d_rest = step.template pass<in_place>({}, excess, changed + sums, weights + sums) - d_listed;
-  if (places.count == s.rows) d_rest = {};
   T* const d_background = d_pooled + s.rows * stride;
   if (!is_first) d_rest += Row<T>::read(d_background);
   if constexpr (is_last) {
     for (int i = 0; i < Row<T>::count; ++i) {
       const auto rest = relu ? through_relu(d_rest.part[i], background.part[i]) : d_rest.part[i];
-      d_filter[i].template write<RowTile<T>>(d_filters + i * RowTile<T>::lanes, rest,
-                                             places.count < s.rows ? image[0] : T{0}, 0, conv);
+      const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
+      const T pixel = places.count < s.rows ? image[0] : T{0};
+      // What pads the filters stays 0: an inf times no gradient would be a NaN.
+      if (filters == RowTile<T>::lanes)
+        d_filter[i].template write<RowTile<T>>(d_filters + first, rest, pixel, filters, conv);
+      else if (filters > 0)
+        d_filter[i].template write<PartialRowTile<T>>(d_filters + first, rest, pixel, filters, conv);
     }
   } else {
     d_rest.write(d_background);
@@ -230,7 +242,7 @@ template <bool in_place, class T>
 void conv_pool_dense_backward_rows(T* d_filters, T* d_pooled, T* changed, T* changed_biases, const T* packed,
                                    const T* d_totals, T factor, const Pooled<T>& pooled, const T* image,
                                    const Foreground& foreground, const ConvPoolShape& conv, const DenseShape& s) {
-  for (int n = 0; n < s.nodes; ++n) changed_biases[n] += factor * d_totals[n];
+  for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   for_few_wides<T>(s, [&](auto count, int nodes, int node) {
     auto backward = conv_pool_dense_backward_block<count, in_place, false, Ties::all, T>;
     if (node + nodes == s.nodes)
@@ -238,7 +250,7 @@ void conv_pool_dense_backward_rows(T* d_filters, T* d_pooled, T* changed, T* cha
                                         : conv_pool_dense_backward_block<count, in_place, true, Ties::first, T>;
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     for (int i = 0; i < s.blocks(); ++i) {
-      const Block block(i, pooled, packed, conv, s);
+      const Block block(i, pooled, conv, s);
       const Index at = block.weights + node * row_lanes;
       backward(d_filters + i * row_lanes, d_pooled + i * row_lanes, changed + at, packed + at, step, node == 0, block,
                image, foreground, conv, s);

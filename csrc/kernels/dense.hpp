@@ -2,7 +2,7 @@
 //
 // weights (inputs, nodes), input i being channel i mod channels of row i / channels. The sum runs over eight partial
 // sums, to which a row's channels go by turns, block of eight after block and in a block row after row; these are added
-// by halving (l and l + half), then the bias. Both forward kernels keep to it, on every target, so they agree to the
+// by halving (l and l + half), then the bias. All forward kernels keep to it, on every target, so they agree to the
 // bit.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace cnnx {
 namespace {
 
 // Nodes in the lanes, the eight partial sums of one or two tiles of them in registers: `first` are the tiles' first
-// nodes, and they may share some. dense_packed.hpp says what a background does, with D = 0.
+// nodes, and they may share some. conv_pool_dense.hpp says what a background does, with D = 0.
 template <class Tile, int tiles, class T>
 void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                          const int (&first)[tiles], int nodes, const DenseShape& s) {

@@ -90,7 +90,7 @@ void for_wides(const DenseShape& s, Body&& body) {
 template <int count, class T>
 void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
   T partial[count * lanes_of<T>];
-  for (int j = 0; j < count; ++j) sum[j].write(partial + j * lanes_of<T>);
+  __builtin_memcpy(partial, sum, sizeof partial);
   for (int n = 0; n < nodes; ++n) {
     const T* const p = partial + n * row_lanes;
     totals[n] = biases[n] + (((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])));
@@ -153,13 +153,12 @@ struct DenseStep {
   }
 };
 
-// Adds factor * input * d_totals to what is `changed`, the packed weights themselves or their gradient; sets the input's
-// gradient.
+// Adds factor * input * d_totals to what is `changed`, the packed weights themselves or their gradient; sets the
+// input's gradient.
 template <bool in_place, class T>
-void dense_backward_rows(T* __restrict d_input, T* __restrict changed, T* __restrict changed_biases,
-                         const T* __restrict packed, const T* d_totals, const T* __restrict input, T factor,
-                         const DenseShape& s) {
-  for (int n = 0; n < s.nodes; ++n) changed_biases[n] += factor * d_totals[n];
+void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* packed, const T* d_totals, const T* input,
+                         T factor, const DenseShape& s) {
+  for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks();
   for_wides<T, backward_wides<T>>(s, [&](auto count, int nodes, int node) {

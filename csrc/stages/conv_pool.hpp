@@ -34,12 +34,11 @@ class PooledConv {
   void unpack() const { unpack(layer_.filters, layer_.biases, packed_.get()); }
 
   void prepare(Workspace<T>& w) const {
-    w.foreground_patches.resize(static_cast<std::size_t>(shape_.patches()) + 16);
+    w.foreground_patches.resize(static_cast<std::size_t>(shape_.patches() + list_room));
     w.foreground_scratch.resize(static_cast<std::size_t>(shape_.height) *
                                 static_cast<std::size_t>(shape_.width / 64 + 1));
     w.foreground = {w.foreground_patches.data(), 0, first_pixel_.data()};
     w.background = new_buffer<T>(padded_channels<T>(shape_.filters));
-    w.d_background = new_buffer<T>(padded_channels<T>(shape_.filters));
   }
   void find_foreground(Workspace<T>& w, const T* image) const {
     int* const patches = w.foreground_patches.data();
@@ -73,7 +72,10 @@ class ConvPoolStage final : public Stage<T> {
 
   Index outputs() const override { return conv_.pooled_size(); }
   Index scratch_size() const override { return conv_.kept_size() + conv_.packed_size(); }
-  void prepare(Workspace<T>& w) const override { conv_.prepare(w); }
+  void prepare(Workspace<T>& w) const override {
+    conv_.prepare(w);
+    w.d_background = new_buffer<T>(padded_channels<T>(conv_.shape().filters));
+  }
 
   std::vector<Slice<T>> parameters() const override { return conv_.layer().parameters(); }
   Index gradient_size() const override { return conv_.packed_size(); }

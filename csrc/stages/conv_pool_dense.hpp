@@ -14,7 +14,7 @@ class ConvPoolDenseStage final : public Stage<T> {
       : conv_(conv, shape), dense_(dense), shape_{shape.patches(), shape.filters, dense.shape.nodes} {}
 
   Index outputs() const override { return shape_.nodes; }
-  Index scratch_size() const override { return 2 * pooled_size() + conv_.kept_size() + conv_.packed_size(); }
+  Index scratch_size() const override { return 2 * rows_size() + conv_.kept_size() + conv_.packed_size(); }
   void prepare(Workspace<T>& w) const override { conv_.prepare(w); }
 
   std::vector<Slice<T>> parameters() const override {
@@ -43,8 +43,8 @@ class ConvPoolDenseStage final : public Stage<T> {
     conv_.find_foreground(w, image);
     const bool careful = conv_.needs_care(w, image);
     if (current_ != nullptr) {
-      k.conv_pool_dense_forward(this->output(w), m.pooled, image, conv_.packed(), w.foreground, current_,
-                                dense_.biases, conv_.shape(), shape_, careful);
+      k.conv_pool_dense_forward(this->output(w), m.pooled, image, conv_.packed(), w.foreground, current_, dense_.biases,
+                                current_ == packed_.get(), conv_.shape(), shape_, careful);
     } else {
       k.conv_pool_forward(m.pooled, image, conv_.packed(), w.foreground, conv_.shape(), careful);
       k.dense_forward(this->output(w), {m.pooled.values, m.pooled.background, w.foreground.patch, w.foreground.count},
@@ -85,7 +85,6 @@ class ConvPoolDenseStage final : public Stage<T> {
   }
 
  private:
-  static constexpr Index worth_packing = 8;
   static constexpr Index steps_a_fold = 1024;  // often enough for rounding, seldom enough for time
 
   // What a sample needs between its forward and backward pass, and in the latter.
@@ -94,11 +93,11 @@ class ConvPoolDenseStage final : public Stage<T> {
     T *d_pooled, *d_filters;
   };
   Memory memory(const Workspace<T>& w) const {
-    T *const values = this->scratch(w), *const kept = values + 2 * pooled_size(), *const d_pooled = values + pooled_size();
+    T *const values = this->scratch(w), *const kept = values + 2 * rows_size(), *const d_pooled = values + rows_size();
     return {{values, w.background.get(), w.training ? kept : nullptr}, d_pooled, kept + conv_.kept_size()};
   }
 
-  Index pooled_size() const { return conv_.pooled_size() + conv_.shape().stride; }
+  Index rows_size() const { return conv_.pooled_size() + conv_.shape().stride; }
   Index weights_size() const { return Index{shape_.inputs()} * shape_.nodes; }
   Index packed_size() const { return shape_.template packed_size<T>(); }
 

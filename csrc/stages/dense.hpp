@@ -48,8 +48,6 @@ class DenseStage final : public Stage<T> {
   void end_updates() override { this->kernels().dense_unpack(layer_.weights, packed_.get(), shape_); }
 
  private:
-  static constexpr Index worth_packing = 8;
-
   Index weights_size() const { return Index{shape_.inputs()} * shape_.nodes; }
   Index packed_size() const { return shape_.template packed_size<T>(); }
 
