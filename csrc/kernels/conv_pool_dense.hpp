@@ -140,16 +140,12 @@ void compute_rows(const Pooled<T>& pooled, const T* image, const T* filters, con
   constexpr int lanes = RowTile<T>::lanes;
   for (int first = 0; first < s.filters; first += lanes) {
     const int count = smaller(s.filters - first, lanes);
-    T *const values = pooled.values + first, *const background = pooled.background + first;
-    auto forward = conv_pool_forward_tile<RowTile<T>, T>;
-    if (careful && count < lanes) {  // an inf times a filter that does not exist would be a NaN
-      forward = conv_pool_forward_tile<PartialRowTile<T>, T>;
-      for (int k = 0; k < foreground.count; ++k)
-        store(values + Index{foreground.patch[k]} * s.stride, typename RowTile<T>::V{});
-      store(background, typename RowTile<T>::V{});
-    }
-    forward(values, background, pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image,
-            filters + first, foreground, count, s, careful);
+    // An inf times a filter that does not exist would be a NaN.
+    const auto forward =
+        careful && count < lanes ? conv_pool_forward_tile<PartialRowTile<T>, T> : conv_pool_forward_tile<RowTile<T>, T>;
+    forward(pooled.values + first, pooled.background + first,
+            pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image, filters + first, foreground,
+            count, s, careful);
   }
 }
 
@@ -226,7 +222,7 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
       const auto rest = relu ? through_relu(d_rest.part[i], background.part[i]) : d_rest.part[i];
       const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
       const T pixel = places.count < s.rows ? image[0] : T{0};
-      // What pads the filters stays 0: an inf times no gradient would be a NaN.
+      // What pads the filters stays 0, and so does what pads the rows: an inf times no gradient would be a NaN.
       if (filters == RowTile<T>::lanes)
         d_filter[i].template write<RowTile<T>>(d_filters + first, rest, pixel, filters, conv);
       else if (filters > 0)
