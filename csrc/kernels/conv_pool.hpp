@@ -197,7 +197,9 @@ struct FiltersGradient {
   void write(T* d_packed, const V& d_background, T pixel, int filters, const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
     const V rest = T{ties == Ties::all ? 4 : 1} * d_background;
-    for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, filter[t] + pixel * rest, filters);
+    V share = pixel * rest;
+    hide(share);  // or one target might fuse it into the sums and another not
+    for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, filter[t] + share, filters);
     Tile::write(d_packed + 9 * padded, s.bias ? bias + rest : V{}, filters);
   }
 };
