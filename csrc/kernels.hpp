@@ -32,6 +32,9 @@ struct SparseGradient {
   T* value;             // (entries,)
 };
 
+// Who receives a pooling window's gradient when several pixels equal the maximum.
+enum class Ties { all, first };
+
 // Max pooling over 2x2 windows: (height, width, channels) -> (height / 2, width / 2, channels), rounded down.
 struct MaxPool2Shape {
   int height, width, channels;
@@ -46,6 +49,7 @@ struct ConvPoolShape {
   int height, width, filters, stride;
   bool bias = false;
   bool relu = false;  // max(0, pooled): the same as a ReLU on either side of the pooling
+  Ties ties = Ties::all;
 
   int out_height() const noexcept { return (height - 2) / 2; }
   int out_width() const noexcept { return (width - 2) / 2; }
@@ -57,6 +61,16 @@ struct Foreground {
   const int* patch;
   int count;
   const int* first_pixel;
+};
+
+// How many more patches than there are a list of them has room for.
+inline constexpr int list_room = 16;
+
+// What conv_pool.hpp computes of an image.
+template <class T>
+struct Pooled {
+  T *values, *background;  // (patches, stride), (stride), zeros behind the filters
+  T* kept;                 // what the backward pass needs besides, or null if there will be none
 };
 
 // Every sum across lanes has this many partial sums on every target.
@@ -100,11 +114,6 @@ struct DenseInput {
   const int* listed = nullptr;
   int count = 1;
 };
-// Its gradient: the rows' listed, and the sum of all the others'.
-template <class T>
-struct DenseInputGradient {
-  T *values, *background;
-};
 
 // Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.hpp has the formulas.
 struct SgdSettings {
@@ -121,9 +130,6 @@ struct Outcome {
   bool correct;
 };
 
-// Who receives a pooling window's gradient when several pixels equal the maximum.
-enum class Ties { all, first };
-
 // Packed filters, and their gradient, are (taps + 1, padded filters): packed[tap][f] = filters[f][tap], and the biases
 // in the last row. Rows are padded with zeros to whole 64-byte rows, the widest register of any target.
 template <class T>
@@ -136,7 +142,7 @@ Index packed_filters_size(const Conv3x3Shape& s) noexcept {
 }
 
 template <class T>
-Index conv_pool_windows_size(const ConvPoolShape& s) noexcept {
+Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
   return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
 }
 
@@ -172,15 +178,14 @@ struct Kernels {
 
   // kernels/conv_pool.hpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
-  int (*find_foreground_in_bytes)(int* patches, std::uint8_t* scratch, const std::uint8_t* pixels,
+  int (*find_foreground_in_bytes)(int* patches, std::uint64_t* scratch, const std::uint8_t* pixels,
                                   const ConvPoolShape&) noexcept;
-  int (*find_foreground)(int* patches, std::uint8_t* scratch, const T* pixels, const ConvPoolShape&) noexcept;
+  int (*find_foreground)(int* patches, std::uint64_t* scratch, const T* pixels, const ConvPoolShape&) noexcept;
   bool (*are_small)(const T* values, Index count) noexcept;
-  void (*conv_pool_forward)(T* pooled, T* background, T* windows, const T* image, const T* packed, const Foreground&,
-                            const ConvPoolShape&, bool careful) noexcept;
-  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled,
-                             const T* background, const T* windows, const T* image, const Foreground&,
-                             const ConvPoolShape&, Ties) noexcept;
+  void (*conv_pool_forward)(const Pooled<T>&, const T* image, const T* packed, const Foreground&, const ConvPoolShape&,
+                            bool careful) noexcept;
+  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const Pooled<T>&, const T* image,
+                             const Foreground&, const ConvPoolShape&) noexcept;
   void (*spread_background)(T* pooled, const T* background, const Foreground&, const ConvPoolShape&) noexcept;
   void (*sum_background)(T* d_background, const T* d_pooled, const Foreground&, const ConvPoolShape&) noexcept;
 
@@ -193,14 +198,25 @@ struct Kernels {
   void (*dense_pack)(T* packed, const T* weights, const DenseShape&) noexcept;
   void (*dense_unpack)(T* weights, const T* packed, const DenseShape&) noexcept;
   void (*dense_fold)(T* packed, const DenseShape&) noexcept;
-  void (*dense_forward_packed)(T* totals, const DenseInput<T>&, const T* packed, const T* biases,
-                               const DenseShape&) noexcept;
-  void (*dense_backward_update_packed)(const DenseInputGradient<T>&, T* packed, T* biases, const T* d_totals,
-                                       const DenseInput<T>&, T learn_rate, const DenseShape&) noexcept;
+  void (*dense_forward_packed)(T* totals, const T* input, const T* packed, const T* biases, const DenseShape&) noexcept;
+  void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
+                                       T learn_rate, const DenseShape&) noexcept;
 
   // As above, but weights and biases stay and their gradients are added to d_packed and d_biases.
-  void (*dense_backward_packed)(const DenseInputGradient<T>&, T* d_packed, T* d_biases, const T* packed,
-                                const T* d_totals, const DenseInput<T>&, const DenseShape&) noexcept;
+  void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
+                                const T* input, const DenseShape&) noexcept;
+
+  // kernels/conv_pool_dense.hpp; weights that are packed or folded, and not updated since, are `folded`; d_pooled is
+  // scratch, as long as the pooled values and the background
+  void (*conv_pool_dense_forward)(T* totals, const Pooled<T>&, const T* image, const T* filters, const Foreground&,
+                                  const T* packed, const T* biases, bool folded, const ConvPoolShape&,
+                                  const DenseShape&, bool careful) noexcept;
+  void (*conv_pool_dense_backward_update)(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals,
+                                          T learn_rate, const Pooled<T>&, const T* image, const Foreground&,
+                                          const ConvPoolShape&, const DenseShape&) noexcept;
+  void (*conv_pool_dense_backward)(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed,
+                                   const T* d_totals, const Pooled<T>&, const T* image, const Foreground&,
+                                   const ConvPoolShape&, const DenseShape&) noexcept;
 
   // kernels/elementwise.hpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;

@@ -8,6 +8,7 @@
 #include "affine.hpp"
 #include "stages/conv3x3.hpp"
 #include "stages/conv_pool.hpp"
+#include "stages/conv_pool_dense.hpp"
 #include "stages/dense.hpp"
 #include "stages/gradients.hpp"
 #include "stages/small.hpp"
@@ -45,8 +46,8 @@ class Planner {
 
   void add(const Conv3x3Layer<T>& conv) {
     if (channels_ != conv.channels || is_flat_) refuse("expected a convolution to have its input's channels");
-    // The pooling that follows, perhaps behind a ReLU, is computed in the same pass on an image, and never reads an odd
-    // last row or column.
+    // The pooling that follows, perhaps behind a ReLU, is computed in the same pass on an image, and so is a dense
+    // layer behind that. No pooling ever reads an odd last row or column.
     const bool relu_first = next<ReLULayer>(0) != nullptr;
     const auto* const pool = next<MaxPool2Layer>(relu_first ? 1 : 0);
     const int ring = conv.same ? 2 : 0;
@@ -56,11 +57,8 @@ class Planner {
       at_ += relu_first ? 2 : 1;
       const bool relu_behind = !relu_first && next<ReLULayer>(0) != nullptr;
       at_ += relu_behind ? 1 : 0;
-      ConvPoolShape fused{height_, width_, conv.count, conv.count, conv.biases != nullptr, relu_first || relu_behind};
-      rows_ = next<DenseLayer<T>>(0) != nullptr && fused.patches() > 1 ? fused.patches() : 1;
-      if (rows_ > 1) fused.stride = rounded_up(conv.count, row_lanes);
-      push(std::make_unique<ConvPoolStage<T>>(conv, fused, pool->ties, rows_ == 1));
-      become(fused.out_height(), fused.out_width(), conv.count);
+      add_pooled(conv, {height_, width_, conv.count, conv.count, conv.biases != nullptr, relu_first || relu_behind,
+                        pool->ties});
       return;
     }
     if (pool != nullptr) {
@@ -70,6 +68,20 @@ class Planner {
     push(std::make_unique<Conv3x3Stage<T>>(conv, shape));
     become(shape.out_height(), shape.out_width(), conv.count);
   }
+  void add_pooled(const Conv3x3Layer<T>& conv, ConvPoolShape shape) {
+    const int height = shape.out_height(), width = shape.out_width();
+    become(height, width, conv.count);
+    const auto* const dense = next<DenseLayer<T>>(0);
+    if (dense == nullptr || shape.patches() == 1) {
+      push(std::make_unique<ConvPoolStage<T>>(conv, shape));
+      return;
+    }
+    ++at_;
+    check(*dense);
+    shape.stride = rounded_up(conv.count, row_lanes);
+    push(std::make_unique<ConvPoolDenseStage<T>>(conv, shape, *dense));
+    become_flat(*dense);
+  }
   void add(const MaxPool2Layer& pool) {
     if (is_flat_) refuse("expected MaxPool2 on (height, width, channels)");
     push(std::make_unique<MaxPool2Stage<T>>(MaxPool2Shape{height_, width_, channels_}, pool.ties));
@@ -78,9 +90,14 @@ class Planner {
   void add(const ReLULayer&) { push(std::make_unique<ReLUStage<T>>(count())); }
   void add(const DropoutLayer& dropout) { push(std::make_unique<DropoutStage<T>>(count(), dropout.rate)); }
   void add(const DenseLayer<T>& dense) {
+    check(dense);
+    push(std::make_unique<DenseStage<T>>(dense));
+    become_flat(dense);
+  }
+  void check(const DenseLayer<T>& dense) const {
     if (dense.shape.inputs() != count()) refuse("expected a dense layer to have as many inputs as there are values");
-    push(std::make_unique<DenseStage<T>>(dense, DenseShape{rows_, dense.shape.inputs() / rows_, dense.shape.nodes}));
-    rows_ = 1;
+  }
+  void become_flat(const DenseLayer<T>& dense) {
     if (dense.softmax) nodes_ = dense.shape.nodes;
     become(1, 1, dense.shape.nodes);
     is_flat_ = true;
@@ -93,7 +110,6 @@ class Planner {
   const std::vector<Layer<T>>& layers_;
   std::size_t at_ = 0;
   int height_, width_, channels_ = 1, nodes_ = 0;
-  int rows_ = 1;  // of the dense layer that comes next, as DenseShape has them
   bool is_flat_ = false;
   std::vector<std::unique_ptr<Stage<T>>> stages_;
 };

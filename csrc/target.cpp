@@ -4,6 +4,7 @@
 #include "kernels/conv3x3.hpp"
 #include "kernels/conv3x3_sparse.hpp"
 #include "kernels/conv_pool.hpp"
+#include "kernels/conv_pool_dense.hpp"
 #include "kernels/dense.hpp"
 #include "kernels/dense_packed.hpp"
 #include "kernels/elementwise.hpp"
@@ -60,6 +61,9 @@ constexpr Kernels<T> kernels() {
       .dense_forward_packed = dense_forward_packed<T>,
       .dense_backward_update_packed = dense_backward_update_packed<T>,
       .dense_backward_packed = dense_backward_packed<T>,
+      .conv_pool_dense_forward = conv_pool_dense_forward<T>,
+      .conv_pool_dense_backward_update = conv_pool_dense_backward_update<T>,
+      .conv_pool_dense_backward = conv_pool_dense_backward<T>,
       .relu_forward = relu_forward<T>,
       .relu_backward = relu_backward<T>,
       .dropout = dropout<T>,

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <type_traits>
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -45,6 +45,29 @@ template <class V, class T>
 void store(T* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
+
+// A register's worth of numbers, each from a byte, on targets that have an instruction for it. (Masked with all lanes,
+// here and below, since GCC 12 warns of the plain functions' own code.)
+inline constexpr bool can_load_bytes = native_bytes >= 32;
+#if defined(__AVX2__)
+template <class T>
+Vec<T> load_bytes(const std::uint8_t* from) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
+#if defined(__AVX512F__)
+  if constexpr (is_float) {
+    const __m512i whole = _mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)load<Vec<char, 16>>(from));
+    return (Vec<T>)_mm512_maskz_cvtepi32_ps(0xffff, whole);
+  } else {
+    return (Vec<T>)_mm512_maskz_cvtepi32_pd(0xff, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  }
+#else
+  if constexpr (is_float)
+    return (Vec<T>)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  else
+    return (Vec<T>)_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(load<int>(from))));
+#endif
+}
+#endif
 
 // The first `count` lanes; the others read as zero and are not written.
 template <class V, class T>
@@ -151,6 +174,82 @@ inline unsigned nonzero_lanes(const Vec<double>& v) {
 }
 #endif
 
+// Bit i for lane i of a comparison of 16 bytes where it holds.
+template <class Mask>
+unsigned set_lanes(const Mask& mask) {
+  constexpr int lanes = 16 / static_cast<int>(sizeof(mask[0]));
+#if defined(__x86_64__)
+  if constexpr (lanes == 16) return static_cast<unsigned>(_mm_movemask_epi8((__m128i)mask));
+  if constexpr (lanes == 4) return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+  if constexpr (lanes == 2) return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
+#endif
+  unsigned bits = 0;
+  for (int i = 0; i < lanes; ++i) bits |= (mask[i] & 1U) << i;
+  return bits;
+}
+
+// Bit i for number i of at most 64 that does not equal `value`; a NaN does not.
+template <class T>
+std::uint64_t differing(const T* numbers, int count, T value) {
+  using V = Vec<T, 16>;
+  constexpr int lanes = 16 / static_cast<int>(sizeof(T));
+  const auto look = [&](const V& v) { return std::uint64_t{set_lanes(v != value)}; };
+  if (count < lanes) return look(load_first<V>(numbers, count)) & ((1U << count) - 1);
+  std::uint64_t bits = look(load<V>(numbers + count - lanes)) << (count - lanes);
+  for (int i = 0; i < count - lanes; i += lanes) bits |= look(load<V>(numbers + i)) << i;
+  return bits;
+}
+#if defined(__AVX512F__)
+inline std::uint64_t differing(const std::uint8_t* numbers, int count, std::uint8_t value) {
+  const __mmask64 there = _bzhi_u64(~std::uint64_t{0}, static_cast<unsigned>(count));
+  return _mm512_mask_cmpneq_epu8_mask(there, _mm512_maskz_loadu_epi8(there, numbers),
+                                      _mm512_set1_epi8(static_cast<char>(value)));
+}
+#endif
+
+// Bits 0, 2, 4 and so on, side by side.
+inline std::uint32_t even_bits(std::uint64_t bits) {
+#if defined(__AVX512F__)  // AMD's first CPUs with AVX2 take hundreds of cycles for it
+  return static_cast<std::uint32_t>(_pext_u64(bits, 0x5555555555555555U));
+#else
+  bits &= 0x5555555555555555U;
+  bits = (bits | bits >> 1) & 0x3333333333333333U;
+  bits = (bits | bits >> 2) & 0x0f0f0f0f0f0f0f0fU;
+  bits = (bits | bits >> 4) & 0x00ff00ff00ff00ffU;
+  bits = (bits | bits >> 8) & 0x0000ffff0000ffffU;
+  return static_cast<std::uint32_t>(bits | bits >> 16);
+#endif
+}
+
+// Writes first + i for each flag i that is set, in order, and whatever behind them, `flags_at_once` numbers in all;
+// returns how many there are.
+#if defined(__AVX512F__)
+inline constexpr int flags_at_once = 16;
+inline int list_flags(int* list, unsigned flags, int first) {
+  const Vec<int> places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  store(list, (Vec<int>)_mm512_maskz_compress_epi32(static_cast<__mmask16>(flags), (__m512i)(places + first)));
+  return __builtin_popcount(flags);
+}
+#else
+struct FlagPlaces {
+  int places[16][4] = {};
+  int count[16] = {};
+
+  constexpr FlagPlaces() {
+    for (int flags = 0; flags < 16; ++flags)
+      for (int i = 0; i < 4; ++i)
+        if (flags >> i & 1) places[flags][count[flags]++] = i;
+  }
+};
+inline constexpr FlagPlaces flag_places;
+
+inline constexpr int flags_at_once = 4;
+inline int list_flags(int* list, unsigned flags, int first) {
+  store(list, load<Vec<int, 16>>(flag_places.places[flags]) + first);
+  return flag_places.count[flags];
+}
+#endif
+
 // Eight numbers, four from one place and four from another, of which every lane takes the one that its index names, on
 // targets that have an instruction for it.
 template <class V>
@@ -172,7 +271,7 @@ struct Lookup<Vec<float, 32>> {
   __m256 numbers;
 };
 #endif
-#if defined(__AVX512F__)  // masked with all lanes, since GCC 12 warns of the plain functions' own code
+#if defined(__AVX512F__)
 template <>
 struct Lookup<Vec<float, 64>> {
   static constexpr bool exists = true;
@@ -202,6 +301,18 @@ struct Lookup<Vec<double, 64>> {
 };
 #endif
 
+// Makes the compiler forget where a vector in a register comes from.
+template <class V>
+void hide(V& v) {
+#if defined(__aarch64__)
+  asm("" : "+w"(v));
+#elif defined(__AVX512F__)
+  asm("" : "+v"(v));
+#else
+  asm("" : "+x"(v));
+#endif
+}
+
 // Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
 // its partial sums and so does not depend on the target.
 template <class T, int lane_count>
@@ -230,13 +341,7 @@ struct Logical {
   }
   // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
   void stay_in_registers() {
-#if defined(__aarch64__)
-    for (auto& p : part) asm("" : "+w"(p));
-#elif defined(__AVX512F__)
-    for (auto& p : part) asm("" : "+v"(p));
-#else
-    for (auto& p : part) asm("" : "+x"(p));
-#endif
+    for (auto& p : part) hide(p);
   }
   Logical& operator+=(const Logical& other) {
     for (int i = 0; i < count; ++i) part[i] += other.part[i];
@@ -261,8 +366,7 @@ inline Wide<double> widened(const Row<double>& row) {
 inline Row<double> folded(const Wide<double>& wide) {
   return wide;
 }
-// The row twice; and the sum of both rows. (Masked with all lanes, since GCC 12 warns of the plain functions' own
-// code.)
+// The row twice; and the sum of both rows.
 inline Wide<float> widened(const Row<float>& row) {
   Wide<float> wide;
 #if defined(__AVX512F__)
@@ -298,6 +402,13 @@ inline double fused(double a, double b, double c) {
 #else
   return a * b + c;
 #endif
+}
+
+// The same of vectors, which the compiler fuses by itself, but might fuse c's product instead if it could see one.
+template <class V>
+V fused(const V& a, const V& b, V c) {
+  hide(c);
+  return a * b + c;
 }
 
 inline int smaller(int a, int b) {

@@ -30,6 +30,7 @@ IMAGES = {
     "random bytes": lambda rng, shape: rng.integers(0, 256, shape, np.uint8),
     "blocks of bytes": lambda rng, shape: blocks(rng.choice(np.array([0, 37, 128, 255], np.uint8), shape)),
     "blocks with a lone corner": lambda rng, shape: with_lone_corner(IMAGES["blocks of bytes"](rng, shape)),
+    "few pixels": lambda rng, shape: rng.integers(1, 256, shape, np.uint8) * (rng.random(shape) < 0.04),
     "constant bytes": lambda rng, shape: np.full(shape, rng.integers(0, 256, (shape[0], 1, 1), np.uint8)),
     "digits": lambda _, shape: cropped_digits(shape),
     "blocks of float32": lambda rng, shape: blocks(rng.integers(-2, 3, shape).astype(np.float32) / 4),

@@ -166,6 +166,44 @@ def test_the_compiled_layers_leave_numpy_s_error_state_alone(rng):
     assert np.geterr() == before
 
 
+@pytest.mark.parametrize("count", [2, 12])  # few images and many take different kernels
+@pytest.mark.parametrize("filters", [3, 8, 9])
+def test_an_infinity_that_loses_its_windows_harms_nobody(dtype, rng, filters, count):
+    network, images = (
+        Sequential(stack(cnnx, f"article:{filters} pool softmax:5", dtype)),
+        uniform(rng, (count, *IMAGE), dtype),
+    )
+    network.layers[0].filters[:, 2, 2] = -1
+    images[:, 9, 13] = np.inf  # of one window alone, as its last pixel
+    with np.errstate(all="ignore"):
+        expected = np.array([forward_by_hand(network.layers, image) for image in images])
+    assert np.isfinite(expected).all()
+    assert_close(network.predict(images), expected, terms=400)
+
+
+def test_few_huge_images_are_predicted_as_many_are(dtype, rng):
+    network = Sequential(stack(cnnx, "article:8 pool softmax:5", dtype, image_shape=(28, 28)))
+    images = np.finfo(dtype).max / 10 * uniform(rng, (9, 28, 28), dtype)  # their pooled values add up to an inf
+    few = network.predict(images[:3])
+    assert np.isfinite(few).all()
+    assert_same_bits(network.predict(images)[:3], few)
+
+
+@pytest.mark.parametrize("filters", [5, 8])
+def test_nothing_is_left_of_a_run_that_diverged(dtype, rng, filters):
+    names = f"article:{filters} pool softmax:5"
+    network, fresh = (Sequential(stack(cnnx, names, dtype)) for _ in range(2))
+    images, labels = uniform(rng, (12, *IMAGE), dtype), rng.integers(0, 5, 12)
+    images[3, 4, 5] = np.nan
+    with pytest.raises(FloatingPointError):
+        network.fit(images, labels, epochs=1, learn_rate=0.01, shuffle=False)
+    images[:, 4, 5] = 2**21  # large enough that infinities are looked for
+    assert_same_bits(network.predict(images), fresh.predict(images))
+    for one in (network, fresh):
+        one.fit(images, labels, epochs=1, learn_rate=1e-15, shuffle=False)
+    assert_same_bits(network.parameters, fresh.parameters)
+
+
 NETWORKS = ["article:9 pool softmax:5", "biased:8 relu pool:first softmax:5", "conv:3 pool relu conv:4 softmax:5"]
 
 
@@ -183,5 +221,6 @@ def test_extremes_spread_through_a_network_as_through_its_layers(dtype, rng, nam
         images[1][(6, 7) if place == "a pixel" else (9, 13)] = extreme
     with np.errstate(all="ignore"):
         expected = np.array([forward_by_hand(network.layers, image) for image in images])
-        assert_close(network.predict(images), expected, terms=400)
+        for times in (1, 3):  # few images and many take different kernels
+            assert_close(network.predict(np.tile(images, (times, 1, 1))), np.tile(expected, (times, 1)), terms=400)
     assert not np.isfinite(extreme) or np.isfinite(expected).all()

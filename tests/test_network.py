@@ -72,6 +72,16 @@ def test_fit_equals_stepping_the_layers(layers, dtype, ties, rng, size, kind):
     )
 
 
+@pytest.mark.parametrize("width", [4, 17, 18, 33, 34, 35, 36, 37, 63, 64, 65, 66, 67, 68, 127, 128, 129, 190])
+@pytest.mark.parametrize("kind", ["few pixels", "blocks of float32"])
+def test_no_width_hides_a_pixel(layers, dtype, ties, rng, width, kind):
+    images, labels = IMAGES[kind](rng, (STEPS, 7, width)), rng.integers(0, 3, STEPS)
+    terms = 5 * width * 4
+    assert_fit_equals_stepping(
+        layers, lambda module: three_layers(module, (7, width, 3, 3), dtype, ties), images, labels, dtype, terms
+    )
+
+
 OTHER_ROWS = {
     "Softmax alone": lambda m, _, **options: [m.Softmax(11 * 14, 5, **options)],
     "no pooling": lambda m, _, **options: [m.Conv3x3(3, **options), m.Softmax(9 * 12 * 3, 5, **options)],

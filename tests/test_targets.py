@@ -30,7 +30,16 @@ KERNEL_TESTS = [
     "stacked_layers",
     "batches",
 ]
-NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (9, 6, 8, 10), (6, 9, 17, 25), (7, 8, 9, 2), (28, 28, 8, 11)]
+NETWORK_SIZES = [
+    (4, 5, 3, 1),
+    (5, 6, 5, 13),
+    (9, 6, 8, 10),
+    (6, 9, 17, 25),
+    (7, 8, 9, 2),
+    (7, 10, 7, 11),
+    (10, 13, 12, 3),
+    (28, 28, 8, 11),
+]
 
 
 def layer_results(dtype):
@@ -77,6 +86,9 @@ def trained(name, network, size, kind):
     rng = np.random.default_rng(4)
     images, labels = IMAGES[kind](rng, (12, height, width)), rng.integers(0, nodes, 12)
     terms = height * width * (filters + 1) + 4 * nodes
+    for some in (slice(1), slice(12)):
+        network.gradients(images[some], labels[some])
+        yield f"{name} gradient {some.stop}", terms, network.gradient.copy()
     history = network.fit(images, labels, epochs=1, learn_rate=0.05, shuffle=False)
     dtype = network.layers[0].dtype
     yield f"{name} losses", terms, history.losses.astype(dtype)

@@ -4,65 +4,69 @@
 // convolution and their maximum. A patch of nothing but the image's first pixel's value is background, as more than
 // half of a digit's are. Background has the same values everywhere: one output of the convolution, since its four are
 // equal; all four tie; and its share of the filters' gradient is that value times the sum of its gradients, for every
-// tap. Outputs are summed in the order of conv3x3.hpp and agree with it to the bit.
+// tap.
 //
 // pooled (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if there is
-// none; windows (tiles of filters, foreground, 4, filters of a tile) keeps the four outputs for the backward pass,
-// unless it is null.
+// none. What the backward pass needs of a patch's outputs is kept, unless `kept` is null: of ties="all" the outputs
+// themselves, of "first" where the winner is: (foreground, 4 or 1, filters of a tile) for each tile, whatever is kept
+// as far apart as four outputs of all patches. A window with a NaN has a winner too, whose gradient is a NaN anyway.
 #pragma once
 
 #include "../kernels.hpp"
 #include "../vec.hpp"
-#include "conv3x3.hpp"
 #include "elementwise.hpp"
 #include "max_pool2.hpp"
 
 namespace cnnx {
 namespace {
 
-// For each set of four flags, bit i for flag i: the flags' places in order, and how many there are.
-struct FlagPlaces {
-  int places[16][4] = {};
-  int count[16] = {};
+// Rows are read in stripes of 64 pixels, which 31 patches begin in. Narrow images, as digits are, have one stripe and
+// at most 16 patches beside each other.
+inline constexpr int patches_a_stripe = 31, narrow_patches = 16;
+static_assert(flags_at_once <= list_room);
 
-  constexpr FlagPlaces() {
-    for (int flags = 0; flags < 16; ++flags)
-      for (int i = 0; i < 4; ++i)
-        if (flags >> i & 1) places[flags][count[flags]++] = i;
-  }
-};
-inline constexpr FlagPlaces flag_places;
-
-// Lists the patches that are not background in reading order, with room for four more; returns their number. Pixel is
-// uint8_t or T; a NaN is no background. Scratch is two bytes a pixel and 256. Most of it works on the whole image at
-// once, since a row alone is too short for wide registers.
-template <class Pixel>
-int find_foreground(int* __restrict patches, std::uint8_t* __restrict scratch, const Pixel* __restrict pixels,
-                    const ConvPoolShape& s) noexcept {
-  constexpr int room = 128;
-  const int width = s.width, count = s.height * width, rows_count = count - 3 * width;
-  std::uint8_t* __restrict const differs = scratch;                 // [i]: pixel i is not background
-  std::uint8_t* __restrict const columns = scratch + count + room;  // [i]: it or one of the three below it is not
+template <bool narrow, class Pixel>
+int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
+                       const ConvPoolShape& s) noexcept {
   const Pixel background = pixels[0];
-  for (int i = 0; i < count; ++i) differs[i] = pixels[i] != background;
-  for (int i = 0; i < rounded_up(rows_count, 64); ++i)
-    columns[i] = differs[i] | differs[i + width] | differs[i + 2 * width] | differs[i + 3 * width];
+  const int width = s.width, out_height = s.out_height(), out_width = s.out_width();
+  const auto for_stripes = [&](auto&& body) {
+    if constexpr (narrow)
+      body(0, out_width);
+    else
+      for (int x = 0; x < out_width; x += patches_a_stripe) body(x, smaller(out_width - x, patches_a_stripe));
+  };
+  // Two rows at a time, since patches begin in every second.
+  std::uint64_t* __restrict stripe = scratch;
+  for (int y = 0; y <= out_height; ++y)
+    for_stripes([&](int x, int) {
+      const Pixel* const upper = pixels + 2 * (Index{y} * width + x);
+      const int count = smaller(width - 2 * x, 64);
+      *stripe++ = differing(upper, count, background) | differing(upper + width, count, background);
+    });
 
-  // Four patches at a time: eight bytes of `columns` are 0 or 1, and a patch is the even one of a pair with the three
-  // behind it. The product gathers the four patches' flags in its highest bits.
   int found = 0;
-  const int out_width = s.out_width();
-  for (int y = 0; y < s.out_height(); ++y)
-    for (int x = 0; x < out_width; x += 4) {
-      const std::uint8_t* const at = columns + 2 * (y * width + x);
-      std::uint64_t flags = load<std::uint64_t>(at) | load<std::uint64_t>(at + 2);
-      flags = (flags | flags >> 8) & 0x0001000100010001U;
-      flags = (flags * 0x0001000200040008U) >> 48 & (out_width - x < 4 ? (1U << (out_width - x)) - 1 : 15U);
-      const int first = y * out_width + x;
-      for (int i = 0; i < 4; ++i) patches[found + i] = first + flag_places.places[flags][i];
-      found += flag_places.count[flags];
-    }
+  const Index stripes = narrow ? 1 : (out_width + patches_a_stripe - 1) / patches_a_stripe;
+  stripe = scratch;
+  for (int y = 0; y < out_height; ++y)
+    for_stripes([&](int x, int count) {
+      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three behind it
+      ++stripe;
+      differs |= differs >> 1;
+      differs |= differs >> 2;
+      const std::uint32_t flags = even_bits(differs) & ((1U << count) - 1);
+      for (int i = 0; i < (narrow ? narrow_patches : count); i += flags_at_once)
+        found += list_flags(patches + found, flags >> i & ((1U << flags_at_once) - 1), y * out_width + x + i);
+    });
   return found;
+}
+
+// Lists the patches that are not background in reading order, with `list_room`; returns their number.
+// Pixel is uint8_t or T.
+template <class Pixel>
+int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, const ConvPoolShape& s) noexcept {
+  return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, s)
+                                         : find_foreground_in<false>(patches, scratch, pixels, s);
 }
 
 // Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
@@ -80,85 +84,20 @@ bool are_small(const T* values, Index count) noexcept {
   return small[0] != 0;
 }
 
-// The larger one, at once; or with care, a NaN winning.
-template <bool careful, class V>
-V larger(const V& a, const V& b) {
-  if constexpr (careful)
-    return max_or_nan(a, b);
-  else
-    return b > a ? b : a;
-}
-
-// The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
-// else.
-
-template <bool careful, class Tile, class T>
-void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* __restrict windows,
-                            const T* __restrict image, const T* __restrict packed, const Foreground& foreground,
-                            int filters, const ConvPoolShape& s) {
-  using V = typename Tile::V;
-  const bool keep = windows != nullptr, has_relu = s.relu;
-  const int* const __restrict patches = foreground.patch, * const __restrict first_pixel = foreground.first_pixel;
-  const int count = foreground.count, padded = padded_channels<T>(s.filters);
-  const Index width = s.width, stride = s.stride;
-  V filter[9];
-  for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
-  const V bias = load<V>(packed + 9 * padded);
-
-  for (int k = 0; k < count; ++k) {
-    const Index patch = patches[k];
-    const T* const first = image + first_pixel[patch];
-    const T* const pixel[4] = {first, first + width, first + 2 * width, first + 3 * width};
-    V sum[4] = {bias, bias, bias, bias};
-#pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y)
-#pragma GCC unroll 4
-      for (int x = 0; x < 4; ++x)
-#pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) {
-          const int dy = y - q / 2, dx = x - q % 2;
-          if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) sum[q] += pixel[y][x] * filter[3 * dy + dx];
-        }
-    if (keep)
-      for (int q = 0; q < 4; ++q, windows += Tile::lanes) store(windows, sum[q]);
-    const V largest = larger<careful>(larger<careful>(sum[0], sum[1]), larger<careful>(sum[2], sum[3]));
-    Tile::write(pooled + patch * stride, has_relu ? relu(largest) : largest, filters);
-  }
-
-  V sum = bias;
-  for (int t = 0; t < 9; ++t) sum += image[0] * filter[t];
-  Tile::write(background, count < s.patches() ? (has_relu ? relu(sum) : sum) : V{}, filters);
-}
-
-// Calls body(tile, first, filters, where the tile's windows begin) for all filters.
-template <class T, class Body>
-void for_tiles_and_windows(const ConvPoolShape& s, Body&& body) {
-  Index windows = 0;
-  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
-    body(tile, first, filters, windows);
-    windows += Index{4} * tile.lanes * s.patches();
-  });
-}
-
+// An image's patches: the first four rows, and how far from their beginning a patch begins.
 template <class T>
-void conv_pool_forward(T* pooled, T* background, T* windows, const T* image, const T* packed,
-                       const Foreground& foreground, const ConvPoolShape& s, bool careful) noexcept {
-  for_tiles_and_windows<T>(s, [&](auto tile, int first, int filters, Index tile_windows) {
-    const auto forward =
-        careful ? conv_pool_forward_tile<true, decltype(tile), T> : conv_pool_forward_tile<false, decltype(tile), T>;
-    forward(pooled + first, background + first, windows != nullptr ? windows + tile_windows : nullptr, image,
-            packed + first, foreground, filters, s);
-  });
-}
+struct Patches {
+  const T* row[4];
+  const int* first_pixel;
 
-// Adds what a patch gives to the filters' gradient: for every output q that receives the gradient, in their order, tap
-// t's pixel times it. d_bias is the sum over outputs.
-template <Ties ties, class V, class T>
-void add_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V (&window)[4], const V& largest,
-               const V& gradient) {
-  V d_window[4];
-  hand_out<ties>(d_window, window, largest, gradient);
-  if (d_bias != nullptr) *d_bias += (d_window[0] + d_window[1]) + (d_window[2] + d_window[3]);
+  Patches(const T* image, const Foreground& foreground, Index width) : first_pixel(foreground.first_pixel) {
+    for (int y = 0; y < 4; ++y) row[y] = image + y * width;
+  }
+};
+
+// Calls body(row of the patch, column, output, tap) for all 36 products, outputs by turns.
+template <class Body>
+__attribute__((always_inline)) inline void for_products(Body&& body) {
 #pragma GCC unroll 4
   for (int y = 0; y < 4; ++y)
 #pragma GCC unroll 4
@@ -166,71 +105,186 @@ void add_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V 
 #pragma GCC unroll 4
       for (int q = 0; q < 4; ++q) {
         const int dy = y - q / 2, dx = x - q % 2;
-        if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) d_filter[3 * dy + dx] += pixel[y][x] * d_window[q];
+        if (dy >= 0 && dy < 3 && dx >= 0 && dx < 3) body(y, x, q, 3 * dy + dx);
       }
 }
 
-// The same to the bit if there is one output alone, and lanes can look up its pixels: a quarter of the products. It is
-// known by its first pixel's place in two rows of four; those of a tap in row y are in the patch's rows y and y + 1.
+// The convolution's outputs on a patch, of which pixel(y, x) are the pixels. Each is the sum of two, over the even taps
+// and the odd ones: one sum's additions would wait for each other, longer than a CPU can look ahead.
+template <class V, class Pixel>
+__attribute__((always_inline)) inline void convolve(V (&output)[4], const V (&filter)[9], const V& bias,
+                                                    Pixel&& pixel) {
+  V odd[4] = {};
+  for (int q = 0; q < 4; ++q) output[q] = bias;
+  for_products([&](int y, int x, int q, int t)
+                   __attribute__((always_inline)) { (t % 2 == 0 ? output : odd)[q] += pixel(y, x) * filter[t]; });
+  for (int q = 0; q < 4; ++q) output[q] += odd[q];
+}
+
+template <class V>
+V larger(const V& a, const V& b) {
+  return b > a ? b : a;
+}
+
+// The largest output; with care, a NaN if there is one.
+template <class V>
+__attribute__((always_inline)) inline V pool(const V (&output)[4], bool careful) {
+  if (careful) [[unlikely]]
+    return max_or_nan(max_or_nan(output[0], output[1]), max_or_nan(output[2], output[3]));
+  return larger(larger(output[0], output[1]), larger(output[2], output[3]));
+}
+
+// How many numbers are kept of a patch, for a register's worth of filters.
 template <class V, class T>
-void add_looked_up_patch(V (&d_filter)[9], V* d_bias, const T* const (&pixel)[4], const V (&window)[4],
-                         const V& gradient) {
-  const auto right_above = less(window[0], window[1]), right_below = less(window[2], window[3]);
-  const auto below = less(larger<false>(window[0], window[1]), larger<false>(window[2], window[3]));
-  const auto place = (below & ((right_below & 1) | 4)) | (~below & (right_above & 1));
-  const Lookup<V> rows[3] = {{pixel[0], pixel[1]}, {pixel[1], pixel[2]}, {pixel[2], pixel[3]}};
-  if (d_bias != nullptr) *d_bias += gradient;
+constexpr Index kept_count(Ties ties) noexcept {
+  return (ties == Ties::all ? 4 : 1) * static_cast<Index>(sizeof(V) / sizeof(T));
+}
+
+template <class V, class T>
+__attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], Ties ties) {
+  if (ties == Ties::all) {
+    for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) store(kept, output[q]);
+  } else {  // the winner's number in two rows of four pixels: 0 and 1, 4 and 5
+    const auto is_lower = less(larger(output[0], output[1]), larger(output[2], output[3]));
+    const auto is_right = (is_lower & less(output[2], output[3])) | (~is_lower & less(output[0], output[1]));
+    store(kept, (is_right & 1) | (is_lower & 4));
+  }
+}
+
+// A ReLU that has made its value 0 passes no gradient.
+template <class V>
+V through_relu(const V& gradient, const V& value) {
+  return value > 0 ? gradient : V{};
+}
+
+// The gradient of a register's worth of filters and of their biases.
+template <Ties ties, class V>
+struct FiltersGradient {
+  V filter[9] = {}, bias = {};
+
+  // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
+  template <class T>
+  __attribute__((always_inline)) void add(const Patches<T>& patches, Index first, const T* kept, const V& largest,
+                                          const V& gradient) {
+    if constexpr (ties == Ties::first && Lookup<V>::exists) {
+      // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
+      const auto winner = load<typename Lookup<V>::Indices>(kept);
+      bias += gradient;
 #pragma GCC unroll 3
-  for (int y = 0; y < 3; ++y)
+      for (int y = 0; y < 3; ++y) {
+        const Lookup<V> pixels(patches.row[y] + first, patches.row[y + 1] + first);
 #pragma GCC unroll 3
-    for (int x = 0; x < 3; ++x) d_filter[3 * y + x] += rows[y][place + x] * gradient;
+        for (int x = 0; x < 3; ++x) filter[3 * y + x] += pixels[winner + x] * gradient;
+      }
+      return;
+    }
+    V d_output[4];
+    if constexpr (ties == Ties::first) {
+      const auto winner = load<decltype(largest == largest)>(kept);
+      for (int q = 0; q < 4; ++q) d_output[q] = winner == 4 * (q / 2) + q % 2 ? gradient : V{};
+    } else {
+      V output[4];
+      for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) output[q] = load<V>(kept);
+      hand_out<ties>(d_output, output, largest, gradient);
+    }
+    bias += (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
+    for_products([&](int y, int x, int q, int t)
+                     __attribute__((always_inline)) { filter[t] += patches.row[y][first + x] * d_output[q]; });
+  }
+
+  // Adds what the background gives, whose every pixel is the same, and sets the packed gradient.
+  template <class Tile, class T>
+  void write(T* d_packed, const V& d_background, T pixel, int filters, const ConvPoolShape& s) const {
+    const int padded = padded_channels<T>(s.filters);
+    const V rest = T{ties == Ties::all ? 4 : 1} * d_background;
+    V share = pixel * rest;
+    hide(share);  // or one target might fuse it into the sums and another not
+    for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, filter[t] + share, filters);
+    Tile::write(d_packed + 9 * padded, s.bias ? bias + rest : V{}, filters);
+  }
+};
+
+// The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
+// else.
+
+template <class Tile, class T>
+void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* __restrict kept,
+                            const T* __restrict image, const T* __restrict packed, const Foreground& foreground,
+                            int filters, const ConvPoolShape& shape, bool careful) {
+  using V = typename Tile::V;
+  const ConvPoolShape s = shape;
+  const Foreground places = foreground;
+  const Patches patches(image, places, s.width);
+  const int padded = padded_channels<T>(s.filters);
+  V filter[9], output[4];
+  for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
+  const V bias = load<V>(packed + 9 * padded);
+  const auto write = [&](T* to, V largest) { Tile::write(to, s.relu ? relu(largest) : largest, filters); };
+  for (int k = 0; k < places.count; ++k) {
+    const Index place = places.patch[k];
+    const Index first = patches.first_pixel[place];
+    convolve(output, filter, bias, [&](int y, int x) { return patches.row[y][first + x]; });
+    write(pooled + place * s.stride, pool(output, careful));
+    if (kept == nullptr) continue;
+    keep(kept, output, s.ties);
+    kept += kept_count<V, T>(s.ties);
+  }
+  convolve(output, filter, bias, [&](int, int) { return image[0]; });
+  write(background, places.count < s.patches() ? output[0] : V{});
+}
+
+// Calls body(tile, first, filters, where what the tile keeps begins) for all filters.
+template <class T, class Body>
+void for_tiles_and_kept(const ConvPoolShape& s, Body&& body) {
+  Index kept = 0;
+  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
+    body(tile, first, filters, kept);
+    kept += Index{4} * tile.lanes * s.patches();
+  });
+}
+
+template <class T>
+void conv_pool_forward(const Pooled<T>& pooled, const T* image, const T* packed, const Foreground& foreground,
+                       const ConvPoolShape& s, bool careful) noexcept {
+  for_tiles_and_kept<T>(s, [&](auto tile, int first, int filters, Index kept) {
+    conv_pool_forward_tile<decltype(tile)>(pooled.values + first, pooled.background + first,
+                                           pooled.kept != nullptr ? pooled.kept + kept : nullptr, image, packed + first,
+                                           foreground, filters, s, careful);
+  });
 }
 
 // d_packed is set, not added to; what pads its rows stays as it is. d_background is the sum over all of it.
 template <Ties ties, class Tile, class T>
 void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict d_background,
-                             const T* __restrict pooled, const T* __restrict background, const T* __restrict windows,
+                             const T* __restrict pooled, const T* __restrict background, const T* __restrict kept,
                              const T* __restrict image, const Foreground& foreground, int filters,
-                             const ConvPoolShape& s) {
+                             const ConvPoolShape& shape) {
   using V = typename Tile::V;
-  const bool has_relu = s.relu, has_bias = s.bias;
-  const int* const __restrict patches = foreground.patch, * const __restrict first_pixel = foreground.first_pixel;
-  const int count = foreground.count, padded = padded_channels<T>(s.filters);
-  const Index width = s.width, stride = s.stride;
-  V d_filter[9] = {}, d_bias = {};
-  for (int k = 0; k < count; ++k) {
-    const Index patch = patches[k];
-    const T* const first = image + first_pixel[patch];
-    const T* const pixel[4] = {first, first + width, first + 2 * width, first + 3 * width};
-    const V largest = Tile::read(pooled + patch * stride, filters);
-    V window[4], gradient = Tile::read(d_pooled + patch * stride, filters);
-    // A ReLU that has made its value 0 passes no gradient.
-    if (has_relu) gradient = largest > 0 ? gradient : V{};
-    for (int q = 0; q < 4; ++q, windows += Tile::lanes) window[q] = load<V>(windows);
-    V* const d_bias_or_null = has_bias ? &d_bias : nullptr;
-    if constexpr (ties == Ties::first && Lookup<V>::exists)
-      add_looked_up_patch(d_filter, d_bias_or_null, pixel, window, gradient);
-    else
-      add_patch<ties>(d_filter, d_bias_or_null, pixel, window, largest, gradient);
+  const ConvPoolShape s = shape;
+  const Foreground places = foreground;
+  const Patches patches(image, places, s.width);
+  FiltersGradient<ties, V> sum;
+  for (int k = 0; k < places.count; ++k) {
+    const Index place = places.patch[k];
+    const V largest = Tile::read(pooled + place * s.stride, filters);
+    const V gradient = Tile::read(d_pooled + place * s.stride, filters);
+    sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(gradient, largest) : gradient);
+    kept += kept_count<V, T>(ties);
   }
-
-  constexpr T tied = ties == Ties::all ? 4 : 1;
-  V rest = tied * Tile::read(d_background, filters);
-  if (has_relu) rest = Tile::read(background, filters) > 0 ? rest : V{};
-  const V share = count < s.patches() ? image[0] * rest : V{};  // without background, its value may be an inf or a NaN
-  for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, d_filter[t] + share, filters);
-  Tile::write(d_packed + 9 * padded, has_bias ? d_bias + rest : d_bias, filters);
+  V rest = Tile::read(d_background, filters);
+  if (s.relu) rest = through_relu(rest, Tile::read(background, filters));
+  // Without background, its value may be an inf or a NaN.
+  sum.template write<Tile>(d_packed, rest, places.count < s.patches() ? image[0] : T{0}, filters, s);
 }
 
 template <class T>
-void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const T* pooled, const T* background,
-                        const T* windows, const T* image, const Foreground& foreground, const ConvPoolShape& s,
-                        Ties ties) noexcept {
-  for_tiles_and_windows<T>(s, [&](auto tile, int first, int filters, Index tile_windows) {
-    const auto backward = ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
-                                            : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
-    backward(d_packed + first, d_pooled + first, d_background + first, pooled + first, background + first,
-             windows + tile_windows, image, foreground, filters, s);
+void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const Pooled<T>& pooled, const T* image,
+                        const Foreground& foreground, const ConvPoolShape& s) noexcept {
+  for_tiles_and_kept<T>(s, [&](auto tile, int first, int filters, Index kept) {
+    const auto backward = s.ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
+                                              : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
+    backward(d_packed + first, d_pooled + first, d_background + first, pooled.values + first, pooled.background + first,
+             pooled.kept + kept, image, foreground, filters, s);
   });
 }
 
@@ -265,26 +319,33 @@ void sum_background(T* d_background, const T* d_pooled, const Foreground& foregr
 // Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is
 // the same number, is never half-way between two floats, and its one rounding is the division's. With a fused
 // multiply-add the reciprocal in two parts gives the division's own result, several times as fast.
-inline float scaled(float pixel) {
+template <class T, class V>
+V scaled(const V& pixel) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  constexpr float reciprocal = 1.0F / 255.0F, rest = static_cast<float>(1.0 / 255.0 - double{reciprocal});
-  return fused(pixel - 127.5F, reciprocal, (pixel - 127.5F) * rest);
+  // 1 / 255 is the sum of all powers of 2^-8.
+  constexpr T reciprocal = T{1} / T{255};
+  constexpr T rest = is_float ? static_cast<T>(1.0 / 255.0 - double{reciprocal}) : reciprocal * T{0x1p-56};
+  if constexpr (is_float) {
+    const V centred = pixel - T{127.5};
+    return fused(centred, V{} + reciprocal, centred * rest);
+  } else {
+    return fused(pixel, V{} + reciprocal, pixel * rest) - T{0.5};
+  }
 #else
-  return (pixel - 127.5F) / 255.0F;
-#endif
-}
-inline double scaled(double pixel) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  constexpr double reciprocal = 1.0 / 255.0, rest = reciprocal * 0x1p-56;  // 1 / 255 is the sum of all powers of 2^-8
-  return fused(pixel, reciprocal, pixel * rest) - 0.5;
-#else
-  return pixel / 255.0 - 0.5;
+  if constexpr (is_float) return (pixel - T{127.5}) / T{255};
+  return pixel / T{255} - T{0.5};
 #endif
 }
 
 template <class T>
 void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, Index count) noexcept {
-  for (Index i = 0; i < count; ++i) image[i] = scaled(static_cast<T>(pixels[i]));
+  Index i = 0;
+  if constexpr (can_load_bytes) {
+    constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+    for (; i + lanes <= count; i += lanes) store(image + i, scaled<T>(load_bytes<T>(pixels + i)));
+  }
+  for (; i < count; ++i) image[i] = scaled<T>(static_cast<T>(pixels[i]));
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 //
 // weights (inputs, nodes), input i being channel i mod channels of row i / channels. The sum runs over eight partial
 // sums, to which a row's channels go by turns, block of eight after block and in a block row after row; these are added
-// by halving (l and l + half), then the bias. Both forward kernels keep to it, on every target, so they agree to the
+// by halving (l and l + half), then the bias. All forward kernels keep to it, on every target, so they agree to the
 // bit.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace cnnx {
 namespace {
 
 // Nodes in the lanes, the eight partial sums of one or two tiles of them in registers: `first` are the tiles' first
-// nodes, and they may share some. dense_packed.hpp says what a background does, with D = 0.
+// nodes, and they may share some. conv_pool_dense.hpp says what a background does, with D = 0.
 template <class Tile, int tiles, class T>
 void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                          const int (&first)[tiles], int nodes, const DenseShape& s) {
@@ -31,11 +31,6 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
       return;
     }
     const T* const background = input.background + block;
-    for (int k = 0; k < input.count; ++k) {
-      const Index row = input.listed[k];
-      const T* const x = input.values + row * s.stride() + block;
-      add(sum, rows + row * s.channels * stride, [&](int lane) { return x[lane] - background[lane]; });
-    }
     V all[tiles][row_lanes] = {};
     for (Index row = 0; row < s.rows; ++row)
       for (int lane = 0; lane < lanes; ++lane)
@@ -43,6 +38,11 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
           all[i][lane] += Tile::read(rows + (row * s.channels + lane) * stride + first[i], nodes);
     for (int lane = 0; lane < lanes; ++lane)
       for (int i = 0; i < tiles; ++i) sum[i][lane] += background[lane] * all[i][lane];
+    for (int k = 0; k < input.count; ++k) {
+      const Index row = input.listed[k];
+      const T* const x = input.values + row * s.stride() + block;
+      add(sum, rows + row * s.channels * stride, [&](int lane) { return x[lane] - background[lane]; });
+    }
   };
   int block = 0;
   for (; block + row_lanes <= s.channels; block += row_lanes)

@@ -34,7 +34,9 @@ template <class T>
 Exponentials<T> exponentials(T* exps, const T* totals, int nodes) {
   Exponentials<T> e{totals[0], 0};
   for (int n = 1; n < nodes; ++n) e.largest = totals[n] > e.largest ? totals[n] : e.largest;
-  for (int n = 0; n < nodes; ++n) e.sum += exps[n] = exponential(totals[n] - e.largest);
+  // Two loops, since a sum that outlives a call is in memory.
+  for (int n = 0; n < nodes; ++n) exps[n] = exponential(totals[n] - e.largest);
+  for (int n = 0; n < nodes; ++n) e.sum += exps[n];
   return e;
 }
 

@@ -33,6 +33,9 @@ Buffer<T> new_buffer(Index count) {
   return buffer;
 }
 
+// From how many samples on packing weights saves more than it costs.
+inline constexpr Index worth_packing = 8;
+
 // What one thread computes for one sample. Activations and gradients end in zeros up to a whole block of lanes.
 template <class T>
 struct Workspace {
@@ -43,8 +46,8 @@ struct Workspace {
   std::vector<std::uint8_t> shifted;         // its bytes after a shift
   std::vector<Buffer<T>> values, gradients;  // one a boundary
   std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<int> foreground_patches;       // a ConvPoolStage's, and the values of its background
-  std::vector<std::uint8_t> patch_scratch;
+  std::vector<int> foreground_patches;       // of the image
+  std::vector<std::uint64_t> foreground_scratch;
   Foreground foreground{};
   Buffer<T> background, d_background;
   std::vector<int> entry_count, entry_offset, entry_start, entry_filter;  // a Conv3x3Stage's sparse gradient

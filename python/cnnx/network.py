@@ -26,7 +26,7 @@ from .schedules import Schedule, factors
 __all__ = ["History", "Progress", "Sequential"]
 
 _UINT8 = np.dtype(np.uint8)
-_SHORT = 0.01  # seconds: windows that nobody watches grow until they take this long
+_SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
 _MOST_THREADS = 256
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
@@ -164,6 +164,7 @@ class Sequential:
             step = 0
             while step < steps:
                 started, stop = time.perf_counter(), min(step + window, steps)
+                is_whole = stop - step == window
                 some = slice(step * batch_size, min(stop * batch_size, count))
                 seen = slice(epoch * count + some.start, epoch * count + some.stop)
                 with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates[epoch * steps :]):
@@ -191,8 +192,8 @@ class Sequential:
                     mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
                     on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
                     plan = self._network(images.shape[1:])
-                elif time.perf_counter() - started < _SHORT:
-                    window *= 2  # nobody waits for it, and Ctrl-C can
+                elif is_whole and time.perf_counter() - started < _SHORT:
+                    window *= 4  # nobody waits for it, and Ctrl-C can
         return History(losses, correct, validated)
 
     def gradients(
