@@ -5,10 +5,10 @@
 #include <stdexcept>
 #include <thread>
 
-#include "affine.hpp"
+#include "fused/conv_pool.hpp"
+#include "fused/conv_pool_dense.hpp"
+#include "stages/affine.hpp"
 #include "stages/conv3x3.hpp"
-#include "stages/conv_pool.hpp"
-#include "stages/conv_pool_dense.hpp"
 #include "stages/dense.hpp"
 #include "stages/gradients.hpp"
 #include "stages/small.hpp"

@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "kernels.hpp"
+#include "kernels/kernels.hpp"
 
 namespace cnnx {
 

@@ -8,80 +8,11 @@
 // row.
 #pragma once
 
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "kernels.hpp"
 
 namespace cnnx {
 namespace {
-
-// How many Wides of nodes a forward pass sums at a time, in registers; and a backward pass, which adds the nodes of
-// such a group before it adds groups, so that every target must have the same.
-inline constexpr int forward_wides = native_bytes == 64 ? 12 : (register_count - 4) * native_bytes / 64;
-template <class T>
-inline constexpr int backward_wides = sizeof(T) == 8 ? 12 : 6;
-
-// Calls body(weight in numpy's layout, weight in the packed one, its lane of D or 0) for every weight.
-template <class T, class Body>
-void for_packed_weights(const DenseShape& s, Body&& body) {
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, block_size = s.packed_rows() * row_size;
-  for (int row = 0; row < s.rows; ++row)
-    for (int channel = 0; channel < s.channels; ++channel) {
-      const Index block = channel / row_lanes * block_size + channel % row_lanes;
-      const Index weight = (Index{row} * s.channels + channel) * s.nodes;
-      for (int n = 0; n < s.nodes; ++n)
-        body(weight + n, block + row * row_size + n * row_lanes, block + s.rows * row_size + n * row_lanes);
-    }
-}
-
-// Sets S to the sum of all rows and D to 0, after adding D to every row.
-template <class T>
-void dense_fold(T* packed, const DenseShape& s) noexcept {
-  if (!s.has_background()) return;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  for (int block = 0; block < s.blocks(); ++block, packed += s.packed_rows() * row_size) {
-    T* const shared = packed + s.rows * row_size;
-    for (Index i = 0; i < row_size; i += lanes_of<T>) {
-      const auto addend = Wide<T>::read(shared + i);
-      Wide<T> sum{};
-      for (T* at = packed + i; at < shared; at += row_size) {
-        auto weights = Wide<T>::read(at);
-        weights += addend;
-        weights.write(at);
-        sum += weights;
-      }
-      Wide<T>{}.write(shared + i);
-      sum.write(shared + row_size + i);
-    }
-  }
-}
-
-template <class T>
-void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseShape& s) noexcept {
-  __builtin_memset(packed, 0, sizeof(T) * static_cast<std::size_t>(s.packed_size<T>()));
-  for_packed_weights<T>(s, [&](Index from, Index to, Index) { packed[to] = weights[from]; });
-  dense_fold(packed, s);
-}
-
-// Of packed weights or of their packed gradient.
-template <class T>
-void dense_unpack(T* __restrict weights, const T* __restrict packed, const DenseShape& s) noexcept {
-  if (s.has_background())
-    for_packed_weights<T>(s, [&](Index to, Index from, Index shared) { weights[to] = packed[from] + packed[shared]; });
-  else
-    for_packed_weights<T>(s, [&](Index to, Index from, Index) { weights[to] = packed[from]; });
-}
-
-// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes.
-template <class T, int most, class Body>
-void for_wides(const DenseShape& s, Body&& body) {
-  constexpr int nodes_a_wide = lanes_of<T> / row_lanes;
-  const int wides = s.wides<T>();
-  for (int first = 0; first < wides; first += most)
-    with_constant<most>(smaller(wides - first, most), [&](auto count) {
-      const int node = first * nodes_a_wide;
-      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
-    });
-}
 
 // The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
 // else.
@@ -95,21 +26,6 @@ void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int 
     const T* const p = partial + n * row_lanes;
     totals[n] = biases[n] + (((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])));
   }
-}
-
-template <class T>
-void dense_forward_packed(T* totals, const T* input, const T* packed, const T* biases, const DenseShape& s) noexcept {
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  const int blocks = s.blocks();
-  for_wides<T, forward_wides>(s, [&](auto count, int nodes, int node) {
-    Wide<T> sum[count] = {};
-    const T* weights = packed + node * row_lanes;
-    for (int block = 0; block < blocks; ++block, weights += row_size) {
-      const auto both = widened(Row<T>::read(input + block * row_lanes));
-      for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
-    }
-    finish_totals(totals + node, sum, biases + node, nodes);
-  });
 }
 
 // What a sample's d_totals do to a row of weights, `count` Wides of nodes.
@@ -152,39 +68,6 @@ struct DenseStep {
     return folded(through);
   }
 };
-
-// Adds factor * input * d_totals to what is `changed`, the packed weights themselves or their gradient; sets the
-// input's gradient.
-template <bool in_place, class T>
-void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* packed, const T* d_totals, const T* input,
-                         T factor, const DenseShape& s) {
-  for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  const int blocks = s.blocks();
-  for_wides<T, backward_wides<T>>(s, [&](auto count, int nodes, int node) {
-    const DenseStep<T, count> step(d_totals + node, factor, nodes);
-    const bool is_first = node == 0;
-    Index at = node * row_lanes;
-    for (int block = 0; block < blocks; ++block, at += row_size) {
-      T* const d_row = d_input + block * row_lanes;
-      auto d = step.template pass<in_place>({}, Row<T>::read(input + block * row_lanes), changed + at, packed + at);
-      if (!is_first) d += Row<T>::read(d_row);
-      d.write(d_row);
-    }
-  });
-}
-
-template <class T>
-void dense_backward_update_packed(T* d_input, T* packed, T* biases, const T* d_totals, const T* input, T learn_rate,
-                                  const DenseShape& s) noexcept {
-  dense_backward_rows<true>(d_input, packed, biases, packed, d_totals, input, -learn_rate, s);
-}
-
-template <class T>
-void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals, const T* input,
-                           const DenseShape& s) noexcept {
-  dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
-}
 
 }  // namespace
 }  // namespace cnnx

@@ -9,8 +9,8 @@
 // no gradient.
 #pragma once
 
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "kernels.hpp"
 
 namespace cnnx {
 namespace {
@@ -18,28 +18,6 @@ namespace {
 template <class V>
 V max_or_nan(const V& a, const V& b) {
   return ((b > a) | (b != b)) ? b : a;
-}
-
-// Calls body(tile, first, channels, top left of the window in the input, of the output) for every window.
-template <class T, class Body>
-void for_windows(const MaxPool2Shape& s, Body&& body) {
-  for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int channels) {
-    for (int y = 0; y < s.out_height(); ++y)
-      for (int x = 0; x < s.out_width(); ++x)
-        body(tile, (Index{2 * y} * s.width + 2 * x) * s.channels + first,
-             (Index{y} * s.out_width() + x) * s.channels + first, channels);
-  });
-}
-
-template <class T>
-void max_pool2_forward(T* output, const T* input, const MaxPool2Shape& s) noexcept {
-  const Index right = s.channels, down = Index{s.width} * s.channels;
-  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
-    const T* const window = input + in;
-    const auto upper = max_or_nan(tile.read(window, channels), tile.read(window + right, channels));
-    const auto lower = max_or_nan(tile.read(window + down, channels), tile.read(window + down + right, channels));
-    tile.write(output + out, max_or_nan(upper, lower), channels);
-  });
 }
 
 // Hands `gradient` out to those of the window's four values that equal their maximum.
@@ -51,30 +29,6 @@ void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V&
     d_window[q] = (V)(wins & (decltype(wins == wins))left);
     if constexpr (ties == Ties::first) left = (V)(~wins & (decltype(wins == wins))left);
   }
-}
-
-template <Ties ties, class T>
-void max_pool2_backward_ties(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s) {
-  const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
-  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
-    using V = typename decltype(tile)::V;
-    V window[4], d_window[4];
-    for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
-    const V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
-    hand_out<ties>(d_window, window, largest, tile.read(d_output + out, channels));
-    for (int q = 0; q < 4; ++q) tile.write(d_input + in + offset[q], d_window[q], channels);
-  });
-}
-
-template <class T>
-void max_pool2_backward(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s, Ties ties) noexcept {
-  if (s.height % 2 != 0 || s.width % 2 != 0)
-    __builtin_memset(d_input, 0,
-                     sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
-  if (ties == Ties::all)
-    max_pool2_backward_ties<Ties::all>(d_input, d_output, input, s);
-  else
-    max_pool2_backward_ties<Ties::first>(d_input, d_output, input, s);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // zeros, and its input's gradient has that ring too, which is dropped.
 #pragma once
 
-#include "../padding.hpp"
+#include "padding.hpp"
 #include "stage.hpp"
 
 namespace cnnx {

@@ -9,7 +9,7 @@
 #include <new>
 #include <vector>
 
-#include "../dispatch.hpp"
+#include "../kernels/dispatch.hpp"
 #include "../network.hpp"
 
 namespace cnnx {

@@ -238,7 +238,6 @@ struct Kernels {
 
 struct Target {
   const char* name;
-  bool (*supported)() noexcept;
   Kernels<float> kernels_float32;
   Kernels<double> kernels_float64;
 

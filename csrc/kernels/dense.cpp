@@ -4,10 +4,8 @@
 // sums, to which a row's channels go by turns, block of eight after block and in a block row after row; these are added
 // by halving (l and l + half), then the bias. All forward kernels keep to it, on every target, so they agree to the
 // bit.
-#pragma once
-
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
@@ -102,5 +100,17 @@ void dense_backward_update(T* __restrict d_input, T* __restrict weights, T* __re
   for (int n = 0; n < s.nodes; ++n) biases[n] = fused(-learn_rate, d_totals[n], biases[n]);
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.dense_forward = dense_forward<T>;
+  k.dense_backward_update = dense_backward_update<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_dense(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

@@ -1,4 +1,4 @@
-#include "bind.hpp"
+#include "areas.hpp"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled core of cnnx.";

@@ -14,10 +14,9 @@
 //
 // so that a step touches the foreground's rows alone. The gradient for a row is d_totals (V_r + D), and the sum over
 // the background's rows is d_totals S less those of the foreground's.
-#pragma once
-
 #include "conv_pool.hpp"
 #include "dense_packed.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
@@ -270,5 +269,18 @@ void conv_pool_dense_backward(T* d_filters, T* d_pooled, T* d_packed, T* d_biase
                                        foreground, conv, s);
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.conv_pool_dense_forward = conv_pool_dense_forward<T>;
+  k.conv_pool_dense_backward_update = conv_pool_dense_backward_update<T>;
+  k.conv_pool_dense_backward = conv_pool_dense_backward<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_conv_pool_dense(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

@@ -3,10 +3,8 @@
 //
 // Of SparseGradient, filter f's entries are offset[f * outputs + i] and gradient[...], i < count[f]: where in the input
 // the window begins, and the gradient. Output p's are filter[e] and value[e], start[p] <= e < start[p + 1].
-#pragma once
-
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
@@ -114,5 +112,18 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
   }
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.conv3x3_gather = conv3x3_gather<T>;
+  k.conv3x3_backward_filters_sparse = conv3x3_backward_filters_sparse<T>;
+  k.conv3x3_backward_input_sparse = conv3x3_backward_input_sparse<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_conv3x3_sparse(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

@@ -1,17 +1,10 @@
 // What is done to each number by itself: ReLU, Dropout, and the optimizers' updates.
-#pragma once
-
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/registers.hpp"
+#include "relu.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
-
-// output = max(0, input); a NaN stays one. Of a vector or a number.
-template <class V>
-V relu(const V& v) {
-  return v <= 0 ? V{} : v;
-}
 
 template <class T>
 void relu_forward(T* __restrict output, const T* __restrict input, Index count) noexcept {
@@ -107,5 +100,23 @@ void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __rest
   }
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.relu_forward = relu_forward<T>;
+  k.relu_backward = relu_backward<T>;
+  k.dropout = dropout<T>;
+  k.add = add<T>;
+  k.scale = scale<T>;
+  k.sgd_update = sgd_update<T>;
+  k.sgd_momentum_update = sgd_momentum_update<T>;
+  k.adam_update = adam_update<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_elementwise(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

@@ -1,13 +1,14 @@
 // The loops over many samples. python/cnnx/network.py gives them their API and their error messages.
+#include "../network.hpp"
+
 #include <pybind11/stl.h>
 
 #include <mutex>
 #include <stdexcept>
 
+#include "areas.hpp"
 #include "arrays.hpp"
-#include "bind.hpp"
-#include "bind_conv3x3.hpp"
-#include "network.hpp"
+#include "conv3x3.hpp"
 
 namespace cnnx {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "kernels.hpp"
+#include "../kernels/kernels.hpp"
 
 namespace cnnx {
 

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels.hpp"
+#include "../kernels/kernels.hpp"
 
 namespace cnnx {
 

@@ -1,7 +1,7 @@
 // An image's Conv3x3 with the MaxPool2 behind it, and a ReLU between or behind them: always the first stage.
 #pragma once
 
-#include "stage.hpp"
+#include "../stages/stage.hpp"
 
 namespace cnnx {
 

@@ -6,10 +6,8 @@
 // filters). In a channels-last image the three pixels under one filter row are 3 * channels consecutive
 // numbers, so the sum over a window is three runs. Filters sit in the lanes: every output sums in the same
 // order on every target.
-#pragma once
-
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
@@ -159,5 +157,20 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
     }
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.pack_filters = pack_filters<T>;
+  k.unpack_filters = unpack_filters<T>;
+  k.conv3x3_forward = conv3x3_forward<T>;
+  k.conv3x3_backward_filters = conv3x3_backward_filters<T>;
+  k.conv3x3_backward_input = conv3x3_backward_input<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_conv3x3(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

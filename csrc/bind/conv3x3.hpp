@@ -1,8 +1,8 @@
 // A convolution's arrays, as both the layer and the network's plan take them.
 #pragma once
 
+#include "../network.hpp"
 #include "arrays.hpp"
-#include "network.hpp"
 
 namespace cnnx {
 

@@ -2,8 +2,8 @@
 // all its places.
 #pragma once
 
+#include "../stages/stage.hpp"
 #include "conv_pool.hpp"
-#include "stage.hpp"
 
 namespace cnnx {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels.hpp"
+#include "../kernels/kernels.hpp"
 
 namespace cnnx {
 

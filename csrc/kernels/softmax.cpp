@@ -3,10 +3,8 @@
 //   probabilities[n] = exp(totals[n] - max) / sum over m of exp(totals[m] - max)
 //
 // Subtracting the maximum changes nothing in exact arithmetic and keeps exp from overflowing.
-#pragma once
-
-#include "../kernels.hpp"
-#include "../vec.hpp"
+#include "../simd/tiles.hpp"
+#include "target.hpp"
 
 namespace cnnx {
 namespace {
@@ -66,5 +64,18 @@ Outcome softmax_loss(T* probabilities, const T* totals, int label, int nodes) no
   return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), best == label};
 }
 
+template <class T>
+void enter(Kernels<T>& k) {
+  k.softmax_forward = softmax_forward<T>;
+  k.softmax_backward = softmax_backward<T>;
+  k.softmax_loss = softmax_loss<T>;
+}
+
 }  // namespace
+
+void CNNX_TARGET::fill_softmax(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
 }  // namespace cnnx

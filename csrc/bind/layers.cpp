@@ -7,11 +7,11 @@
 #include <memory>
 #include <numeric>
 
+#include "../kernels/dispatch.hpp"
+#include "../stages/padding.hpp"
+#include "areas.hpp"
 #include "arrays.hpp"
-#include "bind.hpp"
-#include "bind_conv3x3.hpp"
-#include "dispatch.hpp"
-#include "padding.hpp"
+#include "conv3x3.hpp"
 
 namespace cnnx {
 namespace {

@@ -1,0 +1,195 @@
+// Which patches of an image are foreground: lists of bits, and what reads an image before any layer does.
+#include "../simd/registers.hpp"
+#include "target.hpp"
+
+namespace cnnx {
+namespace {
+
+// Bit i for lane i of a comparison of 16 bytes where it holds.
+template <class Mask>
+unsigned set_lanes(const Mask& mask) {
+  constexpr int lanes = 16 / static_cast<int>(sizeof(mask[0]));
+#if defined(__x86_64__)
+  if constexpr (lanes == 16) return static_cast<unsigned>(_mm_movemask_epi8((__m128i)mask));
+  if constexpr (lanes == 4) return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+  if constexpr (lanes == 2) return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
+#endif
+  unsigned bits = 0;
+  for (int i = 0; i < lanes; ++i) bits |= (mask[i] & 1U) << i;
+  return bits;
+}
+
+// Bit i for number i of at most 64 that does not equal `value`; a NaN does not.
+template <class T>
+std::uint64_t differing(const T* numbers, int count, T value) {
+  using V = Vec<T, 16>;
+  constexpr int lanes = 16 / static_cast<int>(sizeof(T));
+  const auto look = [&](const V& v) { return std::uint64_t{set_lanes(v != value)}; };
+  if (count < lanes) return look(load_first<V>(numbers, count)) & ((1U << count) - 1);
+  std::uint64_t bits = look(load<V>(numbers + count - lanes)) << (count - lanes);
+  for (int i = 0; i < count - lanes; i += lanes) bits |= look(load<V>(numbers + i)) << i;
+  return bits;
+}
+#if defined(__AVX512F__)
+inline std::uint64_t differing(const std::uint8_t* numbers, int count, std::uint8_t value) {
+  const __mmask64 there = _bzhi_u64(~std::uint64_t{0}, static_cast<unsigned>(count));
+  return _mm512_mask_cmpneq_epu8_mask(there, _mm512_maskz_loadu_epi8(there, numbers),
+                                      _mm512_set1_epi8(static_cast<char>(value)));
+}
+#endif
+
+// Bits 0, 2, 4 and so on, side by side.
+inline std::uint32_t even_bits(std::uint64_t bits) {
+#if defined(__AVX512F__)  // AMD's first CPUs with AVX2 take hundreds of cycles for it
+  return static_cast<std::uint32_t>(_pext_u64(bits, 0x5555555555555555U));
+#else
+  bits &= 0x5555555555555555U;
+  bits = (bits | bits >> 1) & 0x3333333333333333U;
+  bits = (bits | bits >> 2) & 0x0f0f0f0f0f0f0f0fU;
+  bits = (bits | bits >> 4) & 0x00ff00ff00ff00ffU;
+  bits = (bits | bits >> 8) & 0x0000ffff0000ffffU;
+  return static_cast<std::uint32_t>(bits | bits >> 16);
+#endif
+}
+
+// Writes first + i for each flag i that is set, in order, and whatever behind them, `flags_at_once` numbers in all;
+// returns how many there are.
+#if defined(__AVX512F__)
+inline constexpr int flags_at_once = 16;
+inline int list_flags(int* list, unsigned flags, int first) {
+  const Vec<int> places = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  store(list, (Vec<int>)_mm512_maskz_compress_epi32(static_cast<__mmask16>(flags), (__m512i)(places + first)));
+  return __builtin_popcount(flags);
+}
+#else
+struct FlagPlaces {
+  int places[16][4] = {};
+  int count[16] = {};
+
+  constexpr FlagPlaces() {
+    for (int flags = 0; flags < 16; ++flags)
+      for (int i = 0; i < 4; ++i)
+        if (flags >> i & 1) places[flags][count[flags]++] = i;
+  }
+};
+inline constexpr FlagPlaces flag_places;
+
+inline constexpr int flags_at_once = 4;
+inline int list_flags(int* list, unsigned flags, int first) {
+  store(list, load<Vec<int, 16> >(flag_places.places[flags]) + first);
+  return flag_places.count[flags];
+}
+#endif
+
+// Rows are read in stripes of 64 pixels, which 31 patches begin in. Narrow images, as digits are, have one stripe and
+// at most 16 patches beside each other.
+inline constexpr int patches_a_stripe = 31, narrow_patches = 16;
+static_assert(flags_at_once <= list_room);
+
+template <bool narrow, class Pixel>
+int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
+                       const ConvPoolShape& s) noexcept {
+  const Pixel background = pixels[0];
+  const int width = s.width, out_height = s.out_height(), out_width = s.out_width();
+  const auto for_stripes = [&](auto&& body) {
+    if constexpr (narrow)
+      body(0, out_width);
+    else
+      for (int x = 0; x < out_width; x += patches_a_stripe) body(x, smaller(out_width - x, patches_a_stripe));
+  };
+  // Two rows at a time, since patches begin in every second.
+  std::uint64_t* __restrict stripe = scratch;
+  for (int y = 0; y <= out_height; ++y)
+    for_stripes([&](int x, int) {
+      const Pixel* const upper = pixels + 2 * (Index{y} * width + x);
+      const int count = smaller(width - 2 * x, 64);
+      *stripe++ = differing(upper, count, background) | differing(upper + width, count, background);
+    });
+
+  int found = 0;
+  const Index stripes = narrow ? 1 : (out_width + patches_a_stripe - 1) / patches_a_stripe;
+  stripe = scratch;
+  for (int y = 0; y < out_height; ++y)
+    for_stripes([&](int x, int count) {
+      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three behind it
+      ++stripe;
+      differs |= differs >> 1;
+      differs |= differs >> 2;
+      const std::uint32_t flags = even_bits(differs) & ((1U << count) - 1);
+      for (int i = 0; i < (narrow ? narrow_patches : count); i += flags_at_once)
+        found += list_flags(patches + found, flags >> i & ((1U << flags_at_once) - 1), y * out_width + x + i);
+    });
+  return found;
+}
+
+// Lists the patches that are not background in reading order, with `list_room`; returns their number.
+// Pixel is uint8_t or T.
+template <class Pixel>
+int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, const ConvPoolShape& s) noexcept {
+  return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, s)
+                                         : find_foreground_in<false>(patches, scratch, pixels, s);
+}
+
+// Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
+template <class T>
+bool are_small(const T* values, Index count) noexcept {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  constexpr T limit = 1 << 20;
+  auto small = V{} == V{};
+  const auto look = [&](const V& v) { small &= (v <= limit) & (v >= -limit); };
+  Index i = 0;
+  for (; i + lanes <= count; i += lanes) look(load<V>(values + i));
+  look(load_first<V>(values + i, static_cast<int>(count - i)));
+  for (int lane = 1; lane < lanes; ++lane) small[0] &= small[lane];
+  return small[0] != 0;
+}
+
+// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is
+// the same number, is never half-way between two floats, and its one rounding is the division's. With a fused
+// multiply-add the reciprocal in two parts gives the division's own result, several times as fast.
+template <class T, class V>
+V scaled(const V& pixel) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  // 1 / 255 is the sum of all powers of 2^-8.
+  constexpr T reciprocal = T{1} / T{255};
+  constexpr T rest = is_float ? static_cast<T>(1.0 / 255.0 - double{reciprocal}) : reciprocal * T{0x1p-56};
+  if constexpr (is_float) {
+    const V centred = pixel - T{127.5};
+    return fused(centred, V{} + reciprocal, centred * rest);
+  } else {
+    return fused(pixel, V{} + reciprocal, pixel * rest) - T{0.5};
+  }
+#else
+  if constexpr (is_float) return (pixel - T{127.5}) / T{255};
+  return pixel / T{255} - T{0.5};
+#endif
+}
+
+template <class T>
+void scale_pixels(T* __restrict image, const std::uint8_t* __restrict pixels, Index count) noexcept {
+  Index i = 0;
+  if constexpr (can_load_bytes) {
+    constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+    for (; i + lanes <= count; i += lanes) store(image + i, scaled<T>(load_bytes<T>(pixels + i)));
+  }
+  for (; i < count; ++i) image[i] = scaled<T>(static_cast<T>(pixels[i]));
+}
+
+template <class T>
+void enter(Kernels<T>& k) {
+  k.scale_pixels = scale_pixels<T>;
+  k.find_foreground_in_bytes = find_foreground<std::uint8_t>;
+  k.find_foreground = find_foreground<T>;
+  k.are_small = are_small<T>;
+}
+
+}  // namespace
+
+void CNNX_TARGET::fill_foreground(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
+}  // namespace cnnx

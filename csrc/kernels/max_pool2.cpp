@@ -1,0 +1,67 @@
+#include "max_pool2.hpp"
+
+#include "target.hpp"
+
+namespace cnnx {
+namespace {
+
+// Calls body(tile, first, channels, top left of the window in the input, of the output) for every window.
+template <class T, class Body>
+void for_windows(const MaxPool2Shape& s, Body&& body) {
+  for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int channels) {
+    for (int y = 0; y < s.out_height(); ++y)
+      for (int x = 0; x < s.out_width(); ++x)
+        body(tile, (Index{2 * y} * s.width + 2 * x) * s.channels + first,
+             (Index{y} * s.out_width() + x) * s.channels + first, channels);
+  });
+}
+
+template <class T>
+void max_pool2_forward(T* output, const T* input, const MaxPool2Shape& s) noexcept {
+  const Index right = s.channels, down = Index{s.width} * s.channels;
+  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
+    const T* const window = input + in;
+    const auto upper = max_or_nan(tile.read(window, channels), tile.read(window + right, channels));
+    const auto lower = max_or_nan(tile.read(window + down, channels), tile.read(window + down + right, channels));
+    tile.write(output + out, max_or_nan(upper, lower), channels);
+  });
+}
+
+template <Ties ties, class T>
+void max_pool2_backward_ties(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s) {
+  const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
+  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
+    using V = typename decltype(tile)::V;
+    V window[4], d_window[4];
+    for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
+    const V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
+    hand_out<ties>(d_window, window, largest, tile.read(d_output + out, channels));
+    for (int q = 0; q < 4; ++q) tile.write(d_input + in + offset[q], d_window[q], channels);
+  });
+}
+
+template <class T>
+void max_pool2_backward(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s, Ties ties) noexcept {
+  if (s.height % 2 != 0 || s.width % 2 != 0)
+    __builtin_memset(d_input, 0,
+                     sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
+  if (ties == Ties::all)
+    max_pool2_backward_ties<Ties::all>(d_input, d_output, input, s);
+  else
+    max_pool2_backward_ties<Ties::first>(d_input, d_output, input, s);
+}
+
+template <class T>
+void enter(Kernels<T>& k) {
+  k.max_pool2_forward = max_pool2_forward<T>;
+  k.max_pool2_backward = max_pool2_backward<T>;
+}
+
+}  // namespace
+
+void CNNX_TARGET::fill_max_pool2(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
+}  // namespace cnnx

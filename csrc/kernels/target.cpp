@@ -1,0 +1,18 @@
+#include "target.hpp"
+
+namespace cnnx {
+
+void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
+  fill_conv3x3(float32, float64);
+  fill_conv3x3_sparse(float32, float64);
+  fill_max_pool2(float32, float64);
+  fill_foreground(float32, float64);
+  fill_conv_pool(float32, float64);
+  fill_dense(float32, float64);
+  fill_dense_packed(float32, float64);
+  fill_conv_pool_dense(float32, float64);
+  fill_elementwise(float32, float64);
+  fill_softmax(float32, float64);
+}
+
+}  // namespace cnnx

@@ -1,0 +1,23 @@
+// The functions that enter a target's kernels into its table, one for each kernel's file. CMake compiles those files
+// once per CPU target, with that target's flags and with CNNX_TARGET as its name.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace cnnx::CNNX_TARGET {
+
+// All of them.
+void fill(Kernels<float>&, Kernels<double>&);
+
+void fill_conv3x3(Kernels<float>&, Kernels<double>&);
+void fill_conv3x3_sparse(Kernels<float>&, Kernels<double>&);
+void fill_max_pool2(Kernels<float>&, Kernels<double>&);
+void fill_foreground(Kernels<float>&, Kernels<double>&);
+void fill_conv_pool(Kernels<float>&, Kernels<double>&);
+void fill_dense(Kernels<float>&, Kernels<double>&);
+void fill_dense_packed(Kernels<float>&, Kernels<double>&);
+void fill_conv_pool_dense(Kernels<float>&, Kernels<double>&);
+void fill_elementwise(Kernels<float>&, Kernels<double>&);
+void fill_softmax(Kernels<float>&, Kernels<double>&);
+
+}  // namespace cnnx::CNNX_TARGET

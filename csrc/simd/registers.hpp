@@ -1,0 +1,224 @@
+// Compiler vector types: what one register holds and does. Compiled once per CPU target with that target's flags, so
+// everything here has internal linkage: the linker must not share a copy between targets.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace cnnx {
+namespace {
+
+#if defined(__AVX512F__)
+inline constexpr int native_bytes = 64;
+inline constexpr int register_count = 32;
+#elif defined(__AVX2__)
+inline constexpr int native_bytes = 32;
+inline constexpr int register_count = 16;
+#elif defined(__aarch64__)
+inline constexpr int native_bytes = 16;
+inline constexpr int register_count = 32;
+#else
+inline constexpr int native_bytes = 16;
+inline constexpr int register_count = 16;
+#endif
+
+template <class T, int bytes>
+struct VecOf {
+  typedef T type __attribute__((vector_size(bytes)));
+};
+
+// A register's worth of T. Never wider than the target's registers: GCC would keep it in memory.
+template <class T, int bytes = native_bytes>
+using Vec = typename VecOf<T, bytes>::type;
+
+template <class V, class T>
+V load(const T* from) {
+  V v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class V, class T>
+void store(T* to, const V& v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
+// A register's worth of numbers, each from a byte, on targets that have an instruction for it. (Masked with all lanes,
+// here and below, since GCC 12 warns of the plain functions' own code.)
+inline constexpr bool can_load_bytes = native_bytes >= 32;
+#if defined(__AVX2__)
+template <class T>
+Vec<T> load_bytes(const std::uint8_t* from) {
+  constexpr bool is_float = sizeof(T) == sizeof(float);
+#if defined(__AVX512F__)
+  if constexpr (is_float) {
+    const __m512i whole = _mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)load<Vec<char, 16>>(from));
+    return (Vec<T>)_mm512_maskz_cvtepi32_ps(0xffff, whole);
+  } else {
+    return (Vec<T>)_mm512_maskz_cvtepi32_pd(0xff, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  }
+#else
+  if constexpr (is_float)
+    return (Vec<T>)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  else
+    return (Vec<T>)_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(load<int>(from))));
+#endif
+}
+#endif
+
+// The first `count` lanes; the others read as zero and are not written.
+template <class V, class T>
+V load_first(const T* from, int count) {
+  V v{};
+  for (int i = 0; i < count; ++i) v[i] = from[i];
+  return v;
+}
+
+template <class V, class T>
+void store_first(T* to, const V& v, int count) {
+  for (int i = 0; i < count; ++i) to[i] = v[i];
+}
+
+// As a == b and a < b are: -1 in the lanes where it holds, else 0.
+template <class V>
+auto equal(const V& a, const V& b) {
+  return a == b;
+}
+template <class V>
+auto less(const V& a, const V& b) {
+  return a < b;
+}
+#if defined(__AVX512F__)
+// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does
+// not.
+inline auto equal(const Vec<float, 32>& a, const Vec<float, 32>& b) {
+  return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ);
+}
+inline auto less(const Vec<float, 32>& a, const Vec<float, 32>& b) {
+  return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
+}
+#endif
+
+// Bit i for lane i that is not 0 (a NaN is not), of a whole register, on targets that have an instruction for it.
+inline constexpr bool has_nonzero_lanes = native_bytes >= 32;
+#if defined(__AVX512F__)
+inline unsigned nonzero_lanes(const Vec<float>& v) {
+  return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
+inline unsigned nonzero_lanes(const Vec<double>& v) {
+  return _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
+}
+#elif defined(__AVX2__)
+inline unsigned nonzero_lanes(const Vec<float>& v) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, _mm256_setzero_ps(), _CMP_NEQ_UQ)));
+}
+inline unsigned nonzero_lanes(const Vec<double>& v) {
+  return static_cast<unsigned>(_mm256_movemask_pd(_mm256_cmp_pd((__m256d)v, _mm256_setzero_pd(), _CMP_NEQ_UQ)));
+}
+#endif
+
+// Eight numbers, four from one place and four from another, of which every lane takes the one that its index names, on
+// targets that have an instruction for it.
+template <class V>
+struct Lookup {
+  static constexpr bool exists = false;
+};
+#if defined(__AVX2__)
+template <>
+struct Lookup<Vec<float, 32>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<int, 32>;
+
+  Lookup(const float* low, const float* high)
+      : numbers(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1)) {}
+  Vec<float, 32> operator[](const Indices& index) const {
+    return (Vec<float, 32>)_mm256_permutevar8x32_ps(numbers, (__m256i)index);
+  }
+
+  __m256 numbers;
+};
+#endif
+#if defined(__AVX512F__)
+template <>
+struct Lookup<Vec<float, 64>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<int, 64>;
+
+  Lookup(const float* low, const float* high)
+      : numbers(_mm512_maskz_broadcast_f32x8(0xffff, Lookup<Vec<float, 32>>(low, high).numbers)) {}
+  Vec<float, 64> operator[](const Indices& index) const {
+    return (Vec<float, 64>)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)index, numbers);
+  }
+
+  __m512 numbers;
+};
+template <>
+struct Lookup<Vec<double, 64>> {
+  static constexpr bool exists = true;
+  using Indices = Vec<std::int64_t, 64>;
+
+  Lookup(const double* low, const double* high)
+      : numbers(_mm512_maskz_insertf64x4(0xff, _mm512_maskz_broadcast_f64x4(0xff, _mm256_loadu_pd(low)),
+                                         _mm256_loadu_pd(high), 1)) {}
+  Vec<double, 64> operator[](const Indices& index) const {
+    return (Vec<double, 64>)_mm512_maskz_permutexvar_pd(0xff, (__m512i)index, numbers);
+  }
+
+  __m512d numbers;
+};
+#endif
+
+// Makes the compiler forget where a vector in a register comes from.
+template <class V>
+void hide(V& v) {
+#if defined(__aarch64__)
+  asm("" : "+w"(v));
+#elif defined(__AVX512F__)
+  asm("" : "+v"(v));
+#else
+  asm("" : "+x"(v));
+#endif
+}
+
+// a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may
+// vectorise the products apart from the sums on one target and not on the other, and the results would differ.
+inline float fused(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+inline double fused(double a, double b, double c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// The same of vectors, which the compiler fuses by itself, but might fuse c's product instead if it could see one.
+template <class V>
+V fused(const V& a, const V& b, V c) {
+  hide(c);
+  return a * b + c;
+}
+
+inline int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+
+// Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of it live in registers.
+template <int most, class Body>
+void with_constant(int n, Body&& body) {
+  if constexpr (most > 1) {
+    if (n < most) return with_constant<most - 1>(n, body);
+  }
+  body(std::integral_constant<int, most>{});
+}
+
+}  // namespace
+}  // namespace cnnx

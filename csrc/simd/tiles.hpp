@@ -1,0 +1,139 @@
+// Several registers at once: tiles of registers over consecutive channels, and logical vectors that have the same
+// number of lanes on every target.
+#pragma once
+
+#include "registers.hpp"
+
+namespace cnnx {
+namespace {
+
+// A tile of `count` registers over consecutive channels. A partial tile is one register of which only the
+// first `channels` lanes exist in memory.
+template <class T, int bytes, int vector_count, bool is_partial = false>
+struct Tile {
+  using V = Vec<T, bytes>;
+  static constexpr int lanes = bytes / static_cast<int>(sizeof(T));
+  static constexpr int vectors = vector_count;
+  static constexpr bool partial = is_partial;
+
+  static V read(const T* from, [[maybe_unused]] int channels) {
+    if constexpr (partial)
+      return load_first<V>(from, channels);
+    else
+      return load<V>(from);
+  }
+  static void write(T* to, const V& v, [[maybe_unused]] int channels) {
+    if constexpr (partial)
+      store_first(to, v, channels);
+    else
+      store(to, v);
+  }
+};
+
+inline constexpr int most_tile_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2;
+
+// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones, then a partial one:
+// body(tile, first, channels). Lanes hold different outputs, so the split never changes a sum.
+template <class T, int most_vectors = most_tile_vectors, class Body>
+void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
+  int first = 0;
+  const auto sweep = [&](auto tile) {
+    constexpr int channels = tile.lanes * tile.vectors;
+    for (; total - first >= channels; first += channels) body(tile, first, channels);
+  };
+  if constexpr (most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
+  if constexpr (most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
+  sweep(Tile<T, native_bytes, 1>{});
+  if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
+  if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
+  if (first == total) return;
+  constexpr int least = 16 / static_cast<int>(sizeof(T));
+  if (reach_back && total >= least)
+    body(Tile<T, 16, 1>{}, total - least, least);
+  else
+    body(Tile<T, 16, 1, true>{}, first, total - first);
+}
+
+// The same for a body that may do a channel twice, because it sets and does not add: the last tile reaches back over
+// channels already done, which is quicker than a partial one.
+template <class T, int most_vectors = most_tile_vectors, class Body>
+void for_channel_tiles(int total, Body&& body) {
+  for_separate_channel_tiles<T, most_vectors>(total, body, true);
+}
+
+// Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
+// its partial sums and so does not depend on the target.
+template <class T, int lane_count>
+struct Logical {
+  static constexpr int bytes = lane_count * static_cast<int>(sizeof(T));
+  static constexpr int part_bytes = bytes < native_bytes ? bytes : native_bytes;
+  static constexpr int lanes = part_bytes / static_cast<int>(sizeof(T));
+  static constexpr int count = bytes / part_bytes;
+  Vec<T, part_bytes> part[count];
+
+  static Logical read(const T* from) {
+    Logical v;
+    for (int i = 0; i < count; ++i) v.part[i] = load<Vec<T, part_bytes>>(from + i * lanes);
+    return v;
+  }
+  static Logical all(T value) {
+    Logical v;
+    for (auto& part : v.part) part = Vec<T, part_bytes>{} + value;
+    return v;
+  }
+  void write(T* to) const {
+    for (int i = 0; i < count; ++i) store(to + i * lanes, part[i]);
+  }
+  void add_product(const Logical& factor, const Logical& by) {
+    for (int i = 0; i < count; ++i) part[i] += factor.part[i] * by.part[i];
+  }
+  // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
+  void stay_in_registers() {
+    for (auto& p : part) hide(p);
+  }
+  Logical& operator+=(const Logical& other) {
+    for (int i = 0; i < count; ++i) part[i] += other.part[i];
+    return *this;
+  }
+  Logical operator-(const Logical& other) const {
+    Logical difference;
+    for (int i = 0; i < count; ++i) difference.part[i] = part[i] - other.part[i];
+    return difference;
+  }
+};
+
+// Eight channels, and 64 bytes: of float two rows beside each other, of double the same.
+template <class T>
+using Row = Logical<T, 8>;
+template <class T>
+using Wide = Logical<T, 64 / static_cast<int>(sizeof(T))>;
+
+inline Wide<double> widened(const Row<double>& row) {
+  return row;
+}
+inline Row<double> folded(const Wide<double>& wide) {
+  return wide;
+}
+// The row twice; and the sum of both rows.
+inline Wide<float> widened(const Row<float>& row) {
+  Wide<float> wide;
+#if defined(__AVX512F__)
+  wide.part[0] = (Vec<float>)_mm512_maskz_broadcast_f32x8(0xffff, (__m256)row.part[0]);
+#else
+  for (int i = 0; i < Wide<float>::count; ++i) wide.part[i] = row.part[i % Row<float>::count];
+#endif
+  return wide;
+}
+inline Row<float> folded(const Wide<float>& wide) {
+  Row<float> row;
+#if defined(__AVX512F__)
+  const auto half = [&](auto which) { return _mm512_maskz_extractf32x8_ps(0xff, (__m512)wide.part[0], which); };
+  row.part[0] = (Vec<float, 32>)half(std::integral_constant<int, 0>{}) + half(std::integral_constant<int, 1>{});
+#else
+  for (int i = 0; i < Row<float>::count; ++i) row.part[i] = wide.part[i] + wide.part[i + Row<float>::count];
+#endif
+  return row;
+}
+
+}  // namespace
+}  // namespace cnnx
