@@ -1,175 +1,226 @@
-// The loops that train. Threads live for one call and meet at a barrier twice a step.
-#include <atomic>
-#include <barrier>
-#include <system_error>
-#include <thread>
+#include "trainer.hpp"
 
-#include "network.hpp"
-#include "stages/gradients.hpp"
+#include <algorithm>
+#include <atomic>
 
 namespace cnnx {
+namespace {
+
+// An optimizer's formula on `count` numbers; `step` counts from 1.
+template <class T>
+void follow(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, const T* gradient,
+            T learn_rate, Index step, Index count) {
+  const auto& k = active_target().kernels<T>();
+  if (const auto* sgd = std::get_if<SgdSettings>(&optimizer.settings))
+    k.sgd_momentum_update(parameters, first_state, gradient, learn_rate, *sgd, count);
+  else if (const auto* adam = std::get_if<AdamSettings>(&optimizer.settings))
+    k.adam_update(parameters, first_state, second_state, gradient, learn_rate, step, *adam, count);
+  else
+    k.sgd_update(parameters, gradient, learn_rate, count);
+}
+
+}  // namespace
 
 template <class T>
-class Trainer {
- public:
-  Trainer(Network<T>& network, const Images<T>& images, const std::int32_t* labels, const Batches& batches,
-          const Results<T>& results)
-      : network_(network),
-        stages_(network.stages_),
-        images_(images),
-        labels_(labels),
-        batches_(batches),
-        results_(results) {}
-
-  bool can_go_one_by_one(const Optimizer<T>& optimizer) const {
-    return std::holds_alternative<std::monostate>(optimizer.settings) && batches_.batch_size == 1 &&
-           std::all_of(stages_.begin(), stages_.end(), [](const auto& stage) { return stage->can_update(); });
-  }
-
-  // The article's loop: each sample's update happens in the sweep that computes its gradient.
-  void go_one_by_one() {
-    Workspace<T>& w = network_.workspace(0);
-    for (const auto& stage : stages_) stage->begin_updates(batches_.samples_before == 0);
-    for (Index step = 0; step < batches_.samples; ++step) {
-      const T learn_rate = static_cast<T>(batches_.learn_rates[step]);
-      forward(w, step);
-      for (auto stage = stages_.rbegin(); stage != stages_.rend(); ++stage) (*stage)->backward_update(w, learn_rate);
-    }
-    for (const auto& stage : stages_) stage->end_updates();
-  }
-
-  // Leaves each step's mean gradient in the network's first shard and calls update(step), in one thread, before the
-  // next step.
-  template <class Update>
-  void for_gradients(int threads, Update&& update) {
-    Gradients<T>& g = *network_.gradients_;
-    network_.workspace(static_cast<std::size_t>(threads) - 1);  // all memory before the first thread: none can fail
-    const auto& kernels = active_target().kernels<T>();
-    std::atomic<Index> next_shard{0};
-    std::barrier all_here(threads);
-
-    const auto run = [&](int thread) {
-      Workspace<T>& w = *network_.workspaces_[static_cast<std::size_t>(thread)];
-      for (Index step = 0; step < batches_.steps(); ++step) {
-        const Index first = step * batches_.batch_size, count = std::min(batches_.batch_size, batches_.samples - first);
-        const Index shards = std::min(count, most_shards);
-        for (Index shard = next_shard++; shard < shards; shard = next_shard++) {
-          T* const gradient = g.shards[shard].get();
-          std::memset(gradient, 0, sizeof(T) * static_cast<std::size_t>(g.size));
-          for (Index i = count * shard / shards; i < count * (shard + 1) / shards; ++i) {
-            forward(w, first + i);
-            for (auto at = stages_.size(); at-- > 0;) stages_[at]->backward(w, gradient + g.offset[at]);
-          }
-        }
-        all_here.arrive_and_wait();
-        if (thread == 0) {
-          for (Index shard = 1; shard < shards; ++shard) kernels.add(g.shards[0].get(), g.shards[shard].get(), g.size);
-          kernels.scale(g.shards[0].get(), T{1} / static_cast<T>(count), g.size);
-          update(step);
-          next_shard = 0;
-        }
-        all_here.arrive_and_wait();
-      }
-    };
-    std::vector<std::jthread> others;
-    int thread = 1;
-    try {
-      for (; thread < threads; ++thread) others.emplace_back(run, thread);
-    } catch (const std::system_error&) {  // the others do the work: they must not wait for those that never came
-      for (; thread < threads; ++thread) all_here.arrive_and_drop();
-    }
-    run(0);
-  }
-
-  // The mean gradient as numpy has the parameters.
-  void unpack_gradient(T* flat) const {
-    const Gradients<T>& g = *network_.gradients_;
-    for (std::size_t i = 0; i < stages_.size(); ++i) {
-      stages_[i]->unpack_gradient(flat, g.shards[0].get() + g.offset[i]);
-      for (const auto& slice : stages_[i]->parameters()) flat += slice.count;
-    }
-  }
-
- private:
-  // One sample's way to its loss, and the loss's gradient for the totals; `sample` counts from the first of the
-  // batches.
-  void forward(Workspace<T>& w, Index sample) const {
-    const Index image = batches_.order[sample];
-    w.training = true;
-    w.key = random_key(batches_.seed, static_cast<std::uint64_t>(batches_.samples_before + sample));
-    network_.load(w, images_, image, batches_.maps != nullptr ? batches_.maps + 6 * sample : nullptr);
-    if (sample + 1 < batches_.samples) network_.prefetch(images_, batches_.order[sample + 1]);
-    for (const auto& stage : stages_) stage->forward(w);
-    const Outcome result = network_.outcome(w, labels_[image]);
-    results_.losses[sample] = result.loss;
-    results_.correct[sample] = result.correct;
-    w.gradients.back()[static_cast<std::size_t>(labels_[image])] -= 1;  // d_totals = p - 1 at the label
-  }
-
-  Network<T>& network_;
-  const std::vector<std::unique_ptr<Stage<T>>>& stages_;
-  const Images<T>& images_;
-  const std::int32_t* labels_;
-  const Batches& batches_;
-  const Results<T>& results_;
+struct Trainer<T>::Run {
+  const Images<T>& images;
+  const std::int32_t* labels;
+  const Batches& batches;
+  const Results<T>& results;
 };
 
+// A batch is cut into the same shards whatever the number of threads. Each has a gradient of its own, and a shard does
+// enough arithmetic to make the time of clearing and adding that gradient small.
 template <class T>
-void Network<T>::train(const Images<T>& images, const std::int32_t* labels, const Batches& batches,
-                       const Optimizer<T>& optimizer, int threads, const Results<T>& results) {
-  Trainer<T> trainer(*this, images, labels, batches, results);
-  if (trainer.can_go_one_by_one(optimizer)) {
-    trainer.go_one_by_one();
-    return;
-  }
-  pack(batches.samples, true);
-  if (gradients_ == nullptr) gradients_ = std::make_unique<Gradients<T>>(stages_, parameter_count_);
-  Optimizer<T> next = optimizer;
-  trainer.for_gradients(threads, [&](Index step) {
-    T* const flat = gradients_->flat.get();
-    trainer.unpack_gradient(flat);
-    apply(flat, next, batches.learn_rates[step]);
-    ++next.steps_before;
-    pack(batches.samples, true);
+Index Trainer<T>::shards_of(Index samples) const noexcept {
+  constexpr Index least_work = 32;  // multiplications for each parameter
+  const Index worth = samples * plan_.work() / (least_work * std::max<Index>(plan_.parameter_count(), 1));
+  return std::clamp<Index>(worth, 1, std::min(samples, most_shards));
+}
+
+template <class T>
+void Trainer<T>::make_memory(int threads, Index shards) {
+  while (workspaces_.size() < static_cast<std::size_t>(threads))
+    workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_));
+  while (shards_.size() < static_cast<std::size_t>(shards)) shards_.push_back(new_buffer<T>(plan_.packed_size()));
+  seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
+}
+
+template <class T>
+bool Trainer<T>::are_as_seen() const noexcept {
+  const auto same = [&](const T* values, const T* seen, Index count) {
+    return std::memcmp(values, seen, sizeof(T) * static_cast<std::size_t>(count)) == 0;
+  };
+  return std::all_of(plan_.parameters().begin(), plan_.parameters().end(), [&](const auto& p) {
+    const T* const seen = seen_.data() + p->flat_offset;
+    return same(p->arrays.weights, seen, p->weights_size) &&
+           (p->arrays.biases == nullptr || same(p->arrays.biases, seen + p->weights_size, p->biases_size));
   });
 }
 
 template <class T>
-void Network<T>::gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads,
-                          T* flat, const Results<T>& results) {
-  Trainer<T> trainer(*this, images, labels, batch, results);
-  if (gradients_ == nullptr) gradients_ = std::make_unique<Gradients<T>>(stages_, parameter_count_);
-  pack(batch.samples, true);
-  trainer.for_gradients(threads, [&](Index) { trainer.unpack_gradient(flat); });
+void Trainer<T>::see() {
+  for (const auto& p : plan_.parameters()) {
+    T* const seen = seen_.data() + p->flat_offset;
+    copy(seen, p->arrays.weights, p->weights_size);
+    if (p->arrays.biases != nullptr) copy(seen + p->weights_size, p->arrays.biases, p->biases_size);
+  }
+}
+
+// Parameters that share a background are sums, which packing them anew would round. So a later window goes on with
+// the packed ones, unless somebody has changed the caller's.
+template <class T>
+void Trainer<T>::take_parameters(bool restart) {
+  if (!restart && are_as_seen()) return;
+  plan_.pack(parameters_);
+  see();
+  steps_ = 0;
 }
 
 template <class T>
-void Network<T>::apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate) {
-  const auto& kernels = active_target().kernels<T>();
-  const T rate = static_cast<T>(learn_rate);
-  Index at = 0;
-  for (const auto& stage : stages_)
-    for (const auto& slice : stage->parameters()) {
-      if (const auto* sgd = std::get_if<SgdSettings>(&optimizer.settings))
-        kernels.sgd_momentum_update(slice.data, optimizer.first_state + at, flat + at, rate, *sgd, slice.count);
-      else if (const auto* adam = std::get_if<AdamSettings>(&optimizer.settings))
-        kernels.adam_update(slice.data, optimizer.first_state + at, optimizer.second_state + at, flat + at, rate,
-                            optimizer.steps_before + 1, *adam, slice.count);
-      else
-        kernels.sgd_update(slice.data, flat + at, rate, slice.count);
-      at += slice.count;
+void Trainer<T>::train(const Images<T>& images, const std::int32_t* labels, const Batches& batches,
+                       const Optimizer<T>& optimizer, int threads, const Results<T>& results,
+                       std::shared_mutex& writing) {
+  // All memory before the first step: none can fail after it.
+  make_memory(threads, shards_of(std::min(batches.batch_size, batches.samples)));
+  const auto make_state = [&](Buffer<T>& state, const T* caller_s) {
+    if (caller_s != nullptr && state == nullptr) state = new_buffer<T>(plan_.packed_size());
+  };
+  make_state(first_state_, optimizer.first_state);
+  make_state(second_state_, optimizer.second_state);
+  take_parameters(batches.samples_before == 0);
+
+  const auto for_states = [&](const auto& body) {
+    for (const auto& p : plan_.parameters()) {
+      if (optimizer.first_state != nullptr) body(*p, first_state_.get() + p->offset, p->in(optimizer.first_state));
+      if (optimizer.second_state != nullptr) body(*p, second_state_.get() + p->offset, p->in(optimizer.second_state));
     }
+  };
+  for_states([](const Packed<T>& p, T* packed, const Arrays<T>& caller_s) { p.pack(packed, caller_s); });
+
+  const Run run{images, labels, batches, results};
+  if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties())
+    step_sample_by_sample(run);
+  else
+    step_batch_by_batch(run, threads, [&](Index step) {
+      update(optimizer, static_cast<T>(batches.learn_rates[step]), optimizer.steps_before + step + 1);
+    });
+
+  const std::unique_lock lock(writing);
+  plan_.unpack(parameters_);
+  for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& caller_s) { p.unpack(caller_s, packed); });
+  see();
 }
 
-template void Network<float>::train(const Images<float>&, const std::int32_t*, const Batches&, const Optimizer<float>&,
-                                    int, const Results<float>&);
-template void Network<double>::train(const Images<double>&, const std::int32_t*, const Batches&,
-                                     const Optimizer<double>&, int, const Results<double>&);
-template void Network<float>::gradient(const Images<float>&, const std::int32_t*, const Batches&, int, float*,
-                                       const Results<float>&);
-template void Network<double>::gradient(const Images<double>&, const std::int32_t*, const Batches&, int, double*,
-                                        const Results<double>&);
-template void Network<float>::apply(const float*, const Optimizer<float>&, double);
-template void Network<double>::apply(const double*, const Optimizer<double>&, double);
+template <class T>
+void Trainer<T>::gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads,
+                          T* flat, const Results<T>& results) {
+  make_memory(threads, shards_of(batch.samples));
+  take_parameters(true);
+  step_batch_by_batch({images, labels, batch, results}, threads, [](Index) {});
+  for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);
+}
+
+// The article's loop: every stage updates its parameters as soon as it has passed its input's gradient on.
+template <class T>
+void Trainer<T>::step_sample_by_sample(const Run& run) {
+  Workspace<T>& w = *workspaces_[0];
+  const auto& stages = plan_.stages();
+  parameters_.in_place = true;
+  for (Index step = 0; step < run.batches.samples; ++step) {
+    const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
+    forward(w, run, step);
+    for (std::size_t i = stages.size(); i-- > 0;) stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
+    if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
+  }
+  parameters_.in_place = false;
+}
+
+// Leaves each step's mean gradient in the first shard and calls update(step), in one thread, before the next step.
+template <class T>
+template <class Update>
+void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
+  const Batches& batches = run.batches;
+  std::atomic<Index> next_shard{0};
+  run_team(threads, [&](int thread, Barrier& all_threads) {
+    Workspace<T>& w = *workspaces_[static_cast<std::size_t>(thread)];
+    for (Index step = 0; step < batches.steps(); ++step) {
+      const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
+      const Index shards = shards_of(count);
+      for (Index shard = next_shard++; shard < shards; shard = next_shard++) {
+        T* const gradient = shards_[static_cast<std::size_t>(shard)].get();
+        std::memset(static_cast<void*>(gradient), 0, sizeof(T) * static_cast<std::size_t>(plan_.packed_size()));
+        for (Index i = count * shard / shards; i < count * (shard + 1) / shards; ++i) {
+          forward(w, run, first + i);
+          add_gradient(w, gradient);
+        }
+      }
+      all_threads.meet([&] {
+        finish_gradient(count, shards);
+        update(step);
+        next_shard = 0;
+      });
+    }
+  });
+}
+
+// One sample's way to its loss, and the loss's gradient; `sample` counts from the first of the batches.
+template <class T>
+void Trainer<T>::forward(Workspace<T>& w, const Run& run, Index sample) const {
+  const Batches& b = run.batches;
+  const Index image = b.order[sample];
+  const int label = run.labels[image];
+  w.sample.training = true;
+  w.sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
+  load(w, run.images, image, b.maps != nullptr ? b.maps + 6 * sample : nullptr, plan_.image());
+  if (sample + 1 < b.samples) prefetch(run.images, b.order[sample + 1], plan_.image());
+  for (std::size_t i = 0; i < plan_.stages().size(); ++i) plan_.stages()[i]->forward(w.passes[i]);
+  const Outcome outcome = plan_.loss().value(w.probabilities.get(), w.values.back().get(), label);
+  run.results.losses[sample] = outcome.loss;
+  run.results.correct[sample] = outcome.correct;
+  plan_.loss().gradient(w.gradients.back().get(), w.probabilities.get(), label);
+}
+
+template <class T>
+void Trainer<T>::add_gradient(Workspace<T>& w, T* gradient) const {
+  for (std::size_t i = plan_.stages().size(); i-- > 0;) plan_.stages()[i]->backward(w.passes[i], gradient);
+}
+
+// Adds the shards as a balanced binary tree, so that several machines could each compute a subtree and agree to the
+// bit.
+template <class T>
+void Trainer<T>::finish_gradient(Index samples, Index shards) const {
+  const auto& k = active_target().kernels<T>();
+  const auto shard = [&](Index i) { return shards_[static_cast<std::size_t>(i)].get(); };
+  for (Index width = 1; width < shards; width *= 2)
+    for (Index i = 0; i + width < shards; i += 2 * width) k.add(shard(i), shard(i + width), plan_.packed_size());
+  if (samples > 1) k.scale(shard(0), T{1} / static_cast<T>(samples), plan_.packed_size());
+  for (const auto& p : plan_.parameters()) p->complete_gradient(shard(0) + p->offset);
+}
+
+template <class T>
+void Trainer<T>::update(const Optimizer<T>& optimizer, T learn_rate, Index step) {
+  follow(optimizer, parameters_.values.get(), first_state_.get(), second_state_.get(), shards_[0].get(), learn_rate,
+         step, plan_.packed_size());
+  plan_.derive(parameters_);
+}
+
+template <class T>
+void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
+  const auto step_on = [&](T* values, Index at, Index count) {
+    const auto state = [&](T* flat) { return flat != nullptr ? flat + at : nullptr; };
+    follow(optimizer, values, state(optimizer.first_state), state(optimizer.second_state), gradient + at,
+           static_cast<T>(learn_rate), optimizer.steps_before + 1, count);
+  };
+  for (const auto& p : plan.parameters()) {
+    step_on(p->arrays.weights, p->flat_offset, p->weights_size);
+    if (p->arrays.biases != nullptr) step_on(p->arrays.biases, p->flat_offset + p->weights_size, p->biases_size);
+  }
+}
+
+template class Trainer<float>;
+template class Trainer<double>;
+template void apply(const Plan<float>&, const float*, const Optimizer<float>&, double);
+template void apply(const Plan<double>&, const double*, const Optimizer<double>&, double);
 
 }  // namespace cnnx

@@ -15,7 +15,7 @@ Conv3x3Layer<T> checked_conv3x3(const py::array& filters, const py::object& bias
                                : checked<T>(filters, "filters", {any_size, 3, 3}, Access::write);
   const int count = size_of(filters, 0);
   T* const bias = biases.is_none() ? nullptr : checked<T>(biases.cast<py::array>(), "biases", {count}, Access::write);
-  return {data, bias, count, channels, same};
+  return {data, bias, count, channels, same, has_channels};
 }
 
 }  // namespace cnnx

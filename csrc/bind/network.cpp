@@ -33,7 +33,6 @@ class BoundNetwork {
     auto all = batches;
     all.learn_rates = rates;
     const py::gil_scoped_release release;
-    const std::lock_guard lock(mutex_);
     network_.train(samples, static_cast<const std::int32_t*>(labels.data()), all, settings, threads, results);
   }
 
@@ -45,7 +44,6 @@ class BoundNetwork {
     const auto results = checked_results(losses, correct, batch.samples);
     T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())}, Access::write);
     const py::gil_scoped_release release;
-    const std::lock_guard lock(mutex_);
     network_.gradient(samples, static_cast<const std::int32_t*>(labels.data()), batch, threads, gradient, results);
   }
 
@@ -53,7 +51,6 @@ class BoundNetwork {
     const T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())});
     const auto settings = checked_optimizer(optimizer);
     const py::gil_scoped_release release;
-    const std::lock_guard lock(mutex_);
     network_.apply(gradient, settings, learn_rate);
   }
 
@@ -63,7 +60,6 @@ class BoundNetwork {
     const Results<T> results{probabilities.mutable_data(), nullptr, nullptr};
     {
       const py::gil_scoped_release release;
-      const std::lock_guard lock(mutex_);
       network_.predict(samples, nullptr, threads, results);
     }
     return probabilities;
@@ -78,7 +74,6 @@ class BoundNetwork {
     const Results<T> results{nullptr, losses.mutable_data(), correct.mutable_data()};
     {
       const py::gil_scoped_release release;
-      const std::lock_guard lock(mutex_);
       network_.predict(samples, label, threads, results);
     }
     return py::make_tuple(std::move(losses), std::move(correct));
@@ -104,9 +99,13 @@ class BoundNetwork {
       } else if (kind == "Dense" || kind == "Softmax") {
         const auto weights = parameter(1), biases = parameter(2);
         T* const data = checked<T>(weights, "weights", {any_size, any_size}, Access::write);
-        const DenseShape shape{1, size_of(weights, 0), size_of(weights, 1)};
-        T* const bias = checked<T>(biases, "biases", {shape.nodes}, Access::write);
-        plan.push_back(DenseLayer<T>{data, bias, shape, kind == "Softmax"});
+        const int nodes = size_of(weights, 1);
+        T* const bias = checked<T>(biases, "biases", {nodes}, Access::write);
+        const DenseLayer<T> dense{data, bias, size_of(weights, 0), nodes};
+        if (kind == "Softmax")
+          plan.push_back(SoftmaxLayer<T>{dense});
+        else
+          plan.push_back(dense);
       } else {
         throw py::value_error("layers: expected a kind of layer that the core knows, got " + kind);
       }
@@ -168,7 +167,6 @@ class BoundNetwork {
 
   std::vector<py::array> arrays_;  // before network_, which its plan fills
   Network<T> network_;
-  std::mutex mutex_;  // one call at a time: calls share the workspaces
 };
 
 template <class T>

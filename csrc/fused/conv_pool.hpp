@@ -1,119 +1,142 @@
-// An image's Conv3x3 with the MaxPool2 behind it, and a ReLU between or behind them: always the first stage.
+// An image's Conv3x3 and MaxPool2, and a ReLU between or after them, in one pass over the pixels that are not
+// background.
 #pragma once
 
-#include "../stages/stage.hpp"
+#include "../stages/conv3x3.hpp"
+#include "pool.hpp"
 
 namespace cnnx {
 
-// The convolution's filters as conv_pool.hpp has them, and the way to an image's foreground.
+// The two layers as kernels/conv_pool.hpp computes them, for stages that begin with them.
 template <class T>
-class PooledConv {
+class PooledConvolution {
  public:
-  PooledConv(const Conv3x3Layer<T>& layer, const ConvPoolShape& shape)
-      : layer_(layer),
-        shape_(shape),
-        conv_{shape.height, shape.width, 1, shape.filters},
-        packed_(new_buffer<T>(packed_size())) {
+  // What it keeps of an image, for one thread.
+  struct Scratch {
+    Buffer<T> padded;  // the image in a ring of zeros, for "same" padding
+    std::vector<int> foreground;
+    std::vector<std::uint64_t> stripes;
+    Buffer<T> background, kept, d_filters;
+    PooledImage<T> pooled{};
+  };
+
+  PooledConvolution(std::shared_ptr<PackedConv<T>> packed, const ConvPoolShape& shape)
+      : packed_(std::move(packed)), shape_(shape) {
     for (int y = 0; y < shape.out_height(); ++y)
       for (int x = 0; x < shape.out_width(); ++x) first_pixel_.push_back(2 * (y * shape.width + x));
   }
 
-  const Conv3x3Layer<T>& layer() const { return layer_; }
-  const ConvPoolShape& shape() const { return shape_; }
-  Index pooled_size() const { return Index{shape_.patches()} * shape_.stride; }
-  Index kept_size() const { return conv_pool_kept_size<T>(shape_); }
+  const std::shared_ptr<PackedConv<T>>& packed() const noexcept { return packed_; }
+  // Of the image in its ring.
+  const ConvPoolShape& shape() const noexcept { return shape_; }
+  Index pooled_size() const noexcept { return Index{shape_.patches()} * shape_.stride; }
+  Index work() const noexcept { return Index{36} * shape_.patches() * shape_.filters; }
 
-  T* packed() const { return packed_.get(); }
-  Index packed_size() const { return packed_filters_size<T>(conv_); }
-  void pack() {
-    kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, conv_);
-    filters_are_small_ = kernels().are_small(packed_.get(), packed_size());
+  void make(Scratch& scratch) const {
+    if (same()) scratch.padded = new_buffer<T>(Index{shape_.height} * shape_.width);
+    scratch.foreground.resize(static_cast<std::size_t>(shape_.patches() + list_room));
+    scratch.stripes.resize(static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width / 64 + 1));
+    scratch.background = new_buffer<T>(padded_channels<T>(shape_.filters));
+    scratch.kept = new_buffer<T>(conv_pool_kept_size<T>(shape_));
+    scratch.d_filters = new_buffer<T>(packed_->by_tap_size());
   }
-  // From the layout of `packed`.
-  void unpack(T* filters, T* biases, const T* from) const { kernels().unpack_filters(filters, biases, from, conv_); }
-  void unpack() const { unpack(layer_.filters, layer_.biases, packed_.get()); }
 
-  void prepare(Workspace<T>& w) const {
-    w.foreground_patches.resize(static_cast<std::size_t>(shape_.patches() + list_room));
-    w.foreground_scratch.resize(static_cast<std::size_t>(shape_.height) *
-                                static_cast<std::size_t>(shape_.width / 64 + 1));
-    w.foreground = {w.foreground_patches.data(), 0, first_pixel_.data()};
-    w.background = new_buffer<T>(padded_channels<T>(shape_.filters));
-  }
-  void find_foreground(Workspace<T>& w, const T* image) const {
-    int* const patches = w.foreground_patches.data();
-    std::uint64_t* const scratch = w.foreground_scratch.data();
-    w.foreground.count = w.bytes != nullptr ? kernels().find_foreground_in_bytes(patches, scratch, w.bytes, shape_)
-                                            : kernels().find_foreground(patches, scratch, image, shape_);
-  }
-  // Whether an output may come to a NaN. Filters that grow without bounds in a run of updates bring a loss that is no
-  // number, with or without care.
-  bool needs_care(const Workspace<T>& w, const T* image) const {
-    return !filters_are_small_ ||
-           (w.bytes == nullptr && !kernels().are_small(image, Index{shape_.height} * shape_.width));
+  // Looks for an image's foreground; the pooled values will go to `values`.
+  const PooledImage<T>& look_at(const Pass<T>& pass, T* values, Scratch& scratch) const {
+    PooledImage<T>& image = scratch.pooled;
+    image = {pass.input,
+             *pass.input,
+             scratch.foreground.data(),
+             0,
+             first_pixel_.data(),
+             values,
+             scratch.background.get(),
+             pass.sample->training ? scratch.kept.get() : nullptr};
+    int* const foreground = scratch.foreground.data();
+    std::uint64_t* const stripes = scratch.stripes.data();
+    if (same()) {
+      pad(scratch.padded.get(), pass.input, Conv3x3Shape{shape_.height, shape_.width, 1, shape_.filters});
+      image.pixels = scratch.padded.get();
+    }
+    if (pass.sample->bytes != nullptr && !same()) {
+      const std::uint8_t* const bytes = pass.sample->bytes;
+      image.count = kernels().find_foreground_in_bytes(foreground, stripes, bytes, *bytes, shape_);
+    } else {
+      image.count = kernels().find_foreground(foreground, stripes, image.pixels, image.background_pixel, shape_);
+    }
+    return image;
   }
 
  private:
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
+  bool same() const noexcept { return packed_->layer().same; }
 
-  Conv3x3Layer<T> layer_;
+  std::shared_ptr<PackedConv<T>> packed_;
   ConvPoolShape shape_;
-  Conv3x3Shape conv_;
-  bool filters_are_small_ = false;
   std::vector<int> first_pixel_;  // of each patch
-  Buffer<T> packed_;
 };
 
-// The background is spread over all its places, since the layers behind know of none.
+// The background is written to all its places, since the stages that follow know of none.
 template <class T>
 class ConvPoolStage final : public Stage<T> {
  public:
-  ConvPoolStage(const Conv3x3Layer<T>& layer, const ConvPoolShape& shape) : conv_(layer, shape) {}
+  ConvPoolStage(std::shared_ptr<PackedConv<T>> packed, const ConvPoolShape& shape) : conv_(std::move(packed), shape) {}
+
+  const PooledConvolution<T>& convolution() const noexcept { return conv_; }
 
   Index outputs() const override { return conv_.pooled_size(); }
-  Index scratch_size() const override { return conv_.kept_size() + conv_.packed_size(); }
-  void prepare(Workspace<T>& w) const override {
-    conv_.prepare(w);
-    w.d_background = new_buffer<T>(padded_channels<T>(conv_.shape().filters));
+  Index work() const override { return conv_.work(); }
+  bool needs_small() const override { return true; }
+  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed()}; }
+  std::unique_ptr<Memory> new_memory() const override {
+    auto memory = std::make_unique<Scratch>();
+    conv_.make(*memory);
+    memory->d_background = new_buffer<T>(padded_channels<T>(conv_.shape().filters));
+    return memory;
   }
 
-  std::vector<Slice<T>> parameters() const override { return conv_.layer().parameters(); }
-  Index gradient_size() const override { return conv_.packed_size(); }
-  void unpack_gradient(T* flat, const T* gradient) const override {
-    conv_.unpack(flat, conv_.layer().biases_of(flat), gradient);
+  void forward(const Pass<T>& pass) const override {
+    const auto& image = conv_.look_at(pass, pass.output, scratch(pass));
+    this->kernels().conv_pool_forward(image, pass.parameters->of(*conv_.packed()), conv_.shape());
+    this->kernels().spread_background(image, conv_.shape());
   }
-  void pack(Index, bool) override { conv_.pack(); }
-
-  void forward(Workspace<T>& w) const override {
-    const T* const image = this->input(w);
-    conv_.find_foreground(w, image);
-    this->kernels().conv_pool_forward(pooled(w), image, conv_.packed(), w.foreground, conv_.shape(),
-                                      conv_.needs_care(w, image));
-    this->kernels().spread_background(this->output(w), w.background.get(), w.foreground, conv_.shape());
+  void backward(const Pass<T>& pass, T* gradient) const override {
+    this->kernels().add(gradient + conv_.packed()->offset, d_filters(pass), conv_.packed()->size());
   }
-  void backward(Workspace<T>& w, T* gradient) const override {
-    this->kernels().add(gradient, sample_gradient(w), gradient_size());
+  void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
+    this->kernels().sgd_update(pass.parameters->of(*conv_.packed()), d_filters(pass), learn_rate,
+                               conv_.packed()->size());
   }
-
-  bool can_update() const override { return !conv_.shape().bias && !conv_.shape().relu; }
-  void backward_update(Workspace<T>& w, T learn_rate) override {
-    this->kernels().sgd_update(conv_.packed(), sample_gradient(w), learn_rate, gradient_size());
-  }
-  void end_updates() override { conv_.unpack(); }
 
  private:
-  Pooled<T> pooled(const Workspace<T>& w) const {
-    return {this->output(w), w.background.get(), w.training ? this->scratch(w) : nullptr};
-  }
-  const T* sample_gradient(Workspace<T>& w) const {
-    T* const d_packed = this->scratch(w) + conv_.kept_size();
-    this->kernels().sum_background(w.d_background.get(), this->d_output(w), w.foreground, conv_.shape());
-    this->kernels().conv_pool_backward(d_packed, this->d_output(w), w.d_background.get(), pooled(w), this->input(w),
-                                       w.foreground, conv_.shape());
-    return d_packed;
+  struct Scratch : Memory, PooledConvolution<T>::Scratch {
+    Buffer<T> d_background;
+  };
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+
+  const T* d_filters(const Pass<T>& pass) const {
+    Scratch& s = scratch(pass);
+    this->kernels().sum_background(s.d_background.get(), pass.d_output, s.pooled, conv_.shape());
+    this->kernels().conv_pool_backward(s.d_filters.get(), pass.d_output, s.d_background.get(), s.pooled, conv_.shape());
+    return s.d_filters.get();
   }
 
-  PooledConv<T> conv_;
+  PooledConvolution<T> conv_;
 };
+
+// A Conv3x3 on an image, a MaxPool2, and a ReLU before or after it.
+template <class T>
+Fusion<T> fuse_conv_pool(const Stages<T>& stages, std::size_t at) {
+  const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);
+  const auto run = pool_run(stages, at + 1);
+  if (at != 0 || conv == nullptr || run.length == 0) return {};
+  const auto& plain = *conv->convolution().packed();
+  const auto& shape = conv->convolution().shape();
+  if (shape.channels != 1 || plain.readers > 1) return {};
+  auto packed = std::make_shared<PackedConv<T>>(plain.layer(), PackedConv<T>::Layout::by_tap, plain.flat_offset);
+  const bool bias = plain.layer().biases != nullptr;
+  const ConvPoolShape pooled{shape.height, shape.width, shape.filters, shape.filters, bias, run.relu, run.ties};
+  return {std::make_unique<ConvPoolStage<T>>(std::move(packed), pooled), 1 + run.length};
+}
 
 }  // namespace cnnx

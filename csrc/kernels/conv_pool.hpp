@@ -1,15 +1,23 @@
 // Conv3x3 and MaxPool2 in one pass over a single-channel image, for the loop over many samples.
 //
 // A pooled value comes from a 4x4 patch of pixels, which starts at twice its row and column: four outputs of the
-// convolution and their maximum. A patch of nothing but the image's first pixel's value is background, as more than
-// half of a digit's are. Background has the same values everywhere: one output of the convolution, since its four are
-// equal; all four tie; and its share of the filters' gradient is that value times the sum of its gradients, for every
-// tap.
+// convolution and their maximum.
 //
-// pooled (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if there is
-// none. What the backward pass needs of a patch's outputs is kept, unless `kept` is null: of ties="all" the outputs
-// themselves, of "first" where the winner is: (foreground, 4 or 1, filters of a tile) for each tile, whatever is kept
-// as far apart as four outputs of all patches. A window with a NaN has a winner too, whose gradient is a NaN anyway.
+//      x x x x     the patch of place (y, x): pixels (2y, 2x) to (2y + 3, 2x + 3);
+//      x o o x     its four 3x3 windows begin at (2y, 2x), (2y, 2x + 1), (2y + 1, 2x) and (2y + 1, 2x + 1)
+//      x o o x     and have their centres at the four o
+//      x x x x
+//
+// A patch of nothing but the background's pixel value is background, as more than half of a digit's are. Background has
+// the same values everywhere: one output of the convolution, since its four are equal; all four tie; and its share of
+// the filters' gradient is that value times the sum of its gradients, for every tap.
+//
+// pooled values (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if
+// there is none. What the backward pass needs of a patch's outputs is kept, unless `kept` is null: of ties="all" the
+// outputs themselves, of "first" the winner's position: (foreground, 4 or 1, filters of a tile) for each tile, as far
+// apart as four outputs of all patches.
+//
+// Pixels and filters are finite and below 2^20 in size (are_small). A network computes others with its plain plan.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -26,8 +34,8 @@ struct Patches {
   const T* row[4];
   const int* first_pixel;
 
-  Patches(const T* image, const Foreground& foreground, Index width) : first_pixel(foreground.first_pixel) {
-    for (int y = 0; y < 4; ++y) row[y] = image + y * width;
+  Patches(const PooledImage<T>& pooled, Index width) : first_pixel(pooled.first_pixel) {
+    for (int y = 0; y < 4; ++y) row[y] = pooled.pixels + y * width;
   }
 };
 
@@ -62,11 +70,8 @@ V larger(const V& a, const V& b) {
   return b > a ? b : a;
 }
 
-// The largest output; with care, a NaN if there is one.
 template <class V>
-__attribute__((always_inline)) inline V pool(const V (&output)[4], bool careful) {
-  if (careful) [[unlikely]]
-    return max_or_nan(max_or_nan(output[0], output[1]), max_or_nan(output[2], output[3]));
+__attribute__((always_inline)) inline V pool(const V (&output)[4]) {
   return larger(larger(output[0], output[1]), larger(output[2], output[3]));
 }
 
@@ -134,33 +139,34 @@ struct FiltersGradient {
   }
 };
 
-// The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
-// else.
+// Kernels keep all that they read in locals: to the compiler, a vector that is stored may change anything else.
 
+// `first` is the tile's first filter, and `kept` begins where the tile's own values do.
 template <class Tile, class T>
-void conv_pool_forward_tile(T* __restrict pooled, T* __restrict background, T* __restrict kept,
-                            const T* __restrict image, const T* __restrict packed, const Foreground& foreground,
-                            int filters, const ConvPoolShape& shape, bool careful) {
+void conv_pool_forward_tile(const PooledImage<T>& pooled, T* __restrict kept, const T* __restrict packed, int first,
+                            int filters, const ConvPoolShape& shape) {
   using V = typename Tile::V;
   const ConvPoolShape s = shape;
-  const Foreground places = foreground;
-  const Patches patches(image, places, s.width);
+  const Patches patches(pooled, s.width);
+  const int* __restrict foreground = pooled.foreground, count = pooled.count;
+  T* __restrict values = pooled.values + first;
+  const T background_pixel = pooled.background_pixel;
   const int padded = padded_channels<T>(s.filters);
   V filter[9], output[4];
-  for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + t * padded);
-  const V bias = load<V>(packed + 9 * padded);
+  for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + first + t * padded);
+  const V bias = load<V>(packed + first + 9 * padded);
   const auto write = [&](T* to, V largest) { Tile::write(to, s.relu ? relu(largest) : largest, filters); };
-  for (int k = 0; k < places.count; ++k) {
-    const Index place = places.patch[k];
-    const Index first = patches.first_pixel[place];
-    convolve(output, filter, bias, [&](int y, int x) { return patches.row[y][first + x]; });
-    write(pooled + place * s.stride, pool(output, careful));
+  for (int k = 0; k < count; ++k) {
+    const Index place = foreground[k];
+    const Index first_pixel = patches.first_pixel[place];
+    convolve(output, filter, bias, [&](int y, int x) { return patches.row[y][first_pixel + x]; });
+    write(values + place * s.stride, pool(output));
     if (kept == nullptr) continue;
     keep(kept, output, s.ties);
     kept += kept_count<V, T>(s.ties);
   }
-  convolve(output, filter, bias, [&](int, int) { return image[0]; });
-  write(background, places.count < s.patches() ? output[0] : V{});
+  convolve(output, filter, bias, [&](int, int) { return background_pixel; });
+  write(pooled.background + first, count < s.patches() ? output[0] : V{});
 }
 
 }  // namespace

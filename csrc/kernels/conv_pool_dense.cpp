@@ -49,14 +49,14 @@ inline Index kept_of(int first_filter, const ConvPoolShape& s) {
   return Index{4} * first_filter * s.patches();
 }
 
-// A block of filters, and of the rows: where what belongs to it begins, and how far from the weights' beginning.
+// A block of eight filters and, of the rows, their channels: the beginnings of what belongs to it.
 template <class T>
 struct Block {
   T *values, *background, *kept;
-  Index weights;
+  Index weights;  // from the beginning of all weights
   int filters;
 
-  Block(int block, const Pooled<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
+  Block(int block, const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
       : values(pooled.values + block * row_lanes),
         background(pooled.background + block * row_lanes),
         kept(pooled.kept != nullptr ? pooled.kept + kept_of(block * row_lanes, conv) : nullptr),
@@ -64,21 +64,21 @@ struct Block {
         filters(smaller(s.channels - block * row_lanes, row_lanes)) {}
 };
 
-// Where rows of pooled values come from: they are there, or they are computed, and what the backward pass needs is
-// kept.
-enum class Rows { there, computed, computed_ties_all, computed_ties_first };
+// Whether a forward pass over a group of nodes finds the pooled values there or computes them, and what it keeps of
+// them for the backward pass.
+enum class Values { there, computed, kept_all, kept_first };
 
 // Not inlined, so that pointers are in registers.
-template <int count, Rows from, class T>
-[[gnu::noinline]] void conv_pool_dense_forward_block(Wide<T> (&totals)[count], const Block<T>& block,
-                                                     const T* __restrict image, const T* __restrict filters,
-                                                     const Foreground& foreground, const T* __restrict weights,
-                                                     bool folded, const ConvPoolShape& conv, const DenseShape& s) {
+template <int count, Values from, class T>
+[[gnu::noinline]] void forward_block(Wide<T> (&totals)[count], const Block<T>& block, const PooledImage<T>& pooled,
+                                     const T* __restrict filters, const T* __restrict weights, bool folded,
+                                     const ConvPoolShape& conv, const DenseShape& s) {
   using V = typename RowTile<T>::V;
-  constexpr bool keeps = from == Rows::computed_ties_all || from == Rows::computed_ties_first;
-  constexpr Ties ties = from == Rows::computed_ties_all ? Ties::all : Ties::first;
-  const Foreground places = foreground;
-  const Patches patches(image, places, conv.width);
+  constexpr bool keeps = from == Values::kept_all || from == Values::kept_first;
+  constexpr Ties ties = from == Values::kept_all ? Ties::all : Ties::first;
+  const Patches patches(pooled, conv.width);
+  const int* __restrict foreground = pooled.foreground, places = pooled.count;
+  const T background_pixel = pooled.background_pixel;
   const int padded = padded_channels<T>(conv.filters);
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
@@ -92,32 +92,32 @@ template <int count, Rows from, class T>
 
   V filter[Row<T>::count][9], bias[Row<T>::count], output[4];
   Row<T> background{}, excess{};
-  if constexpr (from == Rows::there) {
+  if constexpr (from == Values::there) {
     background = Row<T>::read(block.background);
   } else {
     for (int i = 0; i < Row<T>::count; ++i) {
       const T* const at = filters + i * RowTile<T>::lanes;
       for (int t = 0; t < 9; ++t) filter[i][t] = load<V>(at + t * padded);
       bias[i] = load<V>(at + 9 * padded);
-      convolve(output, filter[i], bias[i], [&](int, int) { return image[0]; });
-      if (places.count < s.rows) background.part[i] = output[0];
+      convolve(output, filter[i], bias[i], [&](int, int) { return background_pixel; });
+      if (places < s.rows) background.part[i] = output[0];
     }
     background.write(block.background);
   }
   // A row meets its weights while the next patch is convolved: a CPU looks ahead no further than about a patch.
   Row<T> z = background;
   const T* at = weights + shared + row_size;
-  for (int k = 0; k < places.count; ++k) {
+  for (int k = 0; k < places; ++k) {
     add(z, at);
-    const Index place = places.patch[k];
+    const Index place = foreground[k];
     Row<T> largest;
-    if constexpr (from == Rows::there) {
+    if constexpr (from == Values::there) {
       largest = Row<T>::read(values + place * stride);
     } else {
       const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i) {
         convolve(output, filter[i], bias[i], [&](int y, int x) { return patches.row[y][first + x]; });
-        largest.part[i] = pool(output, false);
+        largest.part[i] = pool(output);
         if constexpr (keeps) keep(kept + i * part_size, output, ties);
       }
       if constexpr (keeps) kept += kept_count<V, T>(ties);
@@ -132,83 +132,82 @@ template <int count, Rows from, class T>
   for (int j = 0; j < count; ++j) totals[j] = sum[j];
 }
 
-// The pooled values by themselves.
+// The pooled values by themselves. Lanes after the last filter hold what its padding gives, which is 0.
 template <class T>
-void compute_rows(const Pooled<T>& pooled, const T* image, const T* filters, const Foreground& foreground,
-                  const ConvPoolShape& s, bool careful) {
-  constexpr int lanes = RowTile<T>::lanes;
-  for (int first = 0; first < s.filters; first += lanes) {
-    const int count = smaller(s.filters - first, lanes);
-    // An inf times a filter that does not exist would be a NaN.
-    const auto forward =
-        careful && count < lanes ? conv_pool_forward_tile<PartialRowTile<T>, T> : conv_pool_forward_tile<RowTile<T>, T>;
-    forward(pooled.values + first, pooled.background + first,
-            pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr, image, filters + first, foreground,
-            count, s, careful);
-  }
+void compute_values(const PooledImage<T>& pooled, const T* filters, const ConvPoolShape& s) {
+  for (int first = 0; first < s.filters; first += RowTile<T>::lanes)
+    conv_pool_forward_tile<RowTile<T>>(pooled, pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr,
+                                       filters, first, RowTile<T>::lanes, s);
 }
 
 template <class T>
-void conv_pool_dense_forward(T* totals, const Pooled<T>& pooled, const T* image, const T* filters,
-                             const Foreground& foreground, const T* packed, const T* biases, bool folded,
-                             const ConvPoolShape& conv, const DenseShape& s, bool careful) noexcept {
+void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* filters, const T* packed,
+                             const T* biases, bool folded, const ConvPoolShape& conv, const DenseShape& s) noexcept {
   // Filters and totals at once take more registers than most targets have.
-  const bool there = native_bytes < 64 || careful || conv.relu;
-  if (there) compute_rows(pooled, image, filters, foreground, conv, careful);
+  const bool there = native_bytes < 64 || conv.relu;
+  if (there) compute_values(pooled, filters, conv);
   for_few_wides<T>(s, [&](auto count, int nodes, int node) {
-    auto forward = conv_pool_dense_forward_block<count, Rows::there, T>;
+    auto forward = forward_block<count, Values::there, T>;
     if constexpr (native_bytes == 64)
       if (!there && node == 0)
-        forward = pooled.kept == nullptr   ? conv_pool_dense_forward_block<count, Rows::computed, T>
-                  : conv.ties == Ties::all ? conv_pool_dense_forward_block<count, Rows::computed_ties_all, T>
-                                           : conv_pool_dense_forward_block<count, Rows::computed_ties_first, T>;
+        forward = pooled.kept == nullptr   ? forward_block<count, Values::computed, T>
+                  : conv.ties == Ties::all ? forward_block<count, Values::kept_all, T>
+                                           : forward_block<count, Values::kept_first, T>;
     Wide<T> sum[count] = {};
     for (int i = 0; i < s.blocks(); ++i) {
       const Block block(i, pooled, conv, s);
-      forward(sum, block, image, filters + i * row_lanes, foreground, packed + block.weights + node * row_lanes, folded,
-              conv, s);
+      forward(sum, block, pooled, filters + i * row_lanes, packed + block.weights + node * row_lanes, folded, conv, s);
     }
     finish_totals(totals + node, sum, biases + node, nodes);
   });
 }
 
-// Adds what d_totals make of a block's rows to what is changed, and gathers the gradient of the pooled values. The last
-// nodes have all of it, and set the filters'.
-template <int count, bool in_place, bool is_last, Ties ties, class T>
-[[gnu::noinline]] void conv_pool_dense_backward_block(T* __restrict d_filters, T* __restrict d_pooled,
-                                                      T* __restrict changed, const T* __restrict weights,
-                                                      const DenseStep<T, count>& whole_step, bool is_first,
-                                                      const Block<T>& block, const T* __restrict image,
-                                                      const Foreground& foreground, const ConvPoolShape& conv,
-                                                      const DenseShape& s) {
+// Where the gradients of a block of filters and a group of nodes go.
+template <class T>
+struct Gradients {
+  T *d_filters, *d_pooled;
+  T* changed;        // the weights themselves, or their gradient
+  const T* weights;  // the same, or the weights
+  bool is_first;     // of the groups of nodes: d_pooled holds nothing yet
+};
+
+// The last group of nodes completes d_pooled and goes on to the filters, under the pooling's rule for ties.
+enum class Filters { later, ties_all, ties_first };
+
+template <int count, bool in_place, Filters filters, class T>
+[[gnu::noinline]] void backward_block(const Gradients<T>& to, const DenseStep<T, count>& whole_step,
+                                      const Block<T>& block, const PooledImage<T>& pooled, const ConvPoolShape& conv,
+                                      const DenseShape& s) {
   using V = typename RowTile<T>::V;
-  const Foreground places = foreground;
-  const Patches patches(image, places, conv.width);
+  constexpr Ties ties = filters == Filters::ties_all ? Ties::all : Ties::first;
+  const Patches patches(pooled, conv.width);
+  const int* __restrict foreground = pooled.foreground, places = pooled.count;
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
   const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size, sums = shared + row_size;
-  const bool relu = !in_place && conv.relu;  // no update in place has any
-  const T* __restrict values = block.values, * __restrict kept = block.kept;
+  const bool relu = conv.relu, is_first = to.is_first;
+  T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
+  const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
   const auto step = whole_step;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   FiltersGradient<ties, V> d_filter[Row<T>::count];
   Row<T> excess{}, d_listed{};
-  kept += Index{places.count} * kept_count<V, T>(ties);
-  for (int k = places.count; k-- > 0;) {
-    const Index place = places.patch[k];
+  kept += Index{places} * kept_count<V, T>(ties);
+  for (int k = places; k-- > 0;) {  // backwards: what the forward pass used last is still in L1
+    const Index place = foreground[k];
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
     excess += z;
     auto d = step.template pass<in_place>(through_shared, z, changed + place * row_size, weights + place * row_size);
     d_listed += d;
     if (!is_first) d += Row<T>::read(d_pooled + place * stride);
-    if constexpr (is_last) {
+    if constexpr (filters == Filters::later) {
+      d.write(d_pooled + place * stride);
+    } else {
       kept -= kept_count<V, T>(ties);
       const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i)
         d_filter[i].add(patches, first, kept + i * part_size, largest.part[i],
                         relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
-    } else {
-      d.write(d_pooled + place * stride);
     }
   }
   step.template pass<in_place>({}, background, changed + shared, weights + shared);
@@ -216,57 +215,53 @@ template <int count, bool in_place, bool is_last, Ties ties, class T>
   auto d_rest = step.template pass<in_place>({}, excess, changed + sums, weights + sums) - d_listed;
   T* const d_background = d_pooled + s.rows * stride;
   if (!is_first) d_rest += Row<T>::read(d_background);
-  if constexpr (is_last) {
+  if constexpr (filters == Filters::later) {
+    d_rest.write(d_background);
+  } else {
     for (int i = 0; i < Row<T>::count; ++i) {
       const auto rest = relu ? through_relu(d_rest.part[i], background.part[i]) : d_rest.part[i];
-      const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
-      const T pixel = places.count < s.rows ? image[0] : T{0};
-      // What pads the filters stays 0, and so does what pads the rows: an inf times no gradient would be a NaN.
-      if (filters == RowTile<T>::lanes)
-        d_filter[i].template write<RowTile<T>>(d_filters + first, rest, pixel, filters, conv);
-      else if (filters > 0)
-        d_filter[i].template write<PartialRowTile<T>>(d_filters + first, rest, pixel, filters, conv);
+      const int first = i * RowTile<T>::lanes, there = smaller(block.filters - first, RowTile<T>::lanes);
+      T* const d_filters = to.d_filters + first;
+      const T pixel = places < s.rows ? pooled.background_pixel : T{0};  // or d_rest's rounding would count
+      if (there == RowTile<T>::lanes)
+        d_filter[i].template write<RowTile<T>>(d_filters, rest, pixel, there, conv);
+      else if (there > 0)
+        d_filter[i].template write<PartialRowTile<T>>(d_filters, rest, pixel, there, conv);
     }
-  } else {
-    d_rest.write(d_background);
   }
 }
 
-// Adds factor * (input's values) * d_totals to what is `changed`, the packed weights themselves or their gradient.
+// Adds factor * (input's values) * d_totals to what is changed.
 template <bool in_place, class T>
-void conv_pool_dense_backward_rows(T* d_filters, T* d_pooled, T* changed, T* changed_biases, const T* packed,
-                                   const T* d_totals, T factor, const Pooled<T>& pooled, const T* image,
-                                   const Foreground& foreground, const ConvPoolShape& conv, const DenseShape& s) {
+void backward_rows(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
+                   const ConvPoolShape& conv, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   for_few_wides<T>(s, [&](auto count, int nodes, int node) {
-    auto backward = conv_pool_dense_backward_block<count, in_place, false, Ties::all, T>;
+    auto backward = backward_block<count, in_place, Filters::later, T>;
     if (node + nodes == s.nodes)
-      backward = conv.ties == Ties::all ? conv_pool_dense_backward_block<count, in_place, true, Ties::all, T>
-                                        : conv_pool_dense_backward_block<count, in_place, true, Ties::first, T>;
+      backward = conv.ties == Ties::all ? backward_block<count, in_place, Filters::ties_all, T>
+                                        : backward_block<count, in_place, Filters::ties_first, T>;
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     for (int i = 0; i < s.blocks(); ++i) {
       const Block block(i, pooled, conv, s);
-      const Index at = block.weights + node * row_lanes;
-      backward(d_filters + i * row_lanes, d_pooled + i * row_lanes, changed + at, packed + at, step, node == 0, block,
-               image, foreground, conv, s);
+      const Index channel = i * row_lanes, at = block.weights + node * row_lanes;
+      backward({to.d_filters + channel, to.d_pooled + channel, to.changed + at, to.weights + at, node == 0}, step,
+               block, pooled, conv, s);
     }
   });
 }
 
 template <class T>
 void conv_pool_dense_backward_update(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
-                                     const Pooled<T>& pooled, const T* image, const Foreground& foreground,
-                                     const ConvPoolShape& conv, const DenseShape& s) noexcept {
-  conv_pool_dense_backward_rows<true>(d_filters, d_pooled, packed, biases, packed, d_totals, -learn_rate, pooled, image,
-                                      foreground, conv, s);
+                                     const PooledImage<T>& pooled, const ConvPoolShape& conv,
+                                     const DenseShape& s) noexcept {
+  backward_rows<true>({d_filters, d_pooled, packed, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
 }
 
 template <class T>
 void conv_pool_dense_backward(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
-                              const Pooled<T>& pooled, const T* image, const Foreground& foreground,
-                              const ConvPoolShape& conv, const DenseShape& s) noexcept {
-  conv_pool_dense_backward_rows<false>(d_filters, d_pooled, d_packed, d_biases, packed, d_totals, T{1}, pooled, image,
-                                       foreground, conv, s);
+                              const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) noexcept {
+  backward_rows<false>({d_filters, d_pooled, d_packed, packed, true}, d_biases, d_totals, T{1}, pooled, conv, s);
 }
 
 template <class T>

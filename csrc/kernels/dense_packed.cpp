@@ -50,7 +50,6 @@ template <class T>
 void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseShape& s) noexcept {
   __builtin_memset(packed, 0, sizeof(T) * static_cast<std::size_t>(s.packed_size<T>()));
   for_packed_weights<T>(s, [&](Index from, Index to, Index) { packed[to] = weights[from]; });
-  dense_fold(packed, s);
 }
 
 // Of packed weights or of their packed gradient.

@@ -3,9 +3,9 @@
 // packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node], zeros behind the last channel;
 // nodes fill up whole Wides, of float two a Wide. Lanes are channels: they are the partial sums of dense.hpp.
 //
-// Behind an image's pooling there are many rows, and two more behind them, D and S, which conv_pool_dense.hpp has the
-// use of: packing sets D = 0, and so does folding, since S gathers the rounding of every step. Elsewhere there is one
-// row.
+// After an image's pooling there are many rows, and two more after them, D and S, which conv_pool_dense.cpp explains.
+// Packing sets both to 0. Folding adds D to every row and sums S anew, now and then, since S gathers the rounding of
+// every step. Elsewhere there is one row.
 #pragma once
 
 #include "../simd/tiles.hpp"

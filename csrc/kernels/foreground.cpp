@@ -88,8 +88,7 @@ static_assert(flags_at_once <= list_room);
 
 template <bool narrow, class Pixel>
 int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratch, const Pixel* __restrict pixels,
-                       const ConvPoolShape& s) noexcept {
-  const Pixel background = pixels[0];
+                       Pixel background, const ConvPoolShape& s) noexcept {
   const int width = s.width, out_height = s.out_height(), out_width = s.out_width();
   const auto for_stripes = [&](auto&& body) {
     if constexpr (narrow)
@@ -122,12 +121,13 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
   return found;
 }
 
-// Lists the patches that are not background in reading order, with `list_room`; returns their number.
-// Pixel is uint8_t or T.
+// Lists the patches that hold another value than `background_pixel`, in reading order and with `list_room`; returns
+// their number. Pixel is uint8_t or T.
 template <class Pixel>
-int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, const ConvPoolShape& s) noexcept {
-  return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, s)
-                                         : find_foreground_in<false>(patches, scratch, pixels, s);
+int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, Pixel background_pixel,
+                    const ConvPoolShape& s) noexcept {
+  return s.out_width() <= narrow_patches ? find_foreground_in<true>(patches, scratch, pixels, background_pixel, s)
+                                         : find_foreground_in<false>(patches, scratch, pixels, background_pixel, s);
 }
 
 // Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.

@@ -23,7 +23,7 @@ struct Conv3x3Shape {
   int taps() const noexcept { return 9 * channels; }
 };
 
-// The entries of a convolution's output gradient that are not zero, twice; conv3x3_sparse.hpp has the layout.
+// The entries of a convolution's output gradient that are not zero, twice; conv3x3_sparse.cpp has the layout.
 template <class T>
 struct SparseGradient {
   int *count, *offset;  // by filter: (filters,), (filters, outputs)
@@ -43,8 +43,8 @@ struct MaxPool2Shape {
   int out_width() const noexcept { return width / 2; }
 };
 
-// A Conv3x3 over a single-channel image and the MaxPool2 behind it. A patch is the 4x4 pixels behind a place's pooled
-// values, and goes by that place's index; `stride` is how far one place's values are from the next one's.
+// A Conv3x3 over a single-channel image and the MaxPool2 after it. A patch is the 4x4 pixels that a place's pooled
+// values come from, and it has that place's index; `stride` is the distance between the values of neighbouring places.
 struct ConvPoolShape {
   int height, width, filters, stride;
   bool bias = false;
@@ -56,20 +56,18 @@ struct ConvPoolShape {
   int patches() const noexcept { return out_height() * out_width(); }
 };
 
-// The patches of an image that are not background, in reading order, and every patch's first pixel.
-struct Foreground {
-  const int* patch;
-  int count;
-  const int* first_pixel;
-};
-
-// How many more patches than there are a list of them has room for.
+// Spare room at the end of a list of patches, so that kernels may write a whole register.
 inline constexpr int list_room = 16;
 
-// What conv_pool.hpp computes of an image.
+// An image's way through a Conv3x3 and the MaxPool2 after it; kernels/conv_pool.hpp has the layouts.
 template <class T>
-struct Pooled {
-  T *values, *background;  // (patches, stride), (stride), zeros behind the filters
+struct PooledImage {
+  const T* pixels;
+  T background_pixel;      // a patch of nothing but this value is background
+  const int* foreground;   // the patches that are not background, in reading order
+  int count;               // of the foreground
+  const int* first_pixel;  // of every patch
+  T *values, *background;  // (patches, stride), (stride), zeros after the filters
   T* kept;                 // what the backward pass needs besides, or null if there will be none
 };
 
@@ -83,8 +81,8 @@ constexpr int rounded_up(int count, int to) noexcept {
   return (count + to - 1) / to * to;
 }
 
-// A dense layer: (rows, channels) -> (nodes), weights (rows * channels, nodes). Behind a Conv3x3 and MaxPool2 a row is
-// a place of the image; elsewhere one row has all inputs.
+// A dense layer: (rows, channels) -> (nodes), weights (rows * channels, nodes). After a Conv3x3 and MaxPool2 a row is a
+// place of the image; elsewhere one row has all inputs.
 struct DenseShape {
   int rows, channels, nodes;
 
@@ -106,7 +104,7 @@ struct DenseShape {
 };
 
 // What a dense layer reads. With a background, only the rows listed have values of their own, `stride` apart; all
-// others are the background, (channels), in blocks of eight with zeros behind the last channel, as the rows are.
+// others are the background, (channels), in blocks of eight with zeros after the last channel, as the rows are.
 template <class T>
 struct DenseInput {
   const T* values;
@@ -115,7 +113,7 @@ struct DenseInput {
   int count = 1;
 };
 
-// Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.hpp has the formulas.
+// Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.cpp has the formulas.
 struct SgdSettings {
   double momentum, weight_decay;
   bool nesterov;
@@ -157,7 +155,7 @@ Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
 
 template <class T>
 struct Kernels {
-  // kernels/conv3x3.hpp; biases may be null
+  // kernels/conv3x3.cpp; biases may be null
   void (*pack_filters)(T* packed, const T* filters, const T* biases, const Conv3x3Shape&) noexcept;
   void (*unpack_filters)(T* filters, T* biases, const T* packed, const Conv3x3Shape&) noexcept;
   void (*conv3x3_forward)(T* output, const T* input, const T* packed, const Conv3x3Shape&) noexcept;
@@ -165,31 +163,33 @@ struct Kernels {
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;
 
-  // kernels/conv3x3_sparse.hpp
+  // kernels/conv3x3_sparse.cpp
   void (*conv3x3_gather)(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_filters_sparse)(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                           const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input_sparse)(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                         const Conv3x3Shape&) noexcept;
 
-  // kernels/max_pool2.hpp
+  // kernels/max_pool2.cpp
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
 
-  // kernels/conv_pool.hpp
+  // kernels/foreground.cpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;
   int (*find_foreground_in_bytes)(int* patches, std::uint64_t* scratch, const std::uint8_t* pixels,
-                                  const ConvPoolShape&) noexcept;
-  int (*find_foreground)(int* patches, std::uint64_t* scratch, const T* pixels, const ConvPoolShape&) noexcept;
+                                  std::uint8_t background_pixel, const ConvPoolShape&) noexcept;
+  int (*find_foreground)(int* patches, std::uint64_t* scratch, const T* pixels, T background_pixel,
+                         const ConvPoolShape&) noexcept;
   bool (*are_small)(const T* values, Index count) noexcept;
-  void (*conv_pool_forward)(const Pooled<T>&, const T* image, const T* packed, const Foreground&, const ConvPoolShape&,
-                            bool careful) noexcept;
-  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const Pooled<T>&, const T* image,
-                             const Foreground&, const ConvPoolShape&) noexcept;
-  void (*spread_background)(T* pooled, const T* background, const Foreground&, const ConvPoolShape&) noexcept;
-  void (*sum_background)(T* d_background, const T* d_pooled, const Foreground&, const ConvPoolShape&) noexcept;
 
-  // kernels/dense.hpp; the backward kernels return the gradient through the old weights
+  // kernels/conv_pool.cpp
+  void (*conv_pool_forward)(const PooledImage<T>&, const T* packed, const ConvPoolShape&) noexcept;
+  void (*conv_pool_backward)(T* d_packed, const T* d_pooled, const T* d_background, const PooledImage<T>&,
+                             const ConvPoolShape&) noexcept;
+  void (*spread_background)(const PooledImage<T>&, const ConvPoolShape&) noexcept;
+  void (*sum_background)(T* d_background, const T* d_pooled, const PooledImage<T>&, const ConvPoolShape&) noexcept;
+
+  // kernels/dense.cpp; the backward kernels return the gradient through the old weights
   void (*dense_forward)(T* totals, const DenseInput<T>&, const T* weights, const T* biases, const DenseShape&) noexcept;
   void (*dense_backward_update)(T* d_input, T* weights, T* biases, const T* d_totals, const T* input, T learn_rate,
                                 const DenseShape&) noexcept;
@@ -206,19 +206,19 @@ struct Kernels {
   void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                                 const T* input, const DenseShape&) noexcept;
 
-  // kernels/conv_pool_dense.hpp; weights that are packed or folded, and not updated since, are `folded`; d_pooled is
-  // scratch, as long as the pooled values and the background
-  void (*conv_pool_dense_forward)(T* totals, const Pooled<T>&, const T* image, const T* filters, const Foreground&,
-                                  const T* packed, const T* biases, bool folded, const ConvPoolShape&,
-                                  const DenseShape&, bool careful) noexcept;
+  // kernels/conv_pool_dense.cpp. Weights are `folded` after packing or folding, until the first update in place.
+  // d_pooled is scratch, as long as the pooled values and the background. The backward kernels set d_filters; the first
+  // updates weights and biases in place, the second adds their gradients.
+  void (*conv_pool_dense_forward)(T* totals, const PooledImage<T>&, const T* filters, const T* packed, const T* biases,
+                                  bool folded, const ConvPoolShape&, const DenseShape&) noexcept;
   void (*conv_pool_dense_backward_update)(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals,
-                                          T learn_rate, const Pooled<T>&, const T* image, const Foreground&,
-                                          const ConvPoolShape&, const DenseShape&) noexcept;
+                                          T learn_rate, const PooledImage<T>&, const ConvPoolShape&,
+                                          const DenseShape&) noexcept;
   void (*conv_pool_dense_backward)(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed,
-                                   const T* d_totals, const Pooled<T>&, const T* image, const Foreground&,
-                                   const ConvPoolShape&, const DenseShape&) noexcept;
+                                   const T* d_totals, const PooledImage<T>&, const ConvPoolShape&,
+                                   const DenseShape&) noexcept;
 
-  // kernels/elementwise.hpp
+  // kernels/elementwise.cpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;
   void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
   void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
@@ -230,7 +230,7 @@ struct Kernels {
   void (*adam_update)(T* parameters, T* first_moment, T* second_moment, const T* gradient, T learn_rate, Index step,
                       const AdamSettings&, Index count) noexcept;
 
-  // kernels/softmax.hpp
+  // kernels/softmax.cpp
   void (*softmax_forward)(T* probabilities, const T* totals, int nodes) noexcept;
   void (*softmax_backward)(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept;
   Outcome (*softmax_loss)(T* probabilities, const T* totals, int label, int nodes) noexcept;

@@ -1,65 +1,107 @@
-// A Conv3x3 by itself, on any number of channels. With "same" padding it works on a copy of its input in a ring of
-// zeros, and its input's gradient has that ring too, which is dropped.
+// A Conv3x3 on any number of channels.
 #pragma once
+
+#include <algorithm>
+#include <vector>
 
 #include "padding.hpp"
 #include "stage.hpp"
 
 namespace cnnx {
 
+// The convolution itself, for stages that have one. With "same" padding it works on a copy of its input in a ring of
+// zeros, and its input's gradient has that ring too, which is dropped.
 template <class T>
-class Conv3x3Stage final : public Stage<T> {
+class Convolution {
  public:
-  // `shape` is that of the padded input.
-  Conv3x3Stage(const Conv3x3Layer<T>& layer, const Conv3x3Shape& shape)
-      : layer_(layer), shape_(shape), packed_(new_buffer<T>(packed_filters_size<T>(shape))) {}
+  struct Scratch {
+    Buffer<T> padded, d_padded;
+    std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
+    std::vector<T> entry_gradient, entry_value;
 
-  Index outputs() const override { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
-  Index scratch_size() const override { return 2 * padded_size(); }
-  void prepare(Workspace<T>& w) const override {
-    const auto most = [](auto& values, Index size) { values.resize(std::max(values.size(), std::size_t(size))); };
-    most(w.entry_count, shape_.filters);
-    most(w.entry_offset, outputs() + 1);
-    most(w.entry_gradient, outputs() + 1);
-    most(w.entry_start, outputs() / shape_.filters + 1);
-    most(w.entry_filter, outputs() + 1);
-    most(w.entry_value, outputs() + 1);
+    SparseGradient<T> entries() {
+      return {entry_count.data(), entry_offset.data(), entry_gradient.data(),
+              entry_start.data(), entry_filter.data(), entry_value.data()};
+    }
+  };
+
+  // `shape` is that of the input in its ring.
+  Convolution(std::shared_ptr<PackedConv<T>> packed, const Conv3x3Shape& shape)
+      : packed_(std::move(packed)), shape_(shape) {}
+
+  const std::shared_ptr<PackedConv<T>>& packed() const noexcept { return packed_; }
+  const Conv3x3Shape& shape() const noexcept { return shape_; }
+  Index outputs() const noexcept { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
+  Index work() const noexcept { return outputs() * shape_.taps(); }
+
+  void make(Scratch& scratch) const {
+    if (same()) {
+      scratch.padded = new_buffer<T>(padded_size());
+      scratch.d_padded = new_buffer<T>(padded_size());
+    }
+    const auto entries = static_cast<std::size_t>(outputs() + 1);
+    scratch.entry_count.resize(static_cast<std::size_t>(shape_.filters));
+    scratch.entry_offset.resize(entries);
+    scratch.entry_gradient.resize(entries);
+    scratch.entry_start.resize(entries / static_cast<std::size_t>(shape_.filters) + 1);
+    scratch.entry_filter.resize(entries);
+    scratch.entry_value.resize(entries);
   }
 
-  std::vector<Slice<T>> parameters() const override { return layer_.parameters(); }
-  Index gradient_size() const override { return layer_.filters_size() + layer_.count; }
-  void unpack_gradient(T* flat, const T* gradient) const override {
-    std::memcpy(flat, gradient, sizeof(T) * static_cast<std::size_t>(layer_.filters_size()));
-    if (T* const d_biases = layer_.biases_of(flat); d_biases != nullptr)
-      std::memcpy(d_biases, gradient + layer_.filters_size(), sizeof(T) * static_cast<std::size_t>(layer_.count));
+  void forward(T* output, const T* input, const PackedValues<T>& parameters, Scratch& scratch) const {
+    if (same()) pad(scratch.padded.get(), input, shape_);
+    kernels().conv3x3_forward(output, same() ? scratch.padded.get() : input, packed_->by_tap(parameters), shape_);
   }
-  void pack(Index, bool) override {
-    this->kernels().pack_filters(packed_.get(), layer_.filters, layer_.biases, shape_);
-  }
-
-  void forward(Workspace<T>& w) const override {
-    if (layer_.same) pad(padded(w), this->input(w), shape_);
-    this->kernels().conv3x3_forward(this->output(w), layer_.same ? padded(w) : this->input(w), packed_.get(), shape_);
-  }
-  void backward(Workspace<T>& w, T* gradient) const override {
-    const auto& k = this->kernels();
-    const SparseGradient<T> entries{w.entry_count.data(), w.entry_offset.data(), w.entry_gradient.data(),
-                                    w.entry_start.data(), w.entry_filter.data(), w.entry_value.data()};
-    k.conv3x3_gather(entries, this->d_output(w), shape_);
-    k.conv3x3_backward_filters_sparse(gradient, entries, layer_.same ? padded(w) : this->input(w), shape_);
-    if (this->is_first()) return;
-    T* const d_padded = layer_.same ? padded(w) + padded_size() : this->d_input(w);
-    k.conv3x3_backward_input_sparse(d_padded, entries, layer_.filters, shape_);
-    if (layer_.same) crop(this->d_input(w), d_padded, shape_);
+  // Adds to the filters' and biases' gradient; sets the input's unless it is null.
+  void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
+                Scratch& scratch) const {
+    const auto& k = kernels();
+    const auto entries = scratch.entries();
+    k.conv3x3_gather(entries, d_output, shape_);
+    k.conv3x3_backward_filters_sparse(gradient, entries, same() ? scratch.padded.get() : input, shape_);
+    if (d_input == nullptr) return;
+    T* const d_padded = same() ? scratch.d_padded.get() : d_input;
+    k.conv3x3_backward_input_sparse(d_padded, entries, parameters.of(*packed_), shape_);
+    if (same()) crop(d_input, d_padded, shape_);
   }
 
  private:
-  Index padded_size() const { return layer_.same ? Index{shape_.height} * shape_.width * shape_.channels : 0; }
-  T* padded(Workspace<T>& w) const { return this->scratch(w); }
+  static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
+  bool same() const noexcept { return packed_->layer().same; }
+  Index padded_size() const noexcept { return Index{shape_.height} * shape_.width * shape_.channels; }
 
-  Conv3x3Layer<T> layer_;
+  std::shared_ptr<PackedConv<T>> packed_;
   Conv3x3Shape shape_;
-  Buffer<T> packed_;
+};
+
+template <class T>
+class Conv3x3Stage final : public Stage<T> {
+ public:
+  Conv3x3Stage(std::shared_ptr<PackedConv<T>> packed, const Shape& in) : conv_(packed, packed->layer().shape(in)) {}
+
+  const Convolution<T>& convolution() const noexcept { return conv_; }
+
+  Index outputs() const override { return conv_.outputs(); }
+  Index work() const override { return conv_.work(); }
+  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed()}; }
+  std::unique_ptr<Memory> new_memory() const override {
+    auto memory = std::make_unique<Scratch>();
+    conv_.make(*memory);
+    return memory;
+  }
+  void forward(const Pass<T>& pass) const override {
+    conv_.forward(pass.output, pass.input, *pass.parameters, scratch(pass));
+  }
+  void backward(const Pass<T>& pass, T* gradient) const override {
+    conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, pass.d_output, pass.input,
+                   *pass.parameters, scratch(pass));
+  }
+
+ private:
+  struct Scratch : Memory, Convolution<T>::Scratch {};
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+
+  Convolution<T> conv_;
 };
 
 }  // namespace cnnx

@@ -1,57 +1,46 @@
-// What a network's plan is made of: a layer, or several that are computed as one, with its shape, its parameters and
-// its place. Stage i reads boundary i of a workspace and writes boundary i + 1.
+// What a plan is made of: one layer or, in fused/, several that are computed as one.
+//
+// A stage is read-only once its plan is made, so that threads share it. What a thread computes is in a Pass.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <memory>
-#include <new>
 #include <vector>
 
-#include "../kernels/dispatch.hpp"
-#include "../network.hpp"
+#include "packed.hpp"
 
 namespace cnnx {
 
-inline constexpr std::align_val_t cache_line{64};
-
-template <class T>
-struct FreeAligned {
-  void operator()(T* buffer) const noexcept { ::operator delete[](buffer, cache_line); }
-};
-
-template <class T>
-using Buffer = std::unique_ptr<T[], FreeAligned<T>>;
-
-// Zeros, from a cache line's start on.
-template <class T>
-Buffer<T> new_buffer(Index count) {
-  const std::size_t bytes = sizeof(T) * static_cast<std::size_t>(count);
-  Buffer<T> buffer(static_cast<T*>(::operator new[](bytes, cache_line)));
-  std::memset(buffer.get(), 0, bytes);
-  return buffer;
+// Mixes a number into a key (splitmix64 by S. Vigna).
+inline std::uint64_t random_key(std::uint64_t key, std::uint64_t number) noexcept {
+  std::uint64_t z = key + (number + 1) * 0x9e3779b97f4a7c15U;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31);
 }
 
-// From how many samples on packing weights saves more than it costs.
-inline constexpr Index worth_packing = 8;
+// The sample that a thread works on.
+struct Sample {
+  const std::uint8_t* bytes = nullptr;  // its pixels, if they are bytes and used as they are
+  bool training = false;                // whether a backward pass will follow
+  std::uint64_t key = 0;                // of its random numbers
+};
 
-// What one thread computes for one sample. Activations and gradients end in zeros up to a whole block of lanes.
+// What a stage keeps from a sample's forward pass to its backward pass, and its scratch.
+struct Memory {
+  virtual ~Memory() = default;
+};
+
+// A stage's share of a sample's way through the plan, in one thread. Activations and gradients end in zeros up to a
+// whole cache line.
 template <class T>
-struct Workspace {
-  const std::uint8_t* bytes = nullptr;       // the sample's pixels, if they are bytes and used as they are
-  bool training = false;                     // whether a backward pass will follow
-  std::uint64_t key = 0;                     // of the sample's random numbers
-  Buffer<T> source;                          // a sample before it is resampled
-  std::vector<std::uint8_t> shifted;         // its bytes after a shift
-  std::vector<Buffer<T>> values, gradients;  // one a boundary
-  std::vector<Buffer<T>> scratch;            // one a stage
-  std::vector<int> foreground_patches;       // of the image
-  std::vector<std::uint64_t> foreground_scratch;
-  Foreground foreground{};
-  Buffer<T> background, d_background;
-  std::vector<int> entry_count, entry_offset, entry_start, entry_filter;  // a Conv3x3Stage's sparse gradient
-  std::vector<T> entry_gradient, entry_value;
+struct Pass {
+  T *input, *output;
+  T *d_input, *d_output;
+  bool is_first;  // nobody wants an image's gradient, and d_input may hold anything
+  Memory* memory;
+  const Sample* sample;
+  PackedValues<T>* parameters;
 };
 
 template <class T>
@@ -59,39 +48,54 @@ class Stage {
  public:
   virtual ~Stage() = default;
 
-  std::size_t place = 0;
   virtual Index outputs() const = 0;
-  virtual Index scratch_size() const { return 0; }
-  virtual void prepare([[maybe_unused]] Workspace<T>& workspace) const {}
+  // About how many multiplications a sample's forward pass takes.
+  virtual Index work() const { return 0; }
+  virtual std::vector<std::shared_ptr<Packed<T>>> parameters() const { return {}; }
+  virtual std::unique_ptr<Memory> new_memory() const { return nullptr; }
+  // Whether pixels and filters must be small (kernels/foreground.cpp, are_small).
+  virtual bool needs_small() const { return false; }
 
-  // The parameters as numpy has them, and the gradient in the stage's own layout, which `unpack_gradient` turns into
-  // theirs, one array behind the other.
-  virtual std::vector<Slice<T>> parameters() const { return {}; }
-  virtual Index gradient_size() const { return 0; }
-  virtual void unpack_gradient([[maybe_unused]] T* flat, [[maybe_unused]] const T* gradient) const {}
+  virtual void forward(const Pass<T>&) const = 0;
 
-  // Takes the parameters from numpy's arrays: before a call, and after each update of them.
-  virtual void pack([[maybe_unused]] Index samples, [[maybe_unused]] bool training) {}
+  // Sets d_input, unless the stage is first. Adds the parameters' gradient to `gradient`, where they have their
+  // offsets.
+  virtual void backward(const Pass<T>&, T* gradient) const = 0;
 
-  virtual void forward(Workspace<T>&) const = 0;
-  // Adds the sample's gradient to `gradient`; sets the workspace's gradient of the input, unless this stage is first.
-  virtual void backward(Workspace<T>&, T* gradient) const = 0;
-
-  // The article's loop updates after every sample, in the sweep that computes the gradient, on packed parameters. A run
-  // of updates may end and go on; only the first begins anew.
-  virtual bool can_update() const { return false; }
-  virtual void begin_updates([[maybe_unused]] bool anew) { pack(1, true); }
-  virtual void backward_update(Workspace<T>&, [[maybe_unused]] T learn_rate) {}
-  virtual void end_updates() {}
+  // The same, with a step of plain gradient descent on the packed parameters. `scratch` holds a gradient. A stage may
+  // do better with one sweep that computes and applies it.
+  virtual void backward_update(const Pass<T>& pass, T learn_rate, T* scratch) const {
+    const auto packed = parameters();
+    for (const auto& p : packed)
+      std::memset(static_cast<void*>(scratch + p->offset), 0, sizeof(T) * static_cast<std::size_t>(p->size()));
+    backward(pass, scratch);
+    for (const auto& p : packed) {
+      T *const gradient = scratch + p->offset, *const values = pass.parameters->of(*p);
+      p->complete_gradient(gradient);
+      kernels().sgd_update(values, gradient, learn_rate, p->size());
+      p->derive(values, pass.parameters->derived_of(*p));
+    }
+  }
 
  protected:
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
-  bool is_first() const noexcept { return place == 0; }
-  T* input(const Workspace<T>& w) const { return w.values[place].get(); }
-  T* output(const Workspace<T>& w) const { return w.values[place + 1].get(); }
-  T* d_input(const Workspace<T>& w) const { return w.gradients[place].get(); }
-  T* d_output(const Workspace<T>& w) const { return w.gradients[place + 1].get(); }
-  T* scratch(const Workspace<T>& w) const { return w.scratch[place].get(); }
 };
+
+template <class T>
+using Stages = std::vector<std::unique_ptr<Stage<T>>>;
+
+// What a fusion rule makes of the stages from some place on: a stage in place of the first `swallowed` of them, or
+// none. The boundaries between them are read by nobody else, since a plan is a chain.
+template <class T>
+struct Fusion {
+  std::unique_ptr<Stage<T>> stage;
+  std::size_t swallowed = 0;
+};
+
+// The stage at a place, if there is one of that kind.
+template <class Kind, class T>
+const Kind* stage_at(const Stages<T>& stages, std::size_t place) {
+  return place < stages.size() ? dynamic_cast<const Kind*>(stages[place].get()) : nullptr;
+}
 
 }  // namespace cnnx

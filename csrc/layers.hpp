@@ -1,0 +1,101 @@
+// The one list of layers: what each is, its parameters in the caller's arrays, and the shape that it makes of another.
+//
+// Bindings, plans and the layer API ask `output_shape`; nobody else knows which shapes a layer takes.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <variant>
+
+#include "kernels/kernels.hpp"
+
+namespace cnnx {
+
+// Of the values between two layers: an image (height, width), an image with channels, or a flat row of values.
+struct Shape {
+  int height = 1, width = 1, channels = 1;
+  int rank = 3;
+
+  static Shape image(int height, int width) { return {height, width, 1, 2}; }
+  static Shape flat(int count) { return {1, 1, count, 1}; }
+
+  Index count() const noexcept { return Index{height} * width * channels; }
+  std::string text() const {
+    const auto h = std::to_string(height), w = std::to_string(width), c = std::to_string(channels);
+    return rank == 1 ? "(" + c + ",)" : rank == 2 ? "(" + h + ", " + w + ")" : "(" + h + ", " + w + ", " + c + ")";
+  }
+};
+
+[[noreturn]] inline void refuse_input(const std::string& expected, const Shape& got) {
+  throw std::invalid_argument("expected input " + expected + ", got " + got.text());
+}
+
+// A 3x3 convolution. The article's takes an image (height, width); others take (height, width, channels), and those for
+// one channel take either.
+template <class T>
+struct Conv3x3Layer {
+  T *filters, *biases;  // (count, 3, 3, channels); (count,) or null
+  int count, channels;
+  bool same;  // a ring of zeros around the input keeps height and width
+  bool takes_channels = true;
+
+  int ring() const noexcept { return same ? 2 : 0; }
+  Index filters_size() const noexcept { return Index{9} * count * channels; }
+  Shape output_shape(const Shape& in) const {
+    const bool fits = takes_channels ? in.rank == 3 || (in.rank == 2 && channels == 1) : in.rank == 2;
+    if (!fits || in.channels != channels || in.height + ring() < 3 || in.width + ring() < 3) {
+      const std::string axes = takes_channels ? "(height, width, " + std::to_string(channels) + ")" : "(height, width)";
+      const std::string least = std::to_string(3 - ring());
+      refuse_input(axes + " of at least " + least + "x" + least, in);
+    }
+    return {in.height + ring() - 2, in.width + ring() - 2, count, 3};
+  }
+  // Of the input in its ring.
+  Conv3x3Shape shape(const Shape& in) const noexcept {
+    return {in.height + ring(), in.width + ring(), channels, count};
+  }
+};
+
+struct MaxPool2Layer {
+  Ties ties;
+
+  Shape output_shape(const Shape& in) const {
+    if (in.rank != 3) refuse_input("(height, width, channels)", in);
+    return {in.height / 2, in.width / 2, in.channels, 3};
+  }
+};
+
+struct ReLULayer {
+  Shape output_shape(const Shape& in) const { return in; }
+};
+
+struct DropoutLayer {
+  double rate;
+
+  Shape output_shape(const Shape& in) const { return in; }
+};
+
+template <class T>
+struct DenseLayer {
+  T *weights, *biases;  // (inputs, nodes), (nodes,)
+  int inputs, nodes;
+
+  Index weights_size() const noexcept { return Index{inputs} * nodes; }
+  Shape output_shape(const Shape& in) const {
+    if (in.count() != inputs) refuse_input("of " + std::to_string(inputs) + " values", in);
+    return Shape::flat(nodes);
+  }
+};
+
+// A dense layer whose outputs become probabilities: the last layer, and it alone.
+template <class T>
+struct SoftmaxLayer {
+  DenseLayer<T> dense;
+
+  Shape output_shape(const Shape& in) const { return dense.output_shape(in); }
+};
+
+template <class T>
+using Layer = std::variant<Conv3x3Layer<T>, MaxPool2Layer, ReLULayer, DropoutLayer, DenseLayer<T>, SoftmaxLayer<T>>;
+
+}  // namespace cnnx

@@ -1,0 +1,188 @@
+#include "plan.hpp"
+
+#include <algorithm>
+
+#include "fused/conv_pool.hpp"
+#include "fused/conv_pool_dense.hpp"
+#include "fused/conv_relu_pool.hpp"
+#include "stages/conv3x3.hpp"
+#include "stages/dense.hpp"
+#include "stages/dropout.hpp"
+#include "stages/max_pool2.hpp"
+#include "stages/relu.hpp"
+
+namespace cnnx {
+namespace {
+
+// One plain stage for each layer.
+template <class T>
+class Lowering {
+ public:
+  explicit Lowering(const Shape& image) : shape_(image) {}
+
+  // Python has checked what this reports; it keeps memory safe.
+  Stages<T> lower(const std::vector<Layer<T>>& layers) {
+    for (; position_ < layers.size(); ++position_) {
+      if (nodes_ != 0) refuse("expected nothing after Softmax");
+      std::visit(
+          [&](const auto& layer) {
+            const Shape in = shape_;
+            try {
+              shape_ = layer.output_shape(in);
+            } catch (const std::invalid_argument& error) {
+              refuse(error.what());
+            }
+            if (shape_.count() <= 0 || shape_.count() > most_values)
+              refuse("expected every layer to have outputs, 134 million at most");
+            stages_.push_back(stage(layer, in));
+          },
+          layers[position_]);
+    }
+    if (nodes_ == 0) refuse("expected Softmax at the end");
+    return std::move(stages_);
+  }
+  int nodes() const { return nodes_; }
+  bool has_ties() const { return has_ties_; }
+  Index parameter_count() const { return flat_offset_; }
+
+ private:
+  static constexpr Index most_values = 0x7fffffff / 16;  // kernels count in ints
+
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw std::invalid_argument("layers[" + std::to_string(position_) + "]: " + what);
+  }
+
+  std::unique_ptr<Stage<T>> stage(const Conv3x3Layer<T>& conv, const Shape& in) {
+    auto packed = parameters<PackedConv<T>>(conv.filters, conv, PackedConv<T>::Layout::by_filter);
+    return std::make_unique<Conv3x3Stage<T>>(std::move(packed), in);
+  }
+  std::unique_ptr<Stage<T>> stage(const MaxPool2Layer& pool, const Shape& in) {
+    return std::make_unique<MaxPool2Stage<T>>(pool, in);
+  }
+  std::unique_ptr<Stage<T>> stage(const ReLULayer&, const Shape& in) { return std::make_unique<ReLUStage<T>>(in); }
+  std::unique_ptr<Stage<T>> stage(const DropoutLayer& dropout, const Shape& in) {
+    return std::make_unique<DropoutStage<T>>(dropout, in, position_);
+  }
+  std::unique_ptr<Stage<T>> stage(const DenseLayer<T>& dense, const Shape&) {
+    auto packed = parameters<PackedDense<T>>(dense.weights, dense, DenseShape{1, dense.inputs, dense.nodes});
+    return std::make_unique<DenseStage<T>>(std::move(packed));
+  }
+  std::unique_ptr<Stage<T>> stage(const SoftmaxLayer<T>& softmax, const Shape& in) {
+    nodes_ = softmax.dense.nodes;
+    return stage(softmax.dense, in);
+  }
+
+  // A layer that is there twice has its parameters once.
+  template <class Kind, class L, class Layout>
+  std::shared_ptr<Kind> parameters(const T* weights, const L& layer, const Layout& layout) {
+    for (const auto& known : known_)
+      if (known->arrays.weights == weights) {
+        auto same = std::dynamic_pointer_cast<Kind>(known);
+        if (same == nullptr) refuse("expected arrays of its own, or those of the same layer");
+        ++same->readers;
+        has_ties_ = true;
+        return same;
+      }
+    auto packed = std::make_shared<Kind>(layer, layout, flat_offset_);
+    packed->readers = 1;
+    flat_offset_ += packed->count();
+    known_.push_back(packed);
+    return packed;
+  }
+
+  Shape shape_;
+  std::size_t position_ = 0;
+  int nodes_ = 0;
+  bool has_ties_ = false;
+  Index flat_offset_ = 0;
+  std::vector<std::shared_ptr<Packed<T>>> known_;
+  Stages<T> stages_;
+};
+
+// In this order: a rule sees what those before it have built.
+template <class T>
+constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
+    fuse_conv_pool<T>,
+    fuse_conv_pool_dense<T>,
+    fuse_conv_relu_pool<T>,
+};
+
+template <class T>
+void fuse(Stages<T>& stages) {
+  for (const auto& rule : rules<T>)
+    for (std::size_t at = 0; at < stages.size(); ++at)
+      if (auto fusion = rule(stages, at); fusion.stage != nullptr) {
+        const auto first = stages.begin() + static_cast<std::ptrdiff_t>(at);
+        *first = std::move(fusion.stage);
+        stages.erase(first + 1, first + static_cast<std::ptrdiff_t>(fusion.swallowed));
+      }
+}
+
+}  // namespace
+
+template <class T>
+Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse) : image_(image) {
+  Lowering<T> lowering(image);
+  stages_ = lowering.lower(layers);
+  if (fuse) cnnx::fuse(stages_);
+  loss_ = SoftmaxCrossEntropy<T>(lowering.nodes());
+  has_ties_ = lowering.has_ties();
+  parameter_count_ = lowering.parameter_count();
+  for (const auto& stage : stages_) {
+    work_ += stage->work();
+    needs_small_ = needs_small_ || stage->needs_small();
+    for (const auto& packed : stage->parameters()) {
+      if (std::find(parameters_.begin(), parameters_.end(), packed) != parameters_.end()) continue;
+      parameters_.push_back(packed);
+      packed->offset = packed_size_;
+      packed->derived_offset = derived_size_;
+      packed_size_ += whole_lines<T>(packed->size());
+      derived_size_ += whole_lines<T>(packed->derived_size());
+    }
+  }
+}
+
+template <class T>
+void Plan<T>::pack(PackedValues<T>& values) const {
+  for (const auto& p : parameters_) {
+    if (!values.are_packed && p->may_stay_unpacked()) continue;
+    p->pack(values.of(*p), p->arrays);
+    p->derive(values.of(*p), values.derived_of(*p));
+  }
+}
+
+template <class T>
+void Plan<T>::derive(PackedValues<T>& values) const {
+  for (const auto& p : parameters_) p->derive(values.of(*p), values.derived_of(*p));
+}
+
+template <class T>
+void Plan<T>::unpack(const PackedValues<T>& values) const {
+  for (const auto& p : parameters_) p->unpack(p->arrays, values.of(*p));
+}
+
+template <class T>
+Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters)
+    : probabilities(new_buffer<T>(whole_lines<T>(plan.loss().nodes()))),
+      source(new_buffer<T>(plan.image().count())),
+      shifted(static_cast<std::size_t>(plan.image().count())) {
+  const auto add_boundary = [&](Index count) {
+    values.push_back(new_buffer<T>(whole_lines<T>(count)));
+    gradients.push_back(new_buffer<T>(whole_lines<T>(count)));
+  };
+  add_boundary(plan.image().count());
+  for (const auto& stage : plan.stages()) {
+    add_boundary(stage->outputs());
+    memory.push_back(stage->new_memory());
+  }
+  for (std::size_t i = 0; i < plan.stages().size(); ++i)
+    passes.push_back({values[i].get(), values[i + 1].get(), gradients[i].get(), gradients[i + 1].get(), i == 0,
+                      memory[i].get(), &sample, &parameters});
+}
+
+template class Plan<float>;
+template class Plan<double>;
+template struct Workspace<float>;
+template struct Workspace<double>;
+
+}  // namespace cnnx

@@ -1,0 +1,28 @@
+// The last stage of every plan: the loss, which has targets, a value and a gradient.
+#pragma once
+
+#include "../kernels/dispatch.hpp"
+#include "buffer.hpp"
+
+namespace cnnx {
+
+// Softmax and cross-entropy: p = softmax(totals), loss = -ln p[label], d_totals = p - 1 at the label, else p.
+template <class T>
+class SoftmaxCrossEntropy {
+ public:
+  explicit SoftmaxCrossEntropy(int nodes = 0) : nodes_(nodes) {}
+
+  int nodes() const noexcept { return nodes_; }
+  Outcome value(T* probabilities, const T* totals, int label) const noexcept {
+    return active_target().kernels<T>().softmax_loss(probabilities, totals, label, nodes_);
+  }
+  void gradient(T* d_totals, const T* probabilities, int label) const noexcept {
+    copy(d_totals, probabilities, nodes_);
+    d_totals[label] -= 1;
+  }
+
+ private:
+  int nodes_;
+};
+
+}  // namespace cnnx

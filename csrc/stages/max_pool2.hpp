@@ -1,0 +1,30 @@
+// A MaxPool2 by itself.
+#pragma once
+
+#include "stage.hpp"
+
+namespace cnnx {
+
+template <class T>
+class MaxPool2Stage final : public Stage<T> {
+ public:
+  MaxPool2Stage(const MaxPool2Layer& layer, const Shape& in)
+      : shape_{in.height, in.width, in.channels}, ties_(layer.ties) {}
+
+  const MaxPool2Shape& shape() const noexcept { return shape_; }
+  Ties ties() const noexcept { return ties_; }
+
+  Index outputs() const override { return Index{shape_.out_height()} * shape_.out_width() * shape_.channels; }
+  void forward(const Pass<T>& pass) const override {
+    this->kernels().max_pool2_forward(pass.output, pass.input, shape_);
+  }
+  void backward(const Pass<T>& pass, T*) const override {
+    if (!pass.is_first) this->kernels().max_pool2_backward(pass.d_input, pass.d_output, pass.input, shape_, ties_);
+  }
+
+ private:
+  MaxPool2Shape shape_;
+  Ties ties_;
+};
+
+}  // namespace cnnx
