@@ -115,9 +115,9 @@ class TestTiedLayers:
 
     def test_its_gradient_is_the_derivative_of_the_loss(self, rng, names):
         network, _, _ = tied_and_apart(names, np.float64)
-        images, labels = problem(rng, network, 3)
+        images, labels = problem(rng, network, 1)
         values = network.parameters
-        some = rng.permutation(values.size)[:60]
+        some = rng.permutation(values.size)[:30]  # few, so that no step crosses a ReLU's or a maximum's edge
         chosen = values[some].copy()
 
         def loss():
