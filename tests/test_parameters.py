@@ -64,12 +64,12 @@ def test_no_use_moves_an_array(dtype):
 
 
 def long_problem(rng):
-    return rng.integers(0, 256, (3000, 7, 8), np.uint8), rng.integers(0, 4, 3000)
+    return rng.integers(0, 256, (20_000, 7, 8), np.uint8), rng.integers(0, 4, 20_000)
 
 
 def fit_beside(network, images, labels, act):
-    """Train in a thread, and call `act` all the while."""
-    failures = []
+    """Train in a thread, and call `act` all the while that it changes parameters."""
+    failures, before = [], bits(network)
 
     def run():
         try:
@@ -79,6 +79,9 @@ def fit_beside(network, images, labels, act):
 
     thread = threading.Thread(target=run)
     thread.start()
+    while thread.is_alive() and bits(network) == before:
+        pass
+    act()
     while thread.is_alive():
         act()
     thread.join()
@@ -209,8 +212,10 @@ class TestChangedLayers:
             if use == "parameters"
             else getattr(network, use)(*pair, **OPTIONS if use == "fit" else {})
         )
-        assert_slices(network)
         assert (use == "fit") == (new.filters != values).all()
+        held, new.filters = new.filters, uniform(rng, values.shape)
+        assert new.filters is held
+        assert_slices(network)
         old.filters = mine = uniform(rng, old.filters.shape)
         assert old.filters is mine
         assert Sequential([old]).parameters.size == mine.size
@@ -225,6 +230,16 @@ class TestChangedLayers:
             _ = network.parameters
         del taken
         assert_slices(network)
+
+    def test_layers_that_another_network_took_whole_are_not_taken_back(self):
+        network, _, _ = small_problem()
+        layers = network.layers[:]
+        network.layers.clear()
+        taken = Sequential(layers)
+        network.layers.extend(layers)
+        assert_slices(taken)
+        with pytest.raises(ValueError, match=ONE_S_OWN.format(0, "Conv3x3")):
+            _ = network.parameters
 
     def test_layers_in_another_order_are_other_parameters(self, rng):
         network = Sequential([Dense(4, 4, rng=rng), Dense(4, 4, rng=rng), Softmax(4, 2, rng=rng)])
@@ -308,6 +323,13 @@ class TestSharedLayers:
         assert network.parameters.ctypes.data == memory
         assert all(a is b for a, b in zip(held, arrays_of(network), strict=True))
         assert_slices(network)
+
+    def test_an_array_assigned_between_two_networks_joins_the_second(self, rng):
+        layers = small_problem()[0].layers  # the network is gone
+        layers[0].filters = mine = uniform(rng, layers[0].filters.shape)
+        network = Sequential(layers)
+        assert_slices(network)
+        assert_same_bits(network.parameters[: mine.size], mine.ravel())
 
 
 COPIES = {
