@@ -125,14 +125,20 @@ def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...
     return array
 
 
-def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | None) -> Any:
-    """`value` itself, if updates in place can go to it: `like`'s dtype and shape, C-contiguous, writable."""
+def parameter_values(name: str, value: Any, like: FloatArray) -> Any:
+    """`value` itself, if it can be copied into `like`: a numpy array of its dtype and shape, in any layout."""
     if type(value) is not np.ndarray:
         raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
     if value.dtype != like.dtype:
         raise TypeError(f"{name}: expected dtype {like.dtype}, got {value.dtype} (use .astype)")
     if value.shape != like.shape:
         raise ValueError(f"{name}: expected shape {like.shape}, got {value.shape}")
+    return value
+
+
+def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | None) -> Any:
+    """`value` itself, if updates in place can go to it: `like`'s dtype and shape, C-contiguous, writable."""
+    parameter_values(name, value, like)
     if not value.flags.carray:
         raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach")
     if apart_from is not None and np.may_share_memory(value, apart_from):

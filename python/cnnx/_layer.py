@@ -1,18 +1,34 @@
-"""What all layers have in common."""
+"""What all layers have in common, and how a network keeps their arrays in one flat array."""
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _checks
 from ._checks import FloatArray
 
+_CACHE_LINE = 64
+
+
+class Place(NamedTuple):
+    """Where a network keeps a layer's arrays: in its flat array, one after another, from `start`."""
+
+    flat: FloatArray
+    start: int
+    network: weakref.ref[Any]
+
 
 class Layer:
     """What a network needs to know of its layers.
+
+    A layer is free until a network takes it. From then on its arrays are slices of the network's flat array, until the
+    network is gone or does not list the layer any more. A copy of a layer is free.
 
     Attributes:
         kind: the name by which the core and saved files know the layer.
@@ -21,6 +37,7 @@ class Layer:
 
     kind: str
     dtype: Any = None
+    place: Place | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would construct a layer like this one, for JSON."""
@@ -38,6 +55,81 @@ class Layer:
         """Return the layer for the core: its kind, its setting if it has one, its arrays."""
         return (self.kind, *self.parameters().values())
 
+    def parameter_count(self) -> int:
+        """Return how many numbers `parameters` holds."""
+        return sum(array.size for array in self.parameters().values())
+
+    def network(self) -> Any:
+        """Return the network whose flat array holds the layer's arrays; None if the layer is free."""
+        network = None if self.place is None else self.place.network()
+        return network if network is not None and any(layer is self for layer in network.layers) else None
+
+    def _move(self, flat: FloatArray, at: int) -> None:
+        """Copy the arrays into `flat`, one after another from `at`, and put these slices in their stead."""
+        for name, array in self.parameters().items():
+            part = flat[at : at + array.size].reshape(array.shape)
+            part[...] = array
+            part.flags.writeable = array.flags.writeable
+            setattr(self, f"_{name}", part)
+            at += array.size
+
+    def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None) -> FloatArray:
+        """Return a parameter's array after an assignment: a free layer keeps `value`, a network's slice its place."""
+        if self.network() is None:
+            kept: FloatArray = _checks.parameter(name, value, current, apart_from)
+            self.place = None
+            return kept
+        _checks.parameter_values(name, value, current)
+        if not current.flags.writeable:
+            raise ValueError(f"{name}: expected the layer's array to be writable, got one that was made read-only")
+        current[...] = value
+        return current
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle needs: the place in a flat array belongs to this layer alone."""
+        return {name: value for name, value in self.__dict__.items() if name != "place"}
+
+    def __copy__(self) -> Any:
+        """Return a layer with arrays of its own."""
+        return copy.deepcopy(self)
+
+
+def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:
+    """Whether the layers' arrays are the slices of `flat`, in order, from its start to its end."""
+    at = 0
+    for layer in layers:
+        place = layer.place
+        if place is None or place.flat is not flat or place.start != at:
+            return False
+        at += layer.parameter_count()
+    return at == flat.size
+
+
+def adopt(layers: Sequence[Layer], dtype: np.dtype[Any], network: Any) -> FloatArray:
+    """Make the layers' arrays the slices of one flat array, in order, and `network` their owner; return that array.
+
+    Layers that already fill a flat array, because a network that is gone had them in this order, stay there.
+    """
+    place = layers[0].place if layers else None
+    if place is not None and fill(layers, place.flat):
+        flat = place.flat
+    else:
+        flat = _aligned(sum(layer.parameter_count() for layer in layers), dtype)
+    at = 0
+    for layer in layers:
+        if layer.place is None or layer.place.flat is not flat:
+            layer._move(flat, at)
+        layer.place = Place(flat, at, weakref.ref(network))
+        at += layer.parameter_count()
+    return flat
+
+
+def _aligned(count: int, dtype: np.dtype[Any]) -> FloatArray:
+    """Return an array that starts at a cache line."""
+    memory = np.empty(count * dtype.itemsize + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + count * dtype.itemsize].view(dtype)
+
 
 def remembered(value: Any) -> Any:
     """What the last forward pass left for backprop."""
@@ -47,7 +139,7 @@ def remembered(value: Any) -> Any:
 
 
 def he_deviation(inputs: int) -> float:
-    """The standard deviation that keeps the size of activations behind a ReLU."""
+    """The standard deviation that keeps the size of activations after a ReLU."""
     return math.sqrt(2 / inputs)
 
 

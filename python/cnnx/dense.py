@@ -36,7 +36,7 @@ class _DenseLayer(Layer):
 
     @weights.setter
     def weights(self, value: FloatArray) -> None:
-        self._weights = _checks.parameter("weights", value, self._weights, apart_from=self._biases)
+        self._weights = self._assigned("weights", value, self._weights, apart_from=self._biases)
 
     @property
     def biases(self) -> FloatArray:
@@ -45,7 +45,7 @@ class _DenseLayer(Layer):
 
     @biases.setter
     def biases(self, value: FloatArray) -> None:
-        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._weights)
+        self._biases = self._assigned("biases", value, self._biases, apart_from=self._weights)
 
     def settings(self) -> dict[str, Any]:
         input_len, nodes = self._weights.shape
@@ -89,7 +89,8 @@ class Dense(_DenseLayer):
             global generator.
 
     Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied,
+            unless the layer belongs to a network: then its values are copied.
         biases: (nodes,), initially zero; likewise.
         last_input: (input_len,), a copy of the last forward pass's input, flattened.
         last_input_shape: the shape it had.
@@ -148,7 +149,8 @@ class Softmax(_DenseLayer):
             ``np.random.seed`` gives the article's weights to the bit.
 
     Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied.
+        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied,
+            unless the layer belongs to a network: then its values are copied.
         biases: (nodes,), initially zero; likewise.
         last_input: (input_len,), a copy of the last forward pass's input, flattened.
         last_input_shape: the shape it had.

@@ -52,7 +52,7 @@ class Conv3x3(Layer):
         in_channels: as given.
         padding: as given.
         filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array
-            assigned to it is kept, not copied.
+            assigned to it is kept, not copied, unless the layer belongs to a network: then its values are copied.
         biases: (num_filters,), likewise, at first zero; or None.
         last_input: what the last forward pass saw; the caller's own array if it needed no conversion.
     """
@@ -90,7 +90,7 @@ class Conv3x3(Layer):
 
     @filters.setter
     def filters(self, value: FloatArray) -> None:
-        self._filters = _checks.parameter("filters", value, self._filters, apart_from=self._biases)
+        self._filters = self._assigned("filters", value, self._filters, apart_from=self._biases)
 
     @property
     def biases(self) -> FloatArray | None:
@@ -101,7 +101,7 @@ class Conv3x3(Layer):
     def biases(self, value: FloatArray) -> None:
         if self._biases is None:
             raise ValueError("biases: expected none, for a layer made without, got an array")
-        self._biases = _checks.parameter("biases", value, self._biases, apart_from=self._filters)
+        self._biases = self._assigned("biases", value, self._biases, apart_from=self._filters)
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -2,12 +2,17 @@
 
 A network computes what its layers compute one by one, to rounding, without returning to Python between the steps: the
 article's "Training a CNN" in one call. The layers' numpy arrays stay the truth: training updates them in place.
+
+A network keeps all parameters in one flat array, and the layers' arrays are its slices. They move there when the
+network is made, and again only when its layers are others than before.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks, _core
+from . import _checks, _core, _layer
 from ._checks import FloatArray
 from .augment import Augmentation
 from .layers import Dropout, Layer, Softmax
@@ -69,11 +74,16 @@ class Sequential:
     The last layer, and it alone, is a Softmax. Layers that do not fit together, or of different dtypes, are refused at
     the first use, with the layer's position.
 
+    The network copies its layers' parameters into one array, `parameters`, and gives the layers its slices. An array
+    assigned to a layer is copied into its slice. A layer may stand at several positions: it has its parameters once,
+    and training sums its gradients. A layer may belong to several networks: each of them trains it, and its arrays
+    stay with the first. A copy, by `copy` or `pickle`, has layers and arrays of its own.
+
     Args:
         layers: the layers; they may also be used by hand, before and after.
 
     Attributes:
-        layers: the list of them.
+        layers: the list of them. The next use notices what has changed in it.
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
@@ -82,6 +92,8 @@ class Sequential:
         self._plan: tuple[tuple[Any, ...], Any] = ((), None)  # what it was made for, and the core's network
         self._gradient: FloatArray | None = None
         self._flat: FloatArray | None = None
+        self._lock = threading.RLock()  # no array moves while a window of steps trains it
+        self._adopt()
 
     def fit(
         self,
@@ -129,7 +141,8 @@ class Sequential:
             The loss of every sample, whether it was recognised, and how the validation went.
 
         Raises:
-            TypeError, ValueError: an argument is not as described, or the layers do not fit; nothing has changed.
+            TypeError, ValueError: an argument is not as described, the layers do not fit, or one of their arrays was
+                made read-only; nothing has changed.
             FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
         """
         images = self._images(images)
@@ -149,7 +162,7 @@ class Sequential:
         threads = _thread_count(threads, min(batch_size, len(images)), least=1)
         count, steps = len(images), -(-len(images) // batch_size)
         rates = follow.learn_rate * factors(schedule, epochs * steps)
-        plan = self._network(images.shape[1:])
+        plan = self._trainable(images.shape[1:])
         seed, draws = 0, np.random.default_rng(0)
         if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
             seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
@@ -167,21 +180,24 @@ class Sequential:
                 is_whole = stop - step == window
                 some = slice(step * batch_size, min(stop * batch_size, count))
                 seen = slice(epoch * count + some.start, epoch * count + some.stop)
-                with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates[epoch * steps :]):
-                    plan.train(
-                        images,
-                        labels,
-                        order[some],
-                        batch_size,
-                        rates[epoch * steps + step : epoch * steps + stop],
-                        follow.plan_entry(plan.parameter_count, self._dtype()),
-                        None if maps is None else np.ascontiguousarray(maps[some], np.float64),
-                        seed,
-                        seen.start,
-                        threads,
-                        losses[seen],
-                        correct[seen],
-                    )
+                with self._lock:
+                    plan = self._trainable(images.shape[1:])
+                    rest = rates[epoch * steps :]
+                    with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rest):
+                        plan.train(
+                            images,
+                            labels,
+                            order[some],
+                            batch_size,
+                            rest[step:stop],
+                            follow.plan_entry(plan.parameter_count, self._dtype()),
+                            None if maps is None else np.ascontiguousarray(maps[some], np.float64),
+                            seed,
+                            seen.start,
+                            threads,
+                            losses[seen],
+                            correct[seen],
+                        )
                 follow.steps += stop - step
                 step = stop
                 result = None
@@ -191,7 +207,6 @@ class Sequential:
                 if on_progress is not None:
                     mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
                     on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
-                    plan = self._network(images.shape[1:])
                 elif is_whole and time.perf_counter() - started < _SHORT:
                     window *= 4  # nobody waits for it, and Ctrl-C can
         return History(losses, correct, validated)
@@ -220,57 +235,62 @@ class Sequential:
         return float(losses.mean()), float(correct.mean())
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Take the optimizer's step along `gradient`."""
+        """Take the optimizer's step along `gradient`; ValueError if an array of a layer was made read-only."""
         known, plan = self._plan
         if plan is None or self._gradient is None:
             raise RuntimeError("apply: expected gradients before it, got none")
-        plan = self._network(known[:2])
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
-        entry = optimizer.plan_entry(plan.parameter_count, self._dtype())
-        plan.apply(self._gradient, entry, optimizer.learn_rate)
+        with self._lock:
+            plan = self._trainable(known[:2])
+            entry = optimizer.plan_entry(plan.parameter_count, self._dtype())
+            plan.apply(self._gradient, entry, optimizer.learn_rate)
         optimizer.steps += 1
 
     @property
     def gradient(self) -> FloatArray:
-        """All parameters' gradients behind each other, in the order of `parameters`: one flat array."""
-        count = sum(array.size for layer in self.layers for array in layer.parameters().values())
+        """All parameters' gradients in the order of `parameters`: one flat array.
+
+        A layer that stands at several positions has one gradient, the sum over them.
+        """
+        count = sum(layer.parameter_count() for layer in self._distinct())
         if self._gradient is None or self._gradient.size != count or self._gradient.dtype != self._dtype():
             self._gradient = np.zeros(count, self._dtype())
         return self._gradient
 
     @property
     def parameters(self) -> FloatArray:
-        """All parameters behind each other, layer by layer: one flat array whose slices are the layers' arrays.
+        """All parameters, layer by layer: one flat array whose slices are the layers' arrays.
 
-        The first use moves the layers' values into it; arrays that they had before are theirs no longer.
+        A layer that stands at several positions has its parameters at the first of them. The array stays the same as
+        long as the layers do.
+
+        Raises:
+            ValueError: a layer's arrays lie in another network's flat array, or the layers have different dtypes.
         """
-        named = [(layer, name, array) for layer in self.layers for name, array in layer.parameters().items()]
-        flat, at = self._flat, 0
-        moved = flat is None or flat.size != sum(array.size for *_, array in named)
-        for *_, array in named:
-            place = None if flat is None else flat[at:].ctypes.data
-            moved = moved or array.base is not flat or array.ctypes.data != place
-            at += array.size
-        if moved:
-            flat = np.concatenate([array.ravel() for *_, array in named] or [np.zeros(0, self._dtype())])
-            at = 0
-            for layer, name, array in named:
-                setattr(layer, name, flat[at : at + array.size].reshape(array.shape))
-                at += array.size
-            self._flat = flat
-        assert flat is not None
+        flat = self._adopt()
+        if flat is None:
+            self._dtype()
+            position = next(i for i, layer in enumerate(self.layers) if layer.network() not in (None, self))
+            raise ValueError(
+                f"layers[{position}] ({type(self.layers[position]).__name__}): expected a layer of this network alone, "
+                "got one whose arrays are slices of another network's parameters (copy.deepcopy gives a layer its own)"
+            )
         return flat
 
     def summary(self, image_shape: tuple[int, int] = (28, 28)) -> None:
-        """Print the layers, their outputs' shapes for images of `image_shape`, and how many parameters they have."""
+        """Print the layers, their outputs' shapes for images of `image_shape`, and how many parameters they have.
+
+        A layer that stands at several positions counts at the first of them.
+        """
         self._check_shapes(image_shape)
         print(f"{'layer':<12} {'output shape':<16} {'parameters':>12}")
         shape: tuple[int, ...] = image_shape
         total = 0
-        for layer in self.layers:
+        for position, layer in enumerate(self.layers):
             shape = layer.output_shape(shape)
-            count = sum(array.size for array in layer.parameters().values())
+            is_again = any(layer is before for before in self.layers[:position])
+            count = 0 if is_again else layer.parameter_count()
             total += count
             print(f"{layer.kind:<12} {shape!s:<16} {count:>12,}")
         print(f"{'total':<29} {total:>12,}")
@@ -313,6 +333,10 @@ class Sequential:
         """Return what a copy or a pickle needs: the plan belongs to this object's own arrays."""
         return {"layers": self.layers}
 
+    def __copy__(self) -> Sequential:
+        """Return a network with layers of its own."""
+        return copy.deepcopy(self)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the layers and plan anew."""
         self.__init__(state["layers"])  # type: ignore[misc]  # the constructor checks them too
@@ -351,7 +375,7 @@ class Sequential:
         rates: NDArray[np.float64],
     ) -> Iterator[None]:
         """Put parameters and optimizer back if a window of steps ends with numbers that are not finite."""
-        arrays = [array for layer in self.layers for array in layer.parameters().values()] + optimizer.states()
+        arrays = [array for layer in self._distinct() for array in layer.parameters().values()] + optimizer.states()
         kept = [array.copy() for array in arrays]
         yield
         if np.isfinite(losses).all() and all(map(_is_finite, arrays)):
@@ -395,9 +419,47 @@ class Sequential:
             return plan
         self._check_shapes(image_shape)
         kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
-        plan = kind([layer.plan_entry() for layer in self.layers], *image_shape)
-        self._plan = wanted, plan
+        self._adopt()
+        entries = [layer.plan_entry() for layer in self.layers]
+        plan = kind(entries, *image_shape)
+        self._plan = (*image_shape, *(part for entry in entries for part in entry)), plan
         return plan
+
+    def _trainable(self, image_shape: tuple[int, ...]) -> Any:
+        """Return the plan, if it may write into the parameters."""
+        for position, layer in enumerate(self.layers):
+            for name, array in layer.parameters().items():
+                if not array.flags.writeable:
+                    raise ValueError(
+                        f"layers[{position}] ({type(layer).__name__}): {name}: expected a writable array, which "
+                        "training updates in place, got one that was made read-only"
+                    )
+        return self._network(image_shape)
+
+    def _distinct(self) -> list[Layer]:
+        """The layers that have parameters, in order, each once."""
+        self._check_kinds()
+        return list({id(layer): layer for layer in self.layers if layer.parameters()}.values())
+
+    def _adopt(self) -> FloatArray | None:
+        """Return the flat array of all parameters, made anew if the layers are others than before.
+
+        None while the layers' dtypes differ or another network has one of them: then all arrays stay where they are.
+        """
+        layers = self._distinct()
+        if not self._has(layers):
+            with self._lock:
+                is_free = all(layer.network() in (None, self) for layer in layers)
+                if not is_free or len({layer.dtype for layer in layers}) > 1:
+                    self._flat = None
+                elif not self._has(layers):  # another thread may have been here
+                    self._flat = _layer.adopt(layers, self._dtype(), self)
+        return self._flat
+
+    def _has(self, layers: list[Layer]) -> bool:
+        """Whether the layers' arrays fill this network's flat array."""
+        is_owner = all(layer.place is not None and layer.place.network() is self for layer in layers)
+        return is_owner and self._flat is not None and _layer.fill(layers, self._flat)
 
     def _check_kinds(self) -> None:
         for position, layer in enumerate(self.layers):
