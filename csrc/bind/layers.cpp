@@ -1,4 +1,5 @@
-// The article's layers, one call a pass. python/cnnx/layers.py gives them their API and their error messages.
+#include "layers.hpp"
+
 #include <pybind11/stl.h>
 
 #include <algorithm>
@@ -10,8 +11,6 @@
 #include "../kernels/dispatch.hpp"
 #include "../stages/padding.hpp"
 #include "areas.hpp"
-#include "arrays.hpp"
-#include "conv3x3.hpp"
 
 namespace cnnx {
 namespace {
@@ -32,19 +31,63 @@ void check_count(const char* name, double values) {
     throw py::value_error(std::string(name) + ": expected at most 2147483647 values");
 }
 
-// A convolution's arrays, checked: its layer, the shape of its padded input, and that input.
+template <class T>
+py::array_t<T> new_array_like(const py::array& other) {
+  return py::array_t<T>(std::vector<Index>(other.shape(), other.shape() + other.ndim()));
+}
+
+Shape shape_of(const py::sequence& sizes) {
+  const auto size = [&](std::size_t axis) {
+    const auto found = sizes[axis].cast<Index>();
+    check_count("input_shape", static_cast<double>(found));
+    return static_cast<int>(found);
+  };
+  switch (sizes.size()) {
+    case 1:
+      return Shape::flat(size(0));
+    case 2:
+      return Shape::image(size(0), size(1));
+    case 3:
+      return {size(0), size(1), size(2)};
+    default:
+      throw py::value_error("input_shape: expected 1 to 3 sizes, got " + std::to_string(sizes.size()));
+  }
+}
+
+py::tuple sizes_of(const Shape& shape) {
+  if (shape.rank == 1) return py::make_tuple(shape.channels);
+  if (shape.rank == 2) return py::make_tuple(shape.height, shape.width);
+  return py::make_tuple(shape.height, shape.width, shape.channels);
+}
+
+// The shape that a layer makes of another, whatever its dtype.
+template <class Bound>
+py::tuple output_shape(const Bound& bound, const py::sequence& input_shape) {
+  const Shape in = shape_of(input_shape);
+  const auto ask = [&]<class T>(T) -> py::object {
+    return sizes_of(bound.template layer<T>(Access::read).output_shape(in));
+  };
+  if constexpr (requires { bound.filters; })
+    return with_dtype(bound.filters, "filters", ask);
+  else if constexpr (requires { bound.weights; })
+    return with_dtype(bound.weights, "weights", ask);
+  else if constexpr (requires { bound.dense; })
+    return with_dtype(bound.dense.weights, "weights", ask);
+  else
+    return ask(float{});
+}
+
+// A convolution's layer, the shape of its input in its ring, and that input.
 template <class T>
 struct Conv3x3Call {
-  Conv3x3Call(const py::array& input, const py::array& filters_array, const py::object& biases_array, bool same) {
-    layer = checked_conv3x3<T>(filters_array, biases_array, same);
-    const int channels = layer.channels;
-    values = input.ndim() == 2 && channels == 1 ? checked<T>(input, "input", {any_size, any_size})
-                                                : checked<T>(input, "input", {any_size, any_size, channels});
-    const int ring = same ? 2 : 0;
-    check_count("output", double(input.shape(0) + 4) * double(input.shape(1) + 4) * std::max(channels, layer.count));
-    shape = {size_of(input, 0) + ring, size_of(input, 1) + ring, channels, layer.count};
-    if (shape.height < 3 || shape.width < 3)
-      throw py::value_error("input: expected at least 3x3 pixels, got shape " + describe_shape(input));
+  Conv3x3Call(const BoundConv3x3& bound, const py::array& input, Access access) : layer(bound.layer<T>(access)) {
+    values = checked<T>(input, "input");
+    check_count("output",
+                double(input.shape(0) + 4) * double(input.shape(1) + 4) * std::max(layer.channels, layer.count));
+    const Shape in{size_of(input, 0), size_of(input, 1), input.ndim() == 3 ? size_of(input, 2) : 1,
+                   static_cast<int>(input.ndim())};
+    layer.output_shape(in);
+    shape = layer.shape(in);
   }
 
   Index padded_size() const { return Index{shape.height} * shape.width * shape.channels; }
@@ -57,14 +100,63 @@ struct Conv3x3Call {
     return storage.get();
   }
 
-  Conv3x3Layer<T> layer{};
+  Conv3x3Layer<T> layer;
   Conv3x3Shape shape{};
   const T* values;
 };
 
-py::object conv3x3_forward(const py::array& input, const py::array& filters, const py::object& biases, bool same) {
+template <class T>
+MaxPool2Shape max_pool2_shape(const py::array& input) {
+  checked<T>(input, "input", {any_size, any_size, any_size});
+  const MaxPool2Shape s{size_of(input, 0), size_of(input, 1), size_of(input, 2)};
+  check_count("input", double(s.height) * s.width * s.channels);
+  return s;
+}
+
+template <class T>
+DenseShape one_row(const DenseLayer<T>& layer) {
+  return {1, layer.inputs, layer.nodes};
+}
+
+// A step of gradient descent on a dense layer. With totals, d_output is the gradient for their softmax; without, it is
+// that for the totals themselves.
+template <class T>
+py::object dense_backprop(const BoundDense& bound, const py::array& d_output, const py::array& input,
+                          const py::array* totals, const std::vector<Index>& input_shape, double learn_rate) {
+  const auto layer = bound.layer<T>(Access::write);
+  const T* const in = checked<T>(input, "last_input", {layer.inputs});
+  const T* const d_out = checked<T>(d_output, "d_L_d_out", {layer.nodes});
+  const T* const t = totals != nullptr ? checked<T>(*totals, "last_totals", {layer.nodes}) : nullptr;
+  if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != layer.inputs)
+    throw py::value_error("last_input_shape: expected a shape of " + std::to_string(layer.inputs) + " values");
+  auto d_input = py::array_t<T>(input_shape);
+  T* const d_in = d_input.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    const auto& kernels = active_target().kernels<T>();
+    const auto d_totals = scratch<T>(layer.nodes);
+    if (t != nullptr)
+      kernels.softmax_backward(d_totals.get(), d_out, t, layer.nodes);
+    else
+      std::copy_n(d_out, layer.nodes, d_totals.get());
+    // The kernel reads the input while it writes the parameters.
+    std::unique_ptr<T[]> copy;
+    if (overlap(in, layer.inputs, layer.weights, layer.weights_size()) ||
+        overlap(in, layer.inputs, layer.biases, layer.nodes)) {
+      copy = scratch<T>(layer.inputs);
+      std::copy_n(in, layer.inputs, copy.get());
+    }
+    kernels.dense_backward_update(d_in, layer.weights, layer.biases, d_totals.get(), copy ? copy.get() : in,
+                                  static_cast<T>(learn_rate), one_row(layer));
+  }
+  return d_input;
+}
+
+}  // namespace
+
+py::object BoundConv3x3::forward(const py::array& input) const {
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
-    const Conv3x3Call<T> call(input, filters, biases, same);
+    const Conv3x3Call<T> call(*this, input, Access::read);
     const auto& s = call.shape;
     auto output = new_array<T>({s.out_height(), s.out_width(), s.filters});
     T* const out = output.mutable_data();
@@ -80,13 +172,12 @@ py::object conv3x3_forward(const py::array& input, const py::array& filters, con
   });
 }
 
-py::object conv3x3_backprop(const py::array& d_output, const py::array& input, const py::array& filters,
-                            const py::object& biases, bool same, double learn_rate) {
+py::object BoundConv3x3::backprop(const py::array& d_output, const py::array& input, double learn_rate) const {
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
-    const Conv3x3Call<T> call(input, filters, biases, same);
+    const Conv3x3Call<T> call(*this, input, Access::write);
     const auto& s = call.shape;
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.filters});
-    py::array_t<T> d_input(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    auto d_input = new_array_like<T>(input);
     T* const d_in = d_input.mutable_data();
     {
       const py::gil_scoped_release release;
@@ -107,15 +198,7 @@ py::object conv3x3_backprop(const py::array& d_output, const py::array& input, c
   });
 }
 
-template <class T>
-MaxPool2Shape max_pool2_shape(const py::array& input) {
-  checked<T>(input, "input", {any_size, any_size, any_size});
-  const MaxPool2Shape s{size_of(input, 0), size_of(input, 1), size_of(input, 2)};
-  check_count("input", double(s.height) * s.width * s.channels);
-  return s;
-}
-
-py::object max_pool2_forward(const py::array& input) {
+py::object BoundMaxPool2::forward(const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::object {
     const auto s = max_pool2_shape<T>(input);
     auto output = new_array<T>({s.out_height(), s.out_width(), s.channels});
@@ -129,7 +212,7 @@ py::object max_pool2_forward(const py::array& input) {
   });
 }
 
-py::object max_pool2_backprop(const py::array& d_output, const py::array& input, bool first_tie_only) {
+py::object BoundMaxPool2::backprop(const py::array& d_output, const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::object {
     const auto s = max_pool2_shape<T>(input);
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.channels});
@@ -138,90 +221,16 @@ py::object max_pool2_backprop(const py::array& d_output, const py::array& input,
     const T* const in = static_cast<const T*>(input.data());
     {
       const py::gil_scoped_release release;
-      active_target().kernels<T>().max_pool2_backward(d_in, d_out, in, s, first_tie_only ? Ties::first : Ties::all);
+      active_target().kernels<T>().max_pool2_backward(d_in, d_out, in, s, layer<T>(Access::read).ties);
     }
     return d_input;
   });
 }
 
-template <class T>
-DenseShape dense_shape(const py::array& input, const py::array& weights, const py::array& biases) {
-  checked<T>(weights, "weights", {any_size, any_size}, Access::write);
-  const DenseShape s{1, size_of(weights, 0), size_of(weights, 1)};
-  checked<T>(biases, "biases", {s.nodes}, Access::write);
-  checked<T>(input, "last_input", {s.inputs()});
-  return s;
-}
-
-py::object softmax_forward(const py::array& input, const py::array& weights, const py::array& biases) {
-  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
-    const auto s = dense_shape<T>(input, weights, biases);
-    auto probabilities = new_array<T>({s.nodes}), totals = new_array<T>({s.nodes});
-    T *const p = probabilities.mutable_data(), *const t = totals.mutable_data();
-    const T *const in = static_cast<const T*>(input.data()), *const w = static_cast<const T*>(weights.data()),
-                   *const b = static_cast<const T*>(biases.data());
-    {
-      const py::gil_scoped_release release;
-      const auto& kernels = active_target().kernels<T>();
-      kernels.dense_forward(t, {in}, w, b, s);
-      kernels.softmax_forward(p, t, s.nodes);
-    }
-    return py::make_tuple(std::move(probabilities), std::move(totals));
-  });
-}
-
-py::object dense_forward(const py::array& input, const py::array& weights, const py::array& biases) {
-  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
-    const auto s = dense_shape<T>(input, weights, biases);
-    auto totals = new_array<T>({s.nodes});
-    T* const t = totals.mutable_data();
-    const T *const in = static_cast<const T*>(input.data()), *const w = static_cast<const T*>(weights.data()),
-                   *const b = static_cast<const T*>(biases.data());
-    {
-      const py::gil_scoped_release release;
-      active_target().kernels<T>().dense_forward(t, {in}, w, b, s);
-    }
-    return totals;
-  });
-}
-
-// With totals, d_output is the gradient for their softmax; without, it is that for the totals themselves.
-py::object dense_backprop(const py::array& d_output, const py::array& input, py::array weights, py::array biases,
-                          const py::object& totals, const std::vector<Index>& input_shape, double learn_rate) {
-  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
-    const auto s = dense_shape<T>(input, weights, biases);
-    const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.nodes});
-    const T* const t = totals.is_none() ? nullptr : checked<T>(totals.cast<py::array>(), "last_totals", {s.nodes});
-    if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != s.inputs())
-      throw py::value_error("last_input_shape: expected a shape of " + std::to_string(s.inputs()) + " values");
-    auto d_input = py::array_t<T>(input_shape);
-    T *const d_in = d_input.mutable_data(), *const w = static_cast<T*>(weights.mutable_data()),
-             *const b = static_cast<T*>(biases.mutable_data());
-    const T* const in = static_cast<const T*>(input.data());
-    {
-      const py::gil_scoped_release release;
-      const auto& kernels = active_target().kernels<T>();
-      const auto d_totals = scratch<T>(s.nodes);
-      if (t != nullptr)
-        kernels.softmax_backward(d_totals.get(), d_out, t, s.nodes);
-      else
-        std::copy_n(d_out, s.nodes, d_totals.get());
-      // The kernel reads the input while it writes the parameters.
-      std::unique_ptr<T[]> copy;
-      if (overlap(in, s.inputs(), w, Index{s.inputs()} * s.nodes) || overlap(in, s.inputs(), b, s.nodes)) {
-        copy = scratch<T>(s.inputs());
-        std::copy_n(in, s.inputs(), copy.get());
-      }
-      kernels.dense_backward_update(d_in, w, b, d_totals.get(), copy ? copy.get() : in, static_cast<T>(learn_rate), s);
-    }
-    return d_input;
-  });
-}
-
-py::object relu_forward(const py::array& input) {
+py::object BoundReLU::forward(const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::object {
     const T* const in = checked<T>(input, "input");
-    py::array_t<T> output(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    auto output = new_array_like<T>(input);
     T* const out = output.mutable_data();
     {
       const py::gil_scoped_release release;
@@ -231,12 +240,12 @@ py::object relu_forward(const py::array& input) {
   });
 }
 
-py::object relu_backprop(const py::array& d_output, const py::array& input) {
+py::object BoundReLU::backprop(const py::array& d_output, const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::object {
     const T *const in = checked<T>(input, "last_input"), *const d_out = checked<T>(d_output, "d_L_d_out");
     const Index count = input.size();
     if (d_output.size() != count) throw py::value_error("d_L_d_out: expected as many values as the input has");
-    py::array_t<T> d_input(std::vector<Index>(input.shape(), input.shape() + input.ndim()));
+    auto d_input = new_array_like<T>(input);
     T* const d_in = d_input.mutable_data();
     {
       const py::gil_scoped_release release;
@@ -246,22 +255,85 @@ py::object relu_backprop(const py::array& d_output, const py::array& input) {
   });
 }
 
-}  // namespace
+py::object BoundDense::forward(const py::array& input) const {
+  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
+    const auto dense = layer<T>(Access::read);
+    const T* const in = checked<T>(input, "input", {dense.inputs});
+    auto totals = new_array<T>({dense.nodes});
+    T* const t = totals.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      active_target().kernels<T>().dense_forward(t, {in}, dense.weights, dense.biases, one_row(dense));
+    }
+    return totals;
+  });
+}
+
+py::object BoundDense::backprop(const py::array& d_output, const py::array& input,
+                                const std::vector<Index>& input_shape, double learn_rate) const {
+  return with_dtype(weights, "weights", [&]<class T>(T) {
+    return dense_backprop<T>(*this, d_output, input, nullptr, input_shape, learn_rate);
+  });
+}
+
+py::tuple BoundSoftmax::forward(const py::array& input) const {
+  py::object totals = dense.forward(input);
+  return with_dtype(dense.weights, "weights", [&]<class T>(T) -> py::object {
+    const auto t = py::array_t<T>(totals);
+    auto probabilities = new_array<T>({size_of(t, 0)});
+    active_target().kernels<T>().softmax_forward(probabilities.mutable_data(), t.data(), size_of(t, 0));
+    return py::make_tuple(std::move(probabilities), totals);
+  });
+}
+
+py::object BoundSoftmax::backprop(const py::array& d_output, const py::array& input, const py::array& totals,
+                                  const std::vector<Index>& input_shape, double learn_rate) const {
+  return with_dtype(dense.weights, "weights", [&]<class T>(T) {
+    return dense_backprop<T>(dense, d_output, input, &totals, input_shape, learn_rate);
+  });
+}
 
 void bind_layers(py::module_& module) {
   using namespace py::literals;
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
-  module.def("conv3x3_forward", &conv3x3_forward, array("input"), array("filters"), "biases"_a, "same"_a);
-  module.def("conv3x3_backprop", &conv3x3_backprop, array("d_L_d_out"), array("input"), array("filters"), "biases"_a,
-             "same"_a, "learn_rate"_a);
-  module.def("max_pool2_forward", &max_pool2_forward, array("input"));
-  module.def("max_pool2_backprop", &max_pool2_backprop, array("d_L_d_out"), array("input"), "first_tie_only"_a);
-  module.def("relu_forward", &relu_forward, array("input"));
-  module.def("relu_backprop", &relu_backprop, array("d_L_d_out"), array("input"));
-  module.def("dense_forward", &dense_forward, array("input"), array("weights"), array("biases"));
-  module.def("softmax_forward", &softmax_forward, array("input"), array("weights"), array("biases"));
-  module.def("dense_backprop", &dense_backprop, array("d_L_d_out"), array("input"), array("weights"), array("biases"),
-             "totals"_a, "input_shape"_a, "learn_rate"_a);
+
+  py::class_<BoundConv3x3>(module, "Conv3x3")
+      .def(py::init<py::array, py::object, bool>(), array("filters"), "biases"_a, "same"_a)
+      .def("output_shape", &output_shape<BoundConv3x3>, "input_shape"_a)
+      .def("forward", &BoundConv3x3::forward, array("input"))
+      .def("backprop", &BoundConv3x3::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a);
+
+  py::class_<BoundMaxPool2>(module, "MaxPool2")
+      .def(py::init<bool>(), "first_tie_only"_a)
+      .def("output_shape", &output_shape<BoundMaxPool2>, "input_shape"_a)
+      .def("forward", &BoundMaxPool2::forward, array("input"))
+      .def("backprop", &BoundMaxPool2::backprop, array("d_L_d_out"), array("input"));
+
+  py::class_<BoundReLU>(module, "ReLU")
+      .def(py::init<>())
+      .def("output_shape", &output_shape<BoundReLU>, "input_shape"_a)
+      .def("forward", &BoundReLU::forward, array("input"))
+      .def("backprop", &BoundReLU::backprop, array("d_L_d_out"), array("input"));
+
+  py::class_<BoundDropout>(module, "Dropout")
+      .def(py::init<double>(), "rate"_a)
+      .def("output_shape", &output_shape<BoundDropout>, "input_shape"_a);
+
+  py::class_<BoundDense>(module, "Dense")
+      .def(py::init<py::array, py::array>(), array("weights"), array("biases"))
+      .def("output_shape", &output_shape<BoundDense>, "input_shape"_a)
+      .def("forward", &BoundDense::forward, array("input"))
+      .def("backprop", &BoundDense::backprop, array("d_L_d_out"), array("input"), "input_shape"_a, "learn_rate"_a);
+
+  py::class_<BoundSoftmax>(module, "Softmax")
+      .def(py::init([](py::array weights, py::array biases) {
+             return BoundSoftmax{{std::move(weights), std::move(biases)}};
+           }),
+           array("weights"), array("biases"))
+      .def("output_shape", &output_shape<BoundSoftmax>, "input_shape"_a)
+      .def("forward", &BoundSoftmax::forward, array("input"))
+      .def("backprop", &BoundSoftmax::backprop, array("d_L_d_out"), array("input"), array("totals"), "input_shape"_a,
+           "learn_rate"_a);
 }
 
 }  // namespace cnnx

@@ -3,58 +3,73 @@
 
 #include <pybind11/stl.h>
 
-#include <mutex>
-#include <stdexcept>
-
 #include "areas.hpp"
-#include "arrays.hpp"
-#include "conv3x3.hpp"
+#include "layers.hpp"
 
 namespace cnnx {
 namespace {
+
+// Stochastic gradient descent; without a velocity it is plain.
+struct BoundSGD {
+  double momentum = 0;
+  bool nesterov = false;
+  double weight_decay = 0;
+  py::object velocity;
+};
+
+// What Adam has seen before: its moments and the number of its steps.
+struct BoundAdam {
+  double beta1, beta2, epsilon, weight_decay;
+  py::array first_moment, second_moment;
+  Index steps_before;
+};
+
+using BoundOptimizer = std::variant<BoundSGD, BoundAdam>;
 
 // A network and the numpy arrays whose memory it borrows.
 template <class T>
 class BoundNetwork {
  public:
-  BoundNetwork(const py::list& layers, int height, int width) : network_(plan(layers), height, width) {}
+  BoundNetwork(std::vector<BoundLayer> layers, int height, int width, bool fuse)
+      : bound_(std::move(layers)), layers_(checked_layers(Access::read)), network_(layers_, height, width, fuse) {}
 
   Index parameter_count() const { return network_.parameter_count(); }
 
   // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
   void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
-             const py::array& learn_rates, const py::tuple& optimizer, const py::object& maps, std::uint64_t seed,
+             const py::array& learn_rates, const BoundOptimizer& optimizer, const py::object& maps, std::uint64_t seed,
              Index samples_before, int threads, py::array losses, py::array correct) {
+    check_arrays(Access::write);
     const auto samples = checked_images(images);
-    const auto batches = checked_batches(labels, order, batch_size, maps, seed, samples_before, samples.count);
-    const auto rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
+    auto batches = checked_batches(labels, order, batch_size, maps, seed, samples_before, samples.count);
+    batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
     const auto settings = checked_optimizer(optimizer);
-    auto all = batches;
-    all.learn_rates = rates;
     const py::gil_scoped_release release;
-    network_.train(samples, static_cast<const std::int32_t*>(labels.data()), all, settings, threads, results);
+    network_.train(samples, static_cast<const std::int32_t*>(labels.data()), batches, settings, threads, results);
   }
 
   void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
                 Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
+    check_arrays(Access::read);
     const auto samples = checked_images(images);
-    const Index size = order.size();
-    const auto batch = checked_batches(labels, order, size, py::none(), seed, samples_before, samples.count);
+    const auto batch = checked_batches(labels, order, order.size(), py::none(), seed, samples_before, samples.count);
     const auto results = checked_results(losses, correct, batch.samples);
-    T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())}, Access::write);
+    T* const gradient = checked_flat(flat, "gradient", Access::write);
     const py::gil_scoped_release release;
     network_.gradient(samples, static_cast<const std::int32_t*>(labels.data()), batch, threads, gradient, results);
   }
 
-  void apply(const py::array& flat, const py::tuple& optimizer, double learn_rate) {
-    const T* const gradient = checked<T>(flat, "gradient", {static_cast<int>(parameter_count())});
+  void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) {
+    check_arrays(Access::write);
+    const T* const gradient = checked_flat(flat, "gradient", Access::read);
     const auto settings = checked_optimizer(optimizer);
     const py::gil_scoped_release release;
     network_.apply(gradient, settings, learn_rate);
   }
 
   py::array_t<T> predict(const py::array& images, int threads) {
+    check_arrays(Access::read);
     const auto samples = checked_images(images);
     auto probabilities = new_array<T>({static_cast<int>(samples.count), network_.nodes()});
     const Results<T> results{probabilities.mutable_data(), nullptr, nullptr};
@@ -66,6 +81,7 @@ class BoundNetwork {
   }
 
   py::tuple evaluate(const py::array& images, const py::array& labels, int threads) {
+    check_arrays(Access::read);
     const auto samples = checked_images(images);
     const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
     for (Index i = 0; i < samples.count; ++i) check_label(label[i]);
@@ -80,37 +96,36 @@ class BoundNetwork {
   }
 
  private:
-  std::vector<Layer<T>> plan(const py::list& layers) {
-    std::vector<Layer<T>> plan;
-    for (const auto& item : layers) {
-      const auto layer = item.cast<py::tuple>();
-      const auto kind = layer[0].cast<std::string>();
-      const auto parameter = [&](std::size_t i) { return arrays_.emplace_back(layer[i].cast<py::array>()); };
-      if (kind == "Conv3x3") {
-        const auto filters = parameter(2);
-        const py::object biases = layer[3].is_none() ? py::object(py::none()) : parameter(3);
-        plan.push_back(checked_conv3x3<T>(filters, biases, layer[1].cast<bool>()));
-      } else if (kind == "MaxPool2") {
-        plan.push_back(MaxPool2Layer{layer[1].cast<bool>() ? Ties::first : Ties::all});
-      } else if (kind == "ReLU") {
-        plan.push_back(ReLULayer{});
-      } else if (kind == "Dropout") {
-        plan.push_back(DropoutLayer{layer[1].cast<double>()});
-      } else if (kind == "Dense" || kind == "Softmax") {
-        const auto weights = parameter(1), biases = parameter(2);
-        T* const data = checked<T>(weights, "weights", {any_size, any_size}, Access::write);
-        const int nodes = size_of(weights, 1);
-        T* const bias = checked<T>(biases, "biases", {nodes}, Access::write);
-        const DenseLayer<T> dense{data, bias, size_of(weights, 0), nodes};
-        if (kind == "Softmax")
-          plan.push_back(SoftmaxLayer<T>{dense});
-        else
-          plan.push_back(dense);
-      } else {
-        throw py::value_error("layers: expected a kind of layer that the core knows, got " + kind);
-      }
-    }
-    return plan;
+  std::vector<Layer<T>> checked_layers(Access access) const {
+    std::vector<Layer<T>> layers;
+    layers.reserve(bound_.size());
+    for (const auto& bound : bound_)
+      std::visit([&](const auto& layer) { layers.push_back(layer.template layer<T>(access)); }, bound);
+    return layers;
+  }
+
+  // Arrays may have been resized or frozen since the plan was made.
+  void check_arrays(Access access) const {
+    for (std::size_t i = 0; i < bound_.size(); ++i)
+      std::visit(
+          [&](const auto& bound) {
+            const auto layer = bound.template layer<T>(access);
+            if (!have_same_arrays(layer, std::get<std::decay_t<decltype(layer)>>(layers_[i])))
+              throw py::value_error("layers[" + std::to_string(i) +
+                                    "]: expected the arrays that the network was made with, got resized ones");
+          },
+          bound_[i]);
+  }
+  template <class L>
+  static bool have_same_arrays(const L& a, const L& b) {
+    if constexpr (requires { a.dense; })
+      return have_same_arrays(a.dense, b.dense);
+    else if constexpr (requires { a.filters; })
+      return a.filters == b.filters && a.biases == b.biases && a.count == b.count && a.channels == b.channels;
+    else if constexpr (requires { a.weights; })
+      return a.weights == b.weights && a.biases == b.biases && a.inputs == b.inputs && a.nodes == b.nodes;
+    else
+      return true;
   }
 
   Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size, const py::object& maps,
@@ -134,19 +149,19 @@ class BoundNetwork {
             checked<bool>(correct, "correct", {count}, Access::write)};
   }
 
-  // ("sgd",), ("momentum", momentum, nesterov, weight_decay, velocity) or
-  // ("adam", beta1, beta2, epsilon, weight_decay, first moment, second moment, steps before)
-  Optimizer<T> checked_optimizer(const py::tuple& optimizer) const {
-    const auto kind = optimizer[0].cast<std::string>();
-    const auto number = [&](std::size_t i) { return optimizer[i].cast<double>(); };
-    const auto state = [&](std::size_t i) {
-      return checked<T>(optimizer[i].cast<py::array>(), "state", {static_cast<int>(parameter_count())}, Access::write);
-    };
-    if (kind == "sgd") return {std::monostate{}, nullptr, nullptr, 0};
-    if (kind == "momentum") return {SgdSettings{number(1), number(3), optimizer[2].cast<bool>()}, state(4), nullptr, 0};
-    if (kind == "adam")
-      return {AdamSettings{number(1), number(2), number(3), number(4)}, state(5), state(6), optimizer[7].cast<Index>()};
-    throw py::value_error("optimizer: expected sgd, momentum or adam, got " + kind);
+  T* checked_flat(const py::array& flat, const char* name, Access access) const {
+    return checked<T>(flat, name, {static_cast<int>(parameter_count())}, access);
+  }
+
+  Optimizer<T> checked_optimizer(const BoundOptimizer& optimizer) const {
+    if (const auto* const adam = std::get_if<BoundAdam>(&optimizer))
+      return {AdamSettings{adam->beta1, adam->beta2, adam->epsilon, adam->weight_decay},
+              checked_flat(adam->first_moment, "first_moment", Access::write),
+              checked_flat(adam->second_moment, "second_moment", Access::write), adam->steps_before};
+    const auto& sgd = std::get<BoundSGD>(optimizer);
+    if (sgd.velocity.is_none()) return {std::monostate{}, nullptr, nullptr, 0};
+    return {SgdSettings{sgd.momentum, sgd.weight_decay, sgd.nesterov},
+            checked_flat(py::array(sgd.velocity), "velocity", Access::write), nullptr, 0};
   }
 
   Images<T> checked_images(const py::array& images) const {
@@ -165,7 +180,8 @@ class BoundNetwork {
                             std::to_string(label));
   }
 
-  std::vector<py::array> arrays_;  // before network_, which its plan fills
+  const std::vector<BoundLayer> bound_;
+  const std::vector<Layer<T>> layers_;
   Network<T> network_;
 };
 
@@ -175,7 +191,7 @@ void bind(py::module_& module, const char* name) {
   using Bound = BoundNetwork<T>;
   const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
   py::class_<Bound>(module, name)
-      .def(py::init<const py::list&, int, int>(), "layers"_a, "height"_a, "width"_a)
+      .def(py::init<std::vector<BoundLayer>, int, int, bool>(), "layers"_a, "height"_a, "width"_a, "fuse"_a = true)
       .def_property_readonly("parameter_count", &Bound::parameter_count)
       .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
            array("learn_rates"), "optimizer"_a, "maps"_a, "seed"_a, "samples_before"_a, "threads"_a, array("losses"),
@@ -190,6 +206,21 @@ void bind(py::module_& module, const char* name) {
 }  // namespace
 
 void bind_network(py::module_& module) {
+  using namespace py::literals;
+  const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
+  py::class_<BoundSGD>(module, "SGD")
+      .def(py::init<>([](double momentum, bool nesterov, double weight_decay, py::object velocity) {
+             return BoundSGD{momentum, nesterov, weight_decay, std::move(velocity)};
+           }),
+           "momentum"_a = 0.0, "nesterov"_a = false, "weight_decay"_a = 0.0, "velocity"_a = py::none());
+  py::class_<BoundAdam>(module, "Adam")
+      .def(py::init<>([](double beta1, double beta2, double epsilon, double weight_decay, py::array first_moment,
+                         py::array second_moment, Index steps_before) {
+             return BoundAdam{
+                 beta1, beta2, epsilon, weight_decay, std::move(first_moment), std::move(second_moment), steps_before};
+           }),
+           "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"),
+           "steps_before"_a);
   bind<float>(module, "NetworkFloat32");
   bind<double>(module, "NetworkFloat64");
 }

@@ -38,6 +38,7 @@ class Layer:
     kind: str
     dtype: Any = None
     place: Place | None = None
+    _core: Any = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would construct a layer like this one, for JSON."""
@@ -49,11 +50,19 @@ class Layer:
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that `forward` makes of an input's shape; ValueError if it refuses that."""
+        shape: tuple[int, ...] = self.core.output_shape(input_shape)
+        return shape
+
+    def compiled(self) -> Any:
+        """Return the core's layer, made of this layer's arrays and settings."""
         raise NotImplementedError
 
-    def plan_entry(self) -> tuple[Any, ...]:
-        """Return the layer for the core: its kind, its setting if it has one, its arrays."""
-        return (self.kind, *self.parameters().values())
+    @property
+    def core(self) -> Any:
+        """The core's layer: another one whenever an array or a setting has been replaced."""
+        if self._core is None:
+            self._core = self.compiled()
+        return self._core
 
     def parameter_count(self) -> int:
         """Return how many numbers `parameters` holds."""
@@ -72,12 +81,13 @@ class Layer:
             part.flags.writeable = array.flags.writeable
             setattr(self, f"_{name}", part)
             at += array.size
+        self._core = None
 
     def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None) -> FloatArray:
         """Return a parameter's array after an assignment: a free layer keeps `value`, a network's slice its place."""
         if self.network() is None:
             kept: FloatArray = _checks.parameter(name, value, current, apart_from)
-            self.place = None
+            self.place = self._core = None
             return kept
         _checks.parameter_values(name, value, current)
         if not current.flags.writeable:
@@ -86,8 +96,8 @@ class Layer:
         return current
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle needs: the place in a flat array belongs to this layer alone."""
-        return {name: value for name, value in self.__dict__.items() if name != "place"}
+        """Return what a copy or a pickle needs: its place and the core's layer belong to this layer's own arrays."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("place", "_core")}
 
     def __copy__(self) -> Any:
         """Return a layer with arrays of its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -54,12 +53,6 @@ class _DenseLayer(Layer):
     def parameters(self) -> dict[str, FloatArray]:
         return {"weights": self._weights, "biases": self._biases}
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        input_len, nodes = self._weights.shape
-        if math.prod(input_shape) != input_len:
-            raise ValueError(f"expected input of {input_len} values, got {math.prod(input_shape)}, {input_shape}")
-        return (nodes,)
-
     def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
         """Return a flat copy of an input, as the article keeps it, and its shape."""
         values = _checks.as_numbers("input", input, self.dtype)
@@ -68,14 +61,11 @@ class _DenseLayer(Layer):
             raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
         return values.flatten(), values.shape
 
-    def _step(self, d_L_d_out: Any, learn_rate: Any, totals: Any) -> FloatArray:
-        rate = _checks.learn_rate(learn_rate)
-        weights, dtype = self._weights, self.dtype
-        input_len, nodes = weights.shape
-        flat = _checks.as_shaped("last_input", remembered(self.last_input), dtype, (input_len,))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, dtype, (nodes,))
-        shape = remembered(self.last_input_shape)
-        return _core.dense_backprop(gradient, flat, weights, self._biases, totals, shape, rate)
+    def _gradient_and_input(self, d_L_d_out: Any) -> tuple[FloatArray, FloatArray]:
+        """Return the two as the core takes them."""
+        input_len, nodes = self._weights.shape
+        flat = _checks.as_shaped("last_input", remembered(self.last_input), self.dtype, (input_len,))
+        return _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (nodes,)), flat
 
 
 class Dense(_DenseLayer):
@@ -111,10 +101,13 @@ class Dense(_DenseLayer):
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
         return standard_normal(shape, rng, self.dtype, factor=he_deviation(shape[0]))
 
+    def compiled(self) -> _core.Dense:
+        return _core.Dense(weights=self._weights, biases=self._biases)
+
     def forward(self, input: FloatArray) -> FloatArray:
         """Turn input_len values, in any shape, into (nodes,)."""
         flat, shape = self._flattened(input)
-        output = _core.dense_forward(flat, self._weights, self._biases)
+        output: FloatArray = self.core.forward(flat)
         self.last_input, self.last_input_shape = flat, shape
         return output
 
@@ -131,7 +124,10 @@ class Dense(_DenseLayer):
         Returns:
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
-        return self._step(d_L_d_out, learn_rate, None)
+        rate = _checks.learn_rate(learn_rate)
+        gradient, flat = self._gradient_and_input(d_L_d_out)
+        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, remembered(self.last_input_shape), rate)
+        return d_L_d_input
 
 
 class Softmax(_DenseLayer):
@@ -173,10 +169,14 @@ class Softmax(_DenseLayer):
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
         return standard_normal(shape, rng, self.dtype, divisor=shape[0])
 
+    def compiled(self) -> _core.Softmax:
+        return _core.Softmax(weights=self._weights, biases=self._biases)
+
     def forward(self, input: FloatArray) -> FloatArray:
         """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
         flat, shape = self._flattened(input)
-        output, totals = _core.softmax_forward(flat, self._weights, self._biases)
+        output: FloatArray
+        output, totals = self.core.forward(flat)
         self.last_input, self.last_input_shape, self.last_totals = flat, shape, totals
         return output
 
@@ -199,7 +199,9 @@ class Softmax(_DenseLayer):
         Returns:
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
-        totals = remembered(self.last_totals)
-        return self._step(
-            d_L_d_out, learn_rate, _checks.as_shaped("last_totals", totals, self.dtype, self._biases.shape)
-        )
+        rate = _checks.learn_rate(learn_rate)
+        totals = _checks.as_shaped("last_totals", remembered(self.last_totals), self.dtype, self._biases.shape)
+        gradient, flat = self._gradient_and_input(d_L_d_out)
+        shape = remembered(self.last_input_shape)
+        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, totals, shape, rate)
+        return d_L_d_input

@@ -71,7 +71,7 @@ class Conv3x3(Layer):
     ) -> None:
         self.num_filters = _checks.positive_integer("num_filters", num_filters)
         self.in_channels = None if in_channels is None else _checks.positive_integer("in_channels", in_channels)
-        self.padding: Literal["valid", "same"] = _checks.one_of("padding", padding, ("valid", "same"))
+        self.padding = padding
         self.dtype = _checks.float_dtype(dtype)
         shape = (self.num_filters, 3, 3)
         self._filters: FloatArray = (
@@ -82,6 +82,16 @@ class Conv3x3(Layer):
         has_biases = self.in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
         self._biases: FloatArray | None = np.zeros(self.num_filters, self.dtype) if has_biases else None
         self.last_input: FloatArray | None = None
+
+    @property
+    def padding(self) -> Literal["valid", "same"]:
+        """What surrounds the input: nothing for "valid", a ring of zeros for "same"."""
+        return self._padding
+
+    @padding.setter
+    def padding(self, value: Literal["valid", "same"]) -> None:
+        self._padding: Literal["valid", "same"] = _checks.one_of("padding", value, ("valid", "same"))
+        self._core = None
 
     @property
     def filters(self) -> FloatArray:
@@ -115,22 +125,13 @@ class Conv3x3(Layer):
     def parameters(self) -> dict[str, FloatArray]:
         return {"filters": self._filters} | ({} if self._biases is None else {"biases": self._biases})
 
-    def plan_entry(self) -> tuple[Any, ...]:
-        return self.kind, self.padding == "same", self._filters, self._biases
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        axes = "(height, width)" if self.in_channels is None else f"(height, width, {self.in_channels})"
-        shape = input_shape if self.in_channels is None or len(input_shape) == 3 else (*input_shape, 1)
-        ring = 2 if self.padding == "same" else 0
-        channels = () if self.in_channels is None else (self.in_channels,)
-        if len(shape) != 2 + len(channels) or shape[2:] != channels or min(shape[:2]) + ring < 3:
-            raise ValueError(f"expected input {axes} of at least {3 - ring}x{3 - ring}, got {input_shape}")
-        return shape[0] + ring - 2, shape[1] + ring - 2, self.num_filters
+    def compiled(self) -> _core.Conv3x3:
+        return _core.Conv3x3(filters=self._filters, biases=self._biases, same=self._padding == "same")
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
         image = self._image("input", input)
-        output = _core.conv3x3_forward(image, self._filters, self._biases, self.padding == "same")
+        output: FloatArray = self.core.forward(image)
         self.last_input = image
         return output
 
@@ -151,10 +152,11 @@ class Conv3x3(Layer):
         rate = _checks.learn_rate(learn_rate)
         image = self._image("last_input", remembered(self.last_input))
         height, width = image.shape[:2]
-        same = self.padding == "same"
-        shape = (height, width, self.num_filters) if same else (height - 2, width - 2, self.num_filters)
+        ring = 2 if self._padding == "same" else 0
+        shape = (height + ring - 2, width + ring - 2, self.num_filters)
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, shape)
-        return _core.conv3x3_backprop(gradient, image, self._filters, self._biases, same, rate)
+        d_L_d_input: FloatArray = self.core.backprop(gradient, image, rate)
+        return d_L_d_input
 
     def _image(self, name: str, value: Any) -> Any:
         channels = self.in_channels
@@ -196,22 +198,18 @@ class MaxPool2(Layer):
     @ties.setter
     def ties(self, value: Literal["all", "first"]) -> None:
         self._ties: Literal["all", "first"] = _checks.one_of("ties", value, ("all", "first"))
+        self._core = None
 
     def settings(self) -> dict[str, Any]:
         return {"ties": self._ties}
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(input_shape) != 3:
-            raise ValueError(f"expected input (height, width, channels), got {input_shape}")
-        return input_shape[0] // 2, input_shape[1] // 2, input_shape[2]
-
-    def plan_entry(self) -> tuple[Any, ...]:
-        return self.kind, self._ties == "first"
+    def compiled(self) -> _core.MaxPool2:
+        return _core.MaxPool2(first_tie_only=self._ties == "first")
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
-        output = _core.max_pool2_forward(image)
+        output: FloatArray = self.core.forward(image)
         self.last_input = image
         return output
 
@@ -227,7 +225,8 @@ class MaxPool2(Layer):
         )
         height, width, channels = image.shape
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, image.dtype, (height // 2, width // 2, channels))
-        return _core.max_pool2_backprop(gradient, image, self._ties == "first")
+        d_L_d_input: FloatArray = self.core.backprop(gradient, image)
+        return d_L_d_input
 
 
 class ReLU(Layer):
@@ -247,13 +246,13 @@ class ReLU(Layer):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return input_shape
+    def compiled(self) -> _core.ReLU:
+        return _core.ReLU()
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Return the input with 0 in place of everything below."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
-        output = _core.relu_forward(values)
+        output: FloatArray = self.core.forward(values)
         self.last_input = values
         return output
 
@@ -266,7 +265,8 @@ class ReLU(Layer):
         last_input = remembered(self.last_input)
         values = _checks.as_numbers("last_input", last_input, _checks.own_float_dtype(last_input))
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape)
-        return _core.relu_backprop(gradient, values)
+        d_L_d_input: FloatArray = self.core.backprop(gradient, values)
+        return d_L_d_input
 
 
 class Dropout(Layer):
@@ -287,17 +287,24 @@ class Dropout(Layer):
     kind = "Dropout"
 
     def __init__(self, rate: float) -> None:
-        self.rate = _checks.number("rate", rate, "a number from 0 to less than 1", lambda value: 0 <= value < 1)
+        self.rate = rate
         self.last_input: FloatArray | None = None
+
+    @property
+    def rate(self) -> float:
+        """The share that drops, at least 0 and less than 1."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self._rate = _checks.number("rate", value, "a number from 0 to less than 1", lambda share: 0 <= share < 1)
+        self._core = None
 
     def settings(self) -> dict[str, Any]:
         return {"rate": self.rate}
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return input_shape
-
-    def plan_entry(self) -> tuple[Any, ...]:
-        return self.kind, self.rate
+    def compiled(self) -> _core.Dropout:
+        return _core.Dropout(rate=self._rate)
 
     def forward(self, input: FloatArray) -> FloatArray:
         """Return a copy of the input."""

@@ -86,10 +86,13 @@ class Sequential:
         layers: the list of them. The next use notices what has changed in it.
     """
 
+    _fuse = True  # tests train the plain plan too
+
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = list(layers)
         self._check_kinds()
-        self._plan: tuple[tuple[Any, ...], Any] = ((), None)  # what it was made for, and the core's network
+        self._plan: Any = None  # the core's network
+        self._planned: tuple[list[Any], tuple[int, ...]] = ([], ())  # the core's layers and the image shape it has
         self._gradient: FloatArray | None = None
         self._flat: FloatArray | None = None
         self._lock = threading.RLock()  # no array moves while a window of steps trains it
@@ -168,7 +171,7 @@ class Sequential:
             seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
             draws = np.random.default_rng(seed)
 
-        follow.plan_entry(plan.parameter_count, self._dtype())  # its states are there from here on
+        follow.compiled(plan.parameter_count, self._dtype())  # its states are there from here on
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
         validated = np.empty((0 if validation is None else epochs, 2))
         for epoch in range(epochs):
@@ -190,7 +193,7 @@ class Sequential:
                             order[some],
                             batch_size,
                             rest[step:stop],
-                            follow.plan_entry(plan.parameter_count, self._dtype()),
+                            follow.compiled(plan.parameter_count, self._dtype()),
                             None if maps is None else np.ascontiguousarray(maps[some], np.float64),
                             seed,
                             seen.start,
@@ -236,15 +239,13 @@ class Sequential:
 
     def apply(self, optimizer: Optimizer) -> None:
         """Take the optimizer's step along `gradient`; ValueError if an array of a layer was made read-only."""
-        known, plan = self._plan
-        if plan is None or self._gradient is None:
+        if self._plan is None or self._gradient is None:
             raise RuntimeError("apply: expected gradients before it, got none")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
         with self._lock:
-            plan = self._trainable(known[:2])
-            entry = optimizer.plan_entry(plan.parameter_count, self._dtype())
-            plan.apply(self._gradient, entry, optimizer.learn_rate)
+            plan = self._trainable(self._planned[1])
+            plan.apply(self._gradient, optimizer.compiled(plan.parameter_count, self._dtype()), optimizer.learn_rate)
         optimizer.steps += 1
 
     @property
@@ -410,20 +411,17 @@ class Sequential:
         return len(last.biases)
 
     def _network(self, image_shape: tuple[int, ...]) -> Any:
-        """Return the core's plan for images of this size, made anew when layers or arrays have been replaced."""
-        known, plan = self._plan
-        wanted: tuple[Any, ...] = image_shape
-        for layer in self.layers:
-            wanted += layer.plan_entry()
-        if len(known) == len(wanted) and all(map(_same, known, wanted)):
-            return plan
+        """Return the core's network for images of this size, made anew when an array, a setting or a layer is new."""
+        wanted = [layer.core for layer in self.layers], image_shape
+        if wanted == self._planned:
+            return self._plan
         self._check_shapes(image_shape)
         kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
         self._adopt()
-        entries = [layer.plan_entry() for layer in self.layers]
-        plan = kind(entries, *image_shape)
-        self._plan = (*image_shape, *(part for entry in entries for part in entry)), plan
-        return plan
+        cores = [layer.core for layer in self.layers]
+        self._plan = kind(cores, *image_shape, fuse=self._fuse)
+        self._planned = cores, image_shape
+        return self._plan
 
     def _trainable(self, image_shape: tuple[int, ...]) -> Any:
         """Return the plan, if it may write into the parameters."""
@@ -475,17 +473,12 @@ class Sequential:
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
             if position > 0 and isinstance(self.layers[position - 1], Softmax):
-                raise ValueError(f"{where}: expected nothing behind Softmax, got another layer")
+                raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
 
 
 def _is_finite(array: FloatArray) -> bool:
     """Whether all numbers are; the sum of their squares, which is quick, usually tells."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two parts of a plan are equal; arrays are so only if they are the same object."""
-    return a is b or (not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray) and bool(a == b))
 
 
 def _labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:

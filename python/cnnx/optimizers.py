@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _checks
+from . import _checks, _core
 from ._checks import FloatArray
 
 __all__ = ["SGD", "Adam", "Optimizer"]
@@ -32,8 +32,8 @@ class Optimizer:
         """Return the arrays that its steps change."""
         return []
 
-    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-        """Return the optimizer for the core, with states for `count` parameters of `dtype`."""
+    def compiled(self, count: int, dtype: np.dtype[Any]) -> Any:
+        """Return the core's optimizer, with states for `count` parameters of `dtype`."""
         raise NotImplementedError
 
     def _state(self, name: str, count: int, dtype: np.dtype[Any]) -> FloatArray:
@@ -76,11 +76,13 @@ class SGD(Optimizer):
     def states(self) -> list[FloatArray]:
         return [] if self.velocity is None else [self.velocity]
 
-    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.SGD:
         if not self.momentum and not self.weight_decay:
-            return ("sgd",)
+            return _core.SGD()
         velocity = self._state("velocity", count, dtype)
-        return "momentum", self.momentum, self.nesterov, self.weight_decay, velocity
+        return _core.SGD(
+            momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay, velocity=velocity
+        )
 
 
 class Adam(Optimizer):
@@ -119,9 +121,16 @@ class Adam(Optimizer):
     def states(self) -> list[FloatArray]:
         return [state for state in (self.first_moment, self.second_moment) if state is not None]
 
-    def plan_entry(self, count: int, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-        moments = self._state("first_moment", count, dtype), self._state("second_moment", count, dtype)
-        return "adam", *self.betas, self.eps, self.weight_decay, *moments, self.steps
+    def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.Adam:
+        return _core.Adam(
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            epsilon=self.eps,
+            weight_decay=self.weight_decay,
+            first_moment=self._state("first_moment", count, dtype),
+            second_moment=self._state("second_moment", count, dtype),
+            steps_before=self.steps,
+        )
 
 
 def _share(name: str, value: Any) -> float:

@@ -1,0 +1,89 @@
+// The layers as Python holds them: numpy arrays and settings. Each computes by hand, one call a pass, and joins a
+// network's plan. python/cnnx/layers.py gives them their API and checks what arguments mean.
+#pragma once
+
+#include <variant>
+
+#include "../layers.hpp"
+#include "arrays.hpp"
+
+namespace cnnx {
+
+// `layer<T>(access)` is the layer for the core, its arrays checked anew: somebody may have resized or frozen them.
+struct BoundConv3x3 {
+  py::array filters;  // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
+  py::object biases;  // (count,) or None
+  bool same;
+
+  template <class T>
+  Conv3x3Layer<T> layer(Access access) const {
+    const bool takes_channels = filters.ndim() == 4;
+    const int channels = takes_channels ? size_of(filters, 3) : 1;
+    T* const data = takes_channels ? checked<T>(filters, "filters", {any_size, 3, 3, channels}, access)
+                                   : checked<T>(filters, "filters", {any_size, 3, 3}, access);
+    const int count = size_of(filters, 0);
+    T* const bias = biases.is_none() ? nullptr : checked<T>(py::array(biases), "biases", {count}, access);
+    return {data, bias, count, channels, same, takes_channels};
+  }
+  py::object forward(const py::array& input) const;
+  py::object backprop(const py::array& d_output, const py::array& input, double learn_rate) const;
+};
+
+struct BoundMaxPool2 {
+  bool first_tie_only;
+
+  template <class>
+  MaxPool2Layer layer(Access) const {
+    return {first_tie_only ? Ties::first : Ties::all};
+  }
+  py::object forward(const py::array& input) const;
+  py::object backprop(const py::array& d_output, const py::array& input) const;
+};
+
+struct BoundReLU {
+  template <class>
+  ReLULayer layer(Access) const {
+    return {};
+  }
+  py::object forward(const py::array& input) const;
+  py::object backprop(const py::array& d_output, const py::array& input) const;
+};
+
+struct BoundDropout {
+  double rate;
+
+  template <class>
+  DropoutLayer layer(Access) const {
+    return {rate};
+  }
+};
+
+struct BoundDense {
+  py::array weights, biases;  // (inputs, nodes), (nodes,)
+
+  template <class T>
+  DenseLayer<T> layer(Access access) const {
+    T* const data = checked<T>(weights, "weights", {any_size, any_size}, access);
+    const int inputs = size_of(weights, 0), nodes = size_of(weights, 1);
+    return {data, checked<T>(biases, "biases", {nodes}, access), inputs, nodes};
+  }
+  py::object forward(const py::array& input) const;
+  py::object backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
+                      double learn_rate) const;
+};
+
+struct BoundSoftmax {
+  BoundDense dense;
+
+  template <class T>
+  SoftmaxLayer<T> layer(Access access) const {
+    return {dense.layer<T>(access)};
+  }
+  py::tuple forward(const py::array& input) const;  // probabilities, totals
+  py::object backprop(const py::array& d_output, const py::array& input, const py::array& totals,
+                      const std::vector<Index>& input_shape, double learn_rate) const;
+};
+
+using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundReLU, BoundDropout, BoundDense, BoundSoftmax>;
+
+}  // namespace cnnx
