@@ -376,7 +376,7 @@ class Sequential:
         rates: NDArray[np.float64],
     ) -> Iterator[None]:
         """Put parameters and optimizer back if a window of steps ends with numbers that are not finite."""
-        arrays = [array for layer in self._distinct() for array in layer.parameters().values()] + optimizer.states()
+        arrays = [array for layer in self.layers for array in layer.parameters().values()] + optimizer.states()
         kept = [array.copy() for array in arrays]
         yield
         if np.isfinite(losses).all() and all(map(_is_finite, arrays)):
