@@ -29,6 +29,8 @@ KERNEL_TESTS = [
     "predict",
     "stacked_layers",
     "batches",
+    "fusion",
+    "tied_layers",
 ]
 NETWORK_SIZES = [
     (4, 5, 3, 1),

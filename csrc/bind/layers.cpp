@@ -86,7 +86,11 @@ struct Conv3x3Call {
                 double(input.shape(0) + 4) * double(input.shape(1) + 4) * std::max(layer.channels, layer.count));
     const Shape in{size_of(input, 0), size_of(input, 1), input.ndim() == 3 ? size_of(input, 2) : 1,
                    static_cast<int>(input.ndim())};
-    layer.output_shape(in);
+    try {
+      layer.output_shape(in);
+    } catch (const std::invalid_argument& error) {
+      throw py::value_error(std::string("input: ") + error.what());
+    }
     shape = layer.shape(in);
   }
 
