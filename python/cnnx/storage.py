@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from . import _checks
-from .layers import Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax
+from . import _checks, layers
 from .network import Sequential
 
 __all__ = ["load", "save"]
 
 FORMAT_VERSION = 1
 
-_KINDS: dict[str, Any] = {kind.kind: kind for kind in (Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax)}
+_KINDS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name != "Layer"}
 
 
 def save(network: Sequential, path: str | os.PathLike[str]) -> None:
