@@ -65,6 +65,13 @@ struct MaxPool2Layer {
   }
 };
 
+struct GlobalAveragePoolLayer {
+  Shape output_shape(const Shape& in) const {
+    if (in.rank != 3 || in.count() == 0) refuse_input("(height, width, channels), at least one of each", in);
+    return Shape::flat(in.channels);
+  }
+};
+
 struct ReLULayer {
   Shape output_shape(const Shape& in) const { return in; }
 };
@@ -96,6 +103,7 @@ struct SoftmaxLayer {
 };
 
 template <class T>
-using Layer = std::variant<Conv3x3Layer<T>, MaxPool2Layer, ReLULayer, DropoutLayer, DenseLayer<T>, SoftmaxLayer<T>>;
+using Layer = std::variant<Conv3x3Layer<T>, MaxPool2Layer, GlobalAveragePoolLayer, ReLULayer, DropoutLayer,
+                           DenseLayer<T>, SoftmaxLayer<T>>;
 
 }  // namespace cnnx

@@ -8,6 +8,7 @@
 #include "stages/conv3x3.hpp"
 #include "stages/dense.hpp"
 #include "stages/dropout.hpp"
+#include "stages/global_average_pool.hpp"
 #include "stages/max_pool2.hpp"
 #include "stages/relu.hpp"
 
@@ -58,6 +59,9 @@ class Lowering {
   }
   std::unique_ptr<Stage<T>> stage(const MaxPool2Layer& pool, const Shape& in) {
     return std::make_unique<MaxPool2Stage<T>>(pool, in);
+  }
+  std::unique_ptr<Stage<T>> stage(const GlobalAveragePoolLayer&, const Shape& in) {
+    return std::make_unique<GlobalAveragePoolStage<T>>(in);
   }
   std::unique_ptr<Stage<T>> stage(const ReLULayer&, const Shape& in) { return std::make_unique<ReLUStage<T>>(in); }
   std::unique_ptr<Stage<T>> stage(const DropoutLayer& dropout, const Shape& in) {

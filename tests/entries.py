@@ -11,10 +11,11 @@ CONV_INPUT, CONV_OUT = (6, 7), (4, 5, 5)
 STACKED_INPUT, STACKED_OUT = (6, 7, 3), (4, 5, 5)
 PADDED_INPUT, PADDED_OUT = (4, 6, 2), (4, 6, 3)
 POOL_INPUT, POOL_OUT = (5, 6, 3), (2, 3, 3)
+AVERAGE_INPUT, AVERAGE_OUT = (5, 3, 9), (9,)
 RELU_SHAPE = DROPOUT_SHAPE = (3, 5, 4)
 DENSE_INPUT, DENSE_OUT = (2, 7), (6,)
 SOFTMAX_INPUT, SOFTMAX_OUT = (4, 3), (5,)
-WITHOUT_PARAMETERS = ("MaxPool2", "ReLU", "Dropout")  # they compute in their input's dtype
+WITHOUT_PARAMETERS = ("MaxPool2", "GlobalAveragePool", "ReLU", "Dropout")  # they compute in their input's dtype
 
 
 class Entry(NamedTuple):
@@ -43,6 +44,8 @@ ENTRIES = [
     Entry("padded Conv3x3", "backprop", "d_L_d_out", PADDED_OUT),
     Entry("MaxPool2", "forward", "input", POOL_INPUT),
     Entry("MaxPool2", "backprop", "d_L_d_out", POOL_OUT),
+    Entry("GlobalAveragePool", "forward", "input", AVERAGE_INPUT),
+    Entry("GlobalAveragePool", "backprop", "d_L_d_out", AVERAGE_OUT),
     Entry("ReLU", "forward", "input", RELU_SHAPE),
     Entry("ReLU", "backprop", "d_L_d_out", RELU_SHAPE),
     Entry("Dropout", "forward", "input", DROPOUT_SHAPE),
@@ -69,6 +72,7 @@ def new_layer(module, name, dtype=np.float64, rng=None):
         "stacked Conv3x3": lambda: module.Conv3x3(5, 3, **options),
         "padded Conv3x3": lambda: module.Conv3x3(3, 2, padding="same", **options),
         "MaxPool2": lambda: module.MaxPool2(),
+        "GlobalAveragePool": lambda: module.GlobalAveragePool(),
         "ReLU": lambda: module.ReLU(),
         "Dropout": lambda: module.Dropout(0.5),
         "Dense": lambda: module.Dense(14, 6, **options),

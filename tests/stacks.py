@@ -15,6 +15,7 @@ MAKERS = {
     "unbiased": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), use_bias=False, **options),
     "same": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), padding="same", **options),
     "pool": lambda m, ties, *_: m.MaxPool2(ties=ties or "all"),
+    "average": lambda m, *_: m.GlobalAveragePool(),
     "relu": lambda m, *_: m.ReLU(),
     "dropout": lambda m, rate, *_: m.Dropout(float(rate)),
     "dense": lambda m, nodes, values, options: m.Dense(values.size, int(nodes), **options),
@@ -35,6 +36,8 @@ STACKS = [
     "article:5 pool relu softmax:3",
     "article:8 pool softmax:10",
     "conv:1 relu softmax:2",
+    "conv:6 relu pool:first conv:9 average softmax:5",
+    "same:3 average dense:4 relu softmax:3",
     "dense:9 relu dense:4 relu softmax:3",
     "softmax:3",
 ]

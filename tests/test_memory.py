@@ -180,6 +180,8 @@ def test_a_last_input_of_one_s_own_is_used_or_refused(rng, dtype, name):
     backprop = entry_of(name, "backprop")
     mine, d_L_d_out = uniform(rng, layer.last_input.shape, dtype), uniform(rng, backprop.shape, dtype)
     for bad in ([1.0], mine.astype(complex), np.ma.array(mine), mine[2:], mine[np.newaxis], np.array(1.0)):
+        if name == "GlobalAveragePool" and getattr(bad, "base", None) is mine and bad.ndim == 3:
+            continue  # it averages over any height
         layer.last_input = bad
         error = (TypeError, ValueError)
         assert_refused(layer, lambda: backprop.call(layer, d_L_d_out), error, "last_input|d_L_d_out")

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "../kernels/dispatch.hpp"
+#include "../stages/global_average_pool.hpp"
 #include "../stages/padding.hpp"
 #include "areas.hpp"
 
@@ -110,11 +111,17 @@ struct Conv3x3Call {
 };
 
 template <class T>
-MaxPool2Shape max_pool2_shape(const py::array& input) {
+Shape image_shape(const py::array& input) {
   checked<T>(input, "input", {any_size, any_size, any_size});
-  const MaxPool2Shape s{size_of(input, 0), size_of(input, 1), size_of(input, 2)};
+  const Shape s{size_of(input, 0), size_of(input, 1), size_of(input, 2)};
   check_count("input", double(s.height) * s.width * s.channels);
   return s;
+}
+
+template <class T>
+MaxPool2Shape max_pool2_shape(const py::array& input) {
+  const Shape s = image_shape<T>(input);
+  return {s.height, s.width, s.channels};
 }
 
 template <class T>
@@ -231,6 +238,34 @@ py::object BoundMaxPool2::backprop(const py::array& d_output, const py::array& i
   });
 }
 
+py::object BoundGlobalAveragePool::forward(const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+    const Shape s = image_shape<T>(input);
+    const T* const in = static_cast<const T*>(input.data());
+    auto output = new_array<T>({s.channels});
+    T* const out = output.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      global_average_pool_forward(out, in, s);
+    }
+    return output;
+  });
+}
+
+py::object BoundGlobalAveragePool::backprop(const py::array& d_output, const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+    const Shape s = image_shape<T>(input);
+    const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.channels});
+    auto d_input = new_array_like<T>(input);
+    T* const d_in = d_input.mutable_data();
+    {
+      const py::gil_scoped_release release;
+      global_average_pool_backward(d_in, d_out, s);
+    }
+    return d_input;
+  });
+}
+
 py::object BoundReLU::forward(const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::object {
     const T* const in = checked<T>(input, "input");
@@ -312,6 +347,12 @@ void bind_layers(py::module_& module) {
       .def("output_shape", &output_shape<BoundMaxPool2>, "input_shape"_a)
       .def("forward", &BoundMaxPool2::forward, array("input"))
       .def("backprop", &BoundMaxPool2::backprop, array("d_L_d_out"), array("input"));
+
+  py::class_<BoundGlobalAveragePool>(module, "GlobalAveragePool")
+      .def(py::init<>())
+      .def("output_shape", &output_shape<BoundGlobalAveragePool>, "input_shape"_a)
+      .def("forward", &BoundGlobalAveragePool::forward, array("input"))
+      .def("backprop", &BoundGlobalAveragePool::backprop, array("d_L_d_out"), array("input"));
 
   py::class_<BoundReLU>(module, "ReLU")
       .def(py::init<>())

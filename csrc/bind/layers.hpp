@@ -40,6 +40,15 @@ struct BoundMaxPool2 {
   py::object backprop(const py::array& d_output, const py::array& input) const;
 };
 
+struct BoundGlobalAveragePool {
+  template <class>
+  GlobalAveragePoolLayer layer(Access) const {
+    return {};
+  }
+  py::object forward(const py::array& input) const;
+  py::object backprop(const py::array& d_output, const py::array& input) const;
+};
+
 struct BoundReLU {
   template <class>
   ReLULayer layer(Access) const {
@@ -84,6 +93,7 @@ struct BoundSoftmax {
                       const std::vector<Index>& input_shape, double learn_rate) const;
 };
 
-using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundReLU, BoundDropout, BoundDense, BoundSoftmax>;
+using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundGlobalAveragePool, BoundReLU, BoundDropout,
+                                BoundDense, BoundSoftmax>;
 
 }  // namespace cnnx

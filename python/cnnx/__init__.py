@@ -14,7 +14,7 @@ import os
 from . import data, models, schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
-from .layers import Conv3x3, Dense, Dropout, MaxPool2, ReLU, Softmax
+from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy
 from .network import Sequential
 from .optimizers import SGD, Adam
@@ -33,6 +33,7 @@ __all__ = [
     "Conv3x3",
     "Dense",
     "Dropout",
+    "GlobalAveragePool",
     "MaxPool2",
     "RandomAffine",
     "RandomShift",

@@ -37,6 +37,7 @@ __all__ = [
     "Conv3x3",
     "Dense",
     "Dropout",
+    "GlobalAveragePool",
     "MaxPool2",
     "ReLU",
     "Softmax",
@@ -120,6 +121,29 @@ class MaxPool2:
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
         """Return `d_L_d_input` (h, w, c) for `d_L_d_out` (h // 2, w // 2, c)."""
         return max_pool2_backward(d_L_d_out, self.last_input, self.ties)
+
+
+class GlobalAveragePool:
+    """A layer that averages over height and width: (h, w, c) → (c,).
+
+    `output[c] = sum over y, x of input[y, x, c] / (h * w)`
+    """
+
+    last_input: FloatArray
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return the mean of each channel."""
+        self.last_input = input
+        mean: FloatArray = input.mean(axis=(0, 1))
+        return mean
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return `d_L_d_input`: every pixel has its share, `d_L_d_out[c] / (h * w)`."""
+        height, width, _ = self.last_input.shape
+        shares: FloatArray = np.broadcast_to(d_L_d_out / (height * width), self.last_input.shape).astype(
+            d_L_d_out.dtype
+        )
+        return shares
 
 
 class ReLU:
