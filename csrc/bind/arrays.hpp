@@ -82,7 +82,7 @@ inline int size_of(const py::array& array, int axis) {
 
 // Calls body(T{}) with the float type of `array`.
 template <class Body>
-py::object with_dtype(const py::array& array, const char* name, Body&& body) {
+auto with_dtype(const py::array& array, const char* name, Body&& body) {
   const int number = array.dtype().num();
   if (number == py::dtype::num_of<float>()) return body(float{});
   if (number == py::dtype::num_of<double>()) return body(double{});

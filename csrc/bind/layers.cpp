@@ -37,7 +37,9 @@ py::array_t<T> new_array_like(const py::array& other) {
   return py::array_t<T>(std::vector<Index>(other.shape(), other.shape() + other.ndim()));
 }
 
-Shape shape_of(const py::sequence& sizes) {
+using Sizes = py::typing::Tuple<int, py::ellipsis>;
+
+Shape shape_of(const Sizes& sizes) {
   const auto size = [&](std::size_t axis) {
     const auto found = sizes[axis].cast<Index>();
     check_count("input_shape", static_cast<double>(found));
@@ -55,27 +57,32 @@ Shape shape_of(const py::sequence& sizes) {
   }
 }
 
-py::tuple sizes_of(const Shape& shape) {
+Sizes sizes_of(const Shape& shape) {
   if (shape.rank == 1) return py::make_tuple(shape.channels);
   if (shape.rank == 2) return py::make_tuple(shape.height, shape.width);
   return py::make_tuple(shape.height, shape.width, shape.channels);
 }
 
-// The shape that a layer makes of another, whatever its dtype.
+// The array that has a layer's dtype, if it has one.
+const py::array& typed(const BoundConv3x3& bound) {
+  return bound.filters;
+}
+const py::array& typed(const BoundDense& bound) {
+  return bound.weights;
+}
+const py::array& typed(const BoundSoftmax& bound) {
+  return bound.dense.weights;
+}
+
+// The shape that a layer makes of another.
 template <class Bound>
-py::tuple output_shape(const Bound& bound, const py::sequence& input_shape) {
+Sizes output_shape(const Bound& bound, const Sizes& input_shape) {
   const Shape in = shape_of(input_shape);
-  const auto ask = [&]<class T>(T) -> py::object {
-    return sizes_of(bound.template layer<T>(Access::read).output_shape(in));
-  };
-  if constexpr (requires { bound.filters; })
-    return with_dtype(bound.filters, "filters", ask);
-  else if constexpr (requires { bound.weights; })
-    return with_dtype(bound.weights, "weights", ask);
-  else if constexpr (requires { bound.dense; })
-    return with_dtype(bound.dense.weights, "weights", ask);
+  const auto ask = [&]<class T>(T) { return bound.template layer<T>(Access::read).output_shape(in); };
+  if constexpr (requires { typed(bound); })
+    return sizes_of(with_dtype(typed(bound), "layer", ask));
   else
-    return ask(float{});
+    return sizes_of(ask(float{}));
 }
 
 // A convolution's layer, the shape of its input in its ring, and that input.
@@ -132,8 +139,8 @@ DenseShape one_row(const DenseLayer<T>& layer) {
 // A step of gradient descent on a dense layer. With totals, d_output is the gradient for their softmax; without, it is
 // that for the totals themselves.
 template <class T>
-py::object dense_backprop(const BoundDense& bound, const py::array& d_output, const py::array& input,
-                          const py::array* totals, const std::vector<Index>& input_shape, double learn_rate) {
+py::array dense_backprop(const BoundDense& bound, const py::array& d_output, const py::array& input,
+                         const py::array* totals, const std::vector<Index>& input_shape, double learn_rate) {
   const auto layer = bound.layer<T>(Access::write);
   const T* const in = checked<T>(input, "last_input", {layer.inputs});
   const T* const d_out = checked<T>(d_output, "d_L_d_out", {layer.nodes});
@@ -165,8 +172,8 @@ py::object dense_backprop(const BoundDense& bound, const py::array& d_output, co
 
 }  // namespace
 
-py::object BoundConv3x3::forward(const py::array& input) const {
-  return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
+py::array BoundConv3x3::forward(const py::array& input) const {
+  return with_dtype(filters, "filters", [&]<class T>(T) -> py::array {
     const Conv3x3Call<T> call(*this, input, Access::read);
     const auto& s = call.shape;
     auto output = new_array<T>({s.out_height(), s.out_width(), s.filters});
@@ -183,8 +190,8 @@ py::object BoundConv3x3::forward(const py::array& input) const {
   });
 }
 
-py::object BoundConv3x3::backprop(const py::array& d_output, const py::array& input, double learn_rate) const {
-  return with_dtype(filters, "filters", [&]<class T>(T) -> py::object {
+py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& input, double learn_rate) const {
+  return with_dtype(filters, "filters", [&]<class T>(T) -> py::array {
     const Conv3x3Call<T> call(*this, input, Access::write);
     const auto& s = call.shape;
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.filters});
@@ -209,8 +216,8 @@ py::object BoundConv3x3::backprop(const py::array& d_output, const py::array& in
   });
 }
 
-py::object BoundMaxPool2::forward(const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundMaxPool2::forward(const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const auto s = max_pool2_shape<T>(input);
     auto output = new_array<T>({s.out_height(), s.out_width(), s.channels});
     T* const out = output.mutable_data();
@@ -223,8 +230,8 @@ py::object BoundMaxPool2::forward(const py::array& input) const {
   });
 }
 
-py::object BoundMaxPool2::backprop(const py::array& d_output, const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundMaxPool2::backprop(const py::array& d_output, const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const auto s = max_pool2_shape<T>(input);
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.channels});
     auto d_input = new_array<T>({s.height, s.width, s.channels});
@@ -238,8 +245,8 @@ py::object BoundMaxPool2::backprop(const py::array& d_output, const py::array& i
   });
 }
 
-py::object BoundGlobalAveragePool::forward(const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundGlobalAveragePool::forward(const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const Shape s = image_shape<T>(input);
     const T* const in = static_cast<const T*>(input.data());
     auto output = new_array<T>({s.channels});
@@ -252,8 +259,8 @@ py::object BoundGlobalAveragePool::forward(const py::array& input) const {
   });
 }
 
-py::object BoundGlobalAveragePool::backprop(const py::array& d_output, const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundGlobalAveragePool::backprop(const py::array& d_output, const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const Shape s = image_shape<T>(input);
     const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.channels});
     auto d_input = new_array_like<T>(input);
@@ -266,8 +273,8 @@ py::object BoundGlobalAveragePool::backprop(const py::array& d_output, const py:
   });
 }
 
-py::object BoundReLU::forward(const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundReLU::forward(const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const T* const in = checked<T>(input, "input");
     auto output = new_array_like<T>(input);
     T* const out = output.mutable_data();
@@ -279,8 +286,8 @@ py::object BoundReLU::forward(const py::array& input) const {
   });
 }
 
-py::object BoundReLU::backprop(const py::array& d_output, const py::array& input) const {
-  return with_dtype(input, "input", [&]<class T>(T) -> py::object {
+py::array BoundReLU::backprop(const py::array& d_output, const py::array& input) const {
+  return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const T *const in = checked<T>(input, "last_input"), *const d_out = checked<T>(d_output, "d_L_d_out");
     const Index count = input.size();
     if (d_output.size() != count) throw py::value_error("d_L_d_out: expected as many values as the input has");
@@ -294,8 +301,8 @@ py::object BoundReLU::backprop(const py::array& d_output, const py::array& input
   });
 }
 
-py::object BoundDense::forward(const py::array& input) const {
-  return with_dtype(weights, "weights", [&]<class T>(T) -> py::object {
+py::array BoundDense::forward(const py::array& input) const {
+  return with_dtype(weights, "weights", [&]<class T>(T) -> py::array {
     const auto dense = layer<T>(Access::read);
     const T* const in = checked<T>(input, "input", {dense.inputs});
     auto totals = new_array<T>({dense.nodes});
@@ -308,25 +315,26 @@ py::object BoundDense::forward(const py::array& input) const {
   });
 }
 
-py::object BoundDense::backprop(const py::array& d_output, const py::array& input,
-                                const std::vector<Index>& input_shape, double learn_rate) const {
+py::array BoundDense::backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
+                               double learn_rate) const {
   return with_dtype(weights, "weights", [&]<class T>(T) {
     return dense_backprop<T>(*this, d_output, input, nullptr, input_shape, learn_rate);
   });
 }
 
-py::tuple BoundSoftmax::forward(const py::array& input) const {
-  py::object totals = dense.forward(input);
-  return with_dtype(dense.weights, "weights", [&]<class T>(T) -> py::object {
-    const auto t = py::array_t<T>(totals);
-    auto probabilities = new_array<T>({size_of(t, 0)});
-    active_target().kernels<T>().softmax_forward(probabilities.mutable_data(), t.data(), size_of(t, 0));
-    return py::make_tuple(std::move(probabilities), totals);
+py::typing::Tuple<py::array, py::array> BoundSoftmax::forward(const py::array& input) const {
+  py::array totals = dense.forward(input);
+  auto probabilities = with_dtype(totals, "totals", [&]<class T>(T) -> py::array {
+    const int nodes = size_of(totals, 0);
+    auto values = new_array<T>({nodes});
+    active_target().kernels<T>().softmax_forward(values.mutable_data(), static_cast<const T*>(totals.data()), nodes);
+    return values;
   });
+  return py::make_tuple(std::move(probabilities), std::move(totals));
 }
 
-py::object BoundSoftmax::backprop(const py::array& d_output, const py::array& input, const py::array& totals,
-                                  const std::vector<Index>& input_shape, double learn_rate) const {
+py::array BoundSoftmax::backprop(const py::array& d_output, const py::array& input, const py::array& totals,
+                                 const std::vector<Index>& input_shape, double learn_rate) const {
   return with_dtype(dense.weights, "weights", [&]<class T>(T) {
     return dense_backprop<T>(dense, d_output, input, &totals, input_shape, learn_rate);
   });
@@ -337,7 +345,7 @@ void bind_layers(py::module_& module) {
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
 
   py::class_<BoundConv3x3>(module, "Conv3x3")
-      .def(py::init<py::array, py::object, bool>(), array("filters"), "biases"_a, "same"_a)
+      .def(py::init<py::array, std::optional<py::array>, bool>(), array("filters"), "biases"_a, "same"_a)
       .def("output_shape", &output_shape<BoundConv3x3>, "input_shape"_a)
       .def("forward", &BoundConv3x3::forward, array("input"))
       .def("backprop", &BoundConv3x3::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a);

@@ -2,6 +2,9 @@
 // network's plan. python/cnnx/layers.py gives them their API and checks what arguments mean.
 #pragma once
 
+#include <pybind11/typing.h>
+
+#include <optional>
 #include <variant>
 
 #include "../layers.hpp"
@@ -11,8 +14,8 @@ namespace cnnx {
 
 // `layer<T>(access)` is the layer for the core, its arrays checked anew: somebody may have resized or frozen them.
 struct BoundConv3x3 {
-  py::array filters;  // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
-  py::object biases;  // (count,) or None
+  py::array filters;                // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
+  std::optional<py::array> biases;  // (count,)
   bool same;
 
   template <class T>
@@ -22,11 +25,11 @@ struct BoundConv3x3 {
     T* const data = takes_channels ? checked<T>(filters, "filters", {any_size, 3, 3, channels}, access)
                                    : checked<T>(filters, "filters", {any_size, 3, 3}, access);
     const int count = size_of(filters, 0);
-    T* const bias = biases.is_none() ? nullptr : checked<T>(py::array(biases), "biases", {count}, access);
+    T* const bias = biases.has_value() ? checked<T>(*biases, "biases", {count}, access) : nullptr;
     return {data, bias, count, channels, same, takes_channels};
   }
-  py::object forward(const py::array& input) const;
-  py::object backprop(const py::array& d_output, const py::array& input, double learn_rate) const;
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input, double learn_rate) const;
 };
 
 struct BoundMaxPool2 {
@@ -36,8 +39,8 @@ struct BoundMaxPool2 {
   MaxPool2Layer layer(Access) const {
     return {first_tie_only ? Ties::first : Ties::all};
   }
-  py::object forward(const py::array& input) const;
-  py::object backprop(const py::array& d_output, const py::array& input) const;
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input) const;
 };
 
 struct BoundGlobalAveragePool {
@@ -45,8 +48,8 @@ struct BoundGlobalAveragePool {
   GlobalAveragePoolLayer layer(Access) const {
     return {};
   }
-  py::object forward(const py::array& input) const;
-  py::object backprop(const py::array& d_output, const py::array& input) const;
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input) const;
 };
 
 struct BoundReLU {
@@ -54,8 +57,8 @@ struct BoundReLU {
   ReLULayer layer(Access) const {
     return {};
   }
-  py::object forward(const py::array& input) const;
-  py::object backprop(const py::array& d_output, const py::array& input) const;
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input) const;
 };
 
 struct BoundDropout {
@@ -76,9 +79,9 @@ struct BoundDense {
     const int inputs = size_of(weights, 0), nodes = size_of(weights, 1);
     return {data, checked<T>(biases, "biases", {nodes}, access), inputs, nodes};
   }
-  py::object forward(const py::array& input) const;
-  py::object backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
-                      double learn_rate) const;
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
+                     double learn_rate) const;
 };
 
 struct BoundSoftmax {
@@ -88,9 +91,9 @@ struct BoundSoftmax {
   SoftmaxLayer<T> layer(Access access) const {
     return {dense.layer<T>(access)};
   }
-  py::tuple forward(const py::array& input) const;  // probabilities, totals
-  py::object backprop(const py::array& d_output, const py::array& input, const py::array& totals,
-                      const std::vector<Index>& input_shape, double learn_rate) const;
+  py::typing::Tuple<py::array, py::array> forward(const py::array& input) const;  // probabilities, totals
+  py::array backprop(const py::array& d_output, const py::array& input, const py::array& totals,
+                     const std::vector<Index>& input_shape, double learn_rate) const;
 };
 
 using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundGlobalAveragePool, BoundReLU, BoundDropout,

@@ -14,7 +14,7 @@ struct BoundSGD {
   double momentum = 0;
   bool nesterov = false;
   double weight_decay = 0;
-  py::object velocity;
+  std::optional<py::array> velocity;
 };
 
 // What Adam has seen before: its moments and the number of its steps.
@@ -37,8 +37,8 @@ class BoundNetwork {
 
   // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
   void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
-             const py::array& learn_rates, const BoundOptimizer& optimizer, const py::object& maps, std::uint64_t seed,
-             Index samples_before, int threads, py::array losses, py::array correct) {
+             const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
+             std::uint64_t seed, Index samples_before, int threads, py::array losses, py::array correct) {
     check_arrays(Access::write);
     const auto samples = checked_images(images);
     auto batches = checked_batches(labels, order, batch_size, maps, seed, samples_before, samples.count);
@@ -53,7 +53,7 @@ class BoundNetwork {
                 Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
     check_arrays(Access::read);
     const auto samples = checked_images(images);
-    const auto batch = checked_batches(labels, order, order.size(), py::none(), seed, samples_before, samples.count);
+    const auto batch = checked_batches(labels, order, order.size(), std::nullopt, seed, samples_before, samples.count);
     const auto results = checked_results(losses, correct, batch.samples);
     T* const gradient = checked_flat(flat, "gradient", Access::write);
     const py::gil_scoped_release release;
@@ -80,7 +80,8 @@ class BoundNetwork {
     return probabilities;
   }
 
-  py::tuple evaluate(const py::array& images, const py::array& labels, int threads) {
+  py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images, const py::array& labels,
+                                                                     int threads) {
     check_arrays(Access::read);
     const auto samples = checked_images(images);
     const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
@@ -128,8 +129,9 @@ class BoundNetwork {
       return true;
   }
 
-  Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size, const py::object& maps,
-                          std::uint64_t seed, Index samples_before, Index images) const {
+  Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size,
+                          const std::optional<py::array>& maps, std::uint64_t seed, Index samples_before,
+                          Index images) const {
     const int samples = static_cast<int>(order.size());
     const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(images)});
     const auto* const index = checked<std::int64_t>(order, "order", {samples});
@@ -138,8 +140,7 @@ class BoundNetwork {
       check_label(label[index[i]]);
     }
     if (batch_size < 1) throw py::value_error("batch_size: expected at least 1");
-    const double* const map =
-        maps.is_none() ? nullptr : checked<double>(maps.cast<py::array>(), "maps", {samples, 2, 3});
+    const double* const map = maps.has_value() ? checked<double>(*maps, "maps", {samples, 2, 3}) : nullptr;
     return {index, samples, batch_size, nullptr, map, seed, samples_before};
   }
 
@@ -159,9 +160,9 @@ class BoundNetwork {
               checked_flat(adam->first_moment, "first_moment", Access::write),
               checked_flat(adam->second_moment, "second_moment", Access::write), adam->steps_before};
     const auto& sgd = std::get<BoundSGD>(optimizer);
-    if (sgd.velocity.is_none()) return {std::monostate{}, nullptr, nullptr, 0};
+    if (!sgd.velocity.has_value()) return {std::monostate{}, nullptr, nullptr, 0};
     return {SgdSettings{sgd.momentum, sgd.weight_decay, sgd.nesterov},
-            checked_flat(py::array(sgd.velocity), "velocity", Access::write), nullptr, 0};
+            checked_flat(*sgd.velocity, "velocity", Access::write), nullptr, 0};
   }
 
   Images<T> checked_images(const py::array& images) const {
@@ -209,7 +210,7 @@ void bind_network(py::module_& module) {
   using namespace py::literals;
   const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
   py::class_<BoundSGD>(module, "SGD")
-      .def(py::init<>([](double momentum, bool nesterov, double weight_decay, py::object velocity) {
+      .def(py::init<>([](double momentum, bool nesterov, double weight_decay, std::optional<py::array> velocity) {
              return BoundSGD{momentum, nesterov, weight_decay, std::move(velocity)};
            }),
            "momentum"_a = 0.0, "nesterov"_a = false, "weight_decay"_a = 0.0, "velocity"_a = py::none());

@@ -419,7 +419,8 @@ class Sequential:
         kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
         self._adopt()
         cores = [layer.core for layer in self.layers]
-        self._plan = kind(cores, *image_shape, fuse=self._fuse)
+        height, width = image_shape
+        self._plan = kind(cores, height, width, fuse=self._fuse)
         self._planned = cores, image_shape
         return self._plan
 
