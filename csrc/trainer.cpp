@@ -29,13 +29,15 @@ struct Trainer<T>::Run {
   const Results<T>& results;
 };
 
-// A batch is cut into the same shards whatever the number of threads. Each has a gradient of its own, and a shard does
-// enough arithmetic to make the time of clearing and adding that gradient small.
+// A batch is cut into the same shards whatever the number of threads: a power of two, for the tree. Each has a gradient
+// of its own, and a shard does enough arithmetic to make the time of clearing and adding that gradient small.
 template <class T>
 Index Trainer<T>::shards_of(Index samples) const noexcept {
   constexpr Index least_work = 32;  // multiplications for each parameter
   const Index worth = samples * plan_.work() / (least_work * std::max<Index>(plan_.parameter_count(), 1));
-  return std::clamp<Index>(worth, 1, std::min(samples, most_shards));
+  Index shards = 1;
+  while (2 * shards <= std::min({worth, samples, most_shards})) shards *= 2;
+  return shards;
 }
 
 template <class T>
@@ -193,7 +195,7 @@ void Trainer<T>::finish_gradient(Index samples, Index shards) const {
   const auto& k = active_target().kernels<T>();
   const auto shard = [&](Index i) { return shards_[static_cast<std::size_t>(i)].get(); };
   for (Index width = 1; width < shards; width *= 2)
-    for (Index i = 0; i + width < shards; i += 2 * width) k.add(shard(i), shard(i + width), plan_.packed_size());
+    for (Index i = 0; i < shards; i += 2 * width) k.add(shard(i), shard(i + width), plan_.packed_size());
   if (samples > 1) k.scale(shard(0), T{1} / static_cast<T>(samples), plan_.packed_size());
   for (const auto& p : plan_.parameters()) p->complete_gradient(shard(0) + p->offset);
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import forward_by_hand
+from networks import bits, forward_by_hand
 from stacks import IMAGE, stack
 from tolerances import assert_close, assert_same_bits
 from twins import conv_twins, dense_twins, parameters, pool_twins, softmax_twins, uniform
@@ -224,3 +224,38 @@ def test_extremes_spread_through_a_network_as_through_its_layers(dtype, rng, nam
         for times in (1, 3):  # few images and many take different kernels
             assert_close(network.predict(np.tile(images, (times, 1, 1))), np.tile(expected, (times, 1)), terms=400)
     assert not np.isfinite(extreme) or np.isfinite(expected).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("names", ["article:8 pool softmax:5", "biased:5 relu pool:first conv:4 softmax:5"])
+def test_huge_pixels_in_some_images_change_no_window(dtype, rng, names, batch_size):
+    """The steps on them go by the plain plan, whatever the windows."""
+    images, labels = uniform(rng, (40, *IMAGE), dtype), rng.integers(0, 5, 40)
+    images[[3, 17, 18, 33], 4, 5] = 2**21
+    trained = []
+    for progress_every in (1, 3, 40):
+        network = Sequential(stack(cnnx, names, dtype))
+        network.fit(
+            images,
+            labels,
+            epochs=2,
+            learn_rate=1e-15,
+            batch_size=batch_size,
+            shuffle=False,
+            progress_every=progress_every,
+            on_progress=lambda _: None,
+        )
+        trained.append(bits(network))
+    assert trained[0] == trained[1] == trained[2]
+
+
+@pytest.mark.parametrize("parameter", ["weights", "biases"])
+@pytest.mark.parametrize("extreme", EXTREMES)
+@pytest.mark.parametrize("count", [1, 12])
+def test_extreme_weights_of_the_last_layer_spread_as_through_its_layers(dtype, rng, parameter, extreme, count):
+    network, images = Sequential(stack(cnnx, "article:8 pool softmax:5", dtype)), uniform(rng, (count, *IMAGE), dtype)
+    images[:, :5] = 0.25
+    getattr(network.layers[2], parameter).flat[3] = extreme
+    with np.errstate(all="ignore"):
+        expected = np.array([forward_by_hand(network.layers, image) for image in images])
+    assert_close(network.predict(images), expected, terms=400)

@@ -150,6 +150,19 @@ def test_halves_of_a_batch_average_to_the_whole_s_gradient(rng):
     assert_close((first.gradient + second.gradient) / 2, whole.gradient, TERMS)
 
 
+def test_shards_are_added_as_a_balanced_tree_so_that_halves_agree_to_the_bit(dtype, rng):
+    names = "same:6 relu pool:first conv:9 average softmax:5"  # enough arithmetic for many shards
+    images, labels = problem(rng, names, count=16)
+    gradients = []
+    for some in (slice(16), slice(8), slice(8, 16), slice(4), slice(4, 8)):
+        network = Sequential(stack(cnnx, names, dtype))
+        network.gradients(images[some], labels[some])
+        gradients.append(network.gradient)
+    whole, first, second, first_of_first, second_of_first = gradients
+    assert_same_bits((first + second) / dtype(2), whole)
+    assert_same_bits((first_of_first + second_of_first) / dtype(2), first)
+
+
 def test_apply_before_gradients_is_refused():
     with pytest.raises(RuntimeError, match=r"^apply: expected gradients"):
         Sequential(stack(cnnx, DEEP)).apply(cnnx.SGD(0.1))

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import pickle
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -288,3 +289,30 @@ def test_a_mask_is_named_where_it_is_refused(dtype_of_images):
     network, images, labels = small_problem()
     with pytest.raises(TypeError, match=r"^images: expected an array without a mask"):
         network.evaluate(np.ma.array(images.astype(dtype_of_images)), labels)
+
+
+def test_predictions_while_it_trains_see_the_parameters_between_two_windows(dtype):
+    network, images, labels = article_problem(dtype, 400)
+    some, seen, stop = images[:20], [], threading.Event()
+
+    def predict():
+        mine = [network.predict(some).tobytes()]
+        while not stop.is_set():
+            mine.append(network.predict(some).tobytes())
+        return mine
+
+    between = [network.predict(some).tobytes()]
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(predict) for _ in range(3)]
+        network.fit(
+            images,
+            labels,
+            epochs=3,
+            learn_rate=0.01,
+            progress_every=50,
+            on_progress=lambda _: between.append(network.predict(some).tobytes()),
+        )
+        stop.set()
+        seen = [bits for future in futures for bits in future.result()]
+    assert len(set(between)) == 1 + 3 * 8
+    assert set(seen) <= set(between)
