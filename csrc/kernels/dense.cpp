@@ -10,48 +10,69 @@
 namespace cnnx {
 namespace {
 
-// Nodes in the lanes, the eight partial sums of one or two tiles of them in registers: `first` are the tiles' first
-// nodes, and they may share some. conv_pool_dense.hpp says what a background does, with D = 0.
+// The eight partial sums of one or two tiles of nodes, in registers, nodes in the lanes. Two tiles may share nodes.
+template <class Tile, int tiles, class T>
+struct NodeSums {
+  using V = typename Tile::V;
+
+  const int (&first)[tiles];  // the tiles' first nodes
+  int nodes;                  // of a partial tile
+  Index stride;               // from a channel's weights to the next one's
+  V sum[tiles][row_lanes] = {};
+
+  // Adds the weights of `lanes` neighbouring channels, each times its factor.
+  template <class Lanes, class Factor>
+  __attribute__((always_inline)) void add(const T* weights, Lanes lanes, const Factor& factor) {
+    for (int lane = 0; lane < lanes; ++lane)
+      for (int i = 0; i < tiles; ++i)
+        sum[i][lane] += factor(lane) * Tile::read(weights + lane * stride + first[i], nodes);
+  }
+  template <class Lanes, class Factor>
+  __attribute__((always_inline)) void add(const NodeSums& other, Lanes lanes, const Factor& factor) {
+    for (int lane = 0; lane < lanes; ++lane)
+      for (int i = 0; i < tiles; ++i) sum[i][lane] += factor(lane) * other.sum[i][lane];
+  }
+  void write(T* totals, const T* biases) {
+    for (int i = 0; i < tiles; ++i) {
+      for (int half = row_lanes / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; ++lane) sum[i][lane] += sum[i][lane + half];
+      Tile::write(totals + first[i], Tile::read(biases + first[i], nodes) + sum[i][0], nodes);
+    }
+  }
+};
+
+// Calls body(first channel, number of channels as a constant) for every block of eight channels.
+template <class Body>
+__attribute__((always_inline)) inline void for_blocks(int channels, Body&& body) {
+  int block = 0;
+  for (; block + row_lanes <= channels; block += row_lanes) body(block, std::integral_constant<int, row_lanes>{});
+  if (block < channels) with_constant<row_lanes - 1>(channels - block, [&](auto lanes) { body(block, lanes); });
+}
+
+// With a background a, rows x_r = a + z_r:  sum over r of x_r W_r = a * (sum over all r of W_r) + sum over listed r of
+// z_r W_r
 template <class Tile, int tiles, class T>
 void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                          const int (&first)[tiles], int nodes, const DenseShape& s) {
-  using V = typename Tile::V;
-  const Index stride = s.nodes;
-  V sum[tiles][row_lanes] = {};
-  const auto add_block = [&](int block, auto lanes) {
-    const auto add = [&](V(&to)[tiles][row_lanes], const T* at, const auto& factor) {
-      for (int lane = 0; lane < lanes; ++lane)
-        for (int i = 0; i < tiles; ++i) to[i][lane] += factor(lane) * Tile::read(at + lane * stride + first[i], nodes);
-    };
-    const T* const rows = weights + block * stride;
+  NodeSums<Tile, tiles, T> sums{first, nodes, s.nodes};
+  const Index row_size = Index{s.channels} * s.nodes;
+  for_blocks(s.channels, [&](int block, auto lanes) __attribute__((always_inline)) {
+    const T* const rows = weights + Index{block} * s.nodes;
     if (input.background == nullptr) {
-      add(sum, rows, [&](int lane) { return input.values[block + lane]; });
+      sums.add(rows, lanes, [&](int lane) { return input.values[block + lane]; });
       return;
     }
     const T* const background = input.background + block;
-    V all[tiles][row_lanes] = {};
-    for (Index row = 0; row < s.rows; ++row)
-      for (int lane = 0; lane < lanes; ++lane)
-        for (int i = 0; i < tiles; ++i)
-          all[i][lane] += Tile::read(rows + (row * s.channels + lane) * stride + first[i], nodes);
-    for (int lane = 0; lane < lanes; ++lane)
-      for (int i = 0; i < tiles; ++i) sum[i][lane] += background[lane] * all[i][lane];
+    NodeSums<Tile, tiles, T> all{first, nodes, s.nodes};
+    for (Index row = 0; row < s.rows; ++row) all.add(rows + row * row_size, lanes, [](int) { return T{1}; });
+    sums.add(all, lanes, [&](int lane) { return background[lane]; });
     for (int k = 0; k < input.count; ++k) {
       const Index row = input.listed[k];
       const T* const x = input.values + row * s.stride() + block;
-      add(sum, rows + row * s.channels * stride, [&](int lane) { return x[lane] - background[lane]; });
+      sums.add(rows + row * row_size, lanes, [&](int lane) { return x[lane] - background[lane]; });
     }
-  };
-  int block = 0;
-  for (; block + row_lanes <= s.channels; block += row_lanes)
-    add_block(block, std::integral_constant<int, row_lanes>{});
-  if (block < s.channels)
-    with_constant<row_lanes - 1>(s.channels - block, [&](auto lanes) { add_block(block, lanes); });
-  for (int i = 0; i < tiles; ++i) {
-    for (int half = row_lanes / 2; half > 0; half /= 2)
-      for (int lane = 0; lane < half; ++lane) sum[i][lane] += sum[i][lane + half];
-    Tile::write(totals + first[i], Tile::read(biases + first[i], nodes) + sum[i][0], nodes);
-  }
+  });
+  sums.write(totals, biases);
 }
 
 template <class T>

@@ -16,7 +16,7 @@ from ._checks import FloatArray
 _CACHE_LINE = 64
 
 
-class Place(NamedTuple):
+class Slot(NamedTuple):
     """Where a network keeps a layer's arrays: in its flat array, one after another, from `start`."""
 
     flat: FloatArray
@@ -37,7 +37,7 @@ class Layer:
 
     kind: str
     dtype: Any = None
-    place: Place | None = None
+    slot: Slot | None = None
     _core: Any = None
 
     def settings(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Layer:
 
     def network(self) -> Any:
         """Return the network whose flat array holds the layer's arrays; None if the layer is free."""
-        network = None if self.place is None else self.place.network()
+        network = None if self.slot is None else self.slot.network()
         return network if network is not None and any(layer is self for layer in network.layers) else None
 
     def _move(self, flat: FloatArray, at: int) -> None:
@@ -84,10 +84,10 @@ class Layer:
         self._core = None
 
     def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None) -> FloatArray:
-        """Return a parameter's array after an assignment: a free layer keeps `value`, a network's slice its place."""
+        """Return a parameter's array after an assignment: a free layer keeps `value`, a slice stays in its slot."""
         if self.network() is None:
             kept: FloatArray = _checks.parameter(name, value, current, apart_from)
-            self.place = self._core = None
+            self.slot = self._core = None
             return kept
         _checks.parameter_values(name, value, current)
         if not current.flags.writeable:
@@ -96,8 +96,8 @@ class Layer:
         return current
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle needs: its place and the core's layer belong to this layer's own arrays."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("place", "_core")}
+        """Return what a copy or a pickle needs: its slot and the core's layer belong to this layer's own arrays."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("slot", "_core")}
 
     def __copy__(self) -> Any:
         """Return a layer with arrays of its own."""
@@ -108,8 +108,8 @@ def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:
     """Whether the layers' arrays are the slices of `flat`, in order, from its start to its end."""
     at = 0
     for layer in layers:
-        place = layer.place
-        if place is None or place.flat is not flat or place.start != at:
+        slot = layer.slot
+        if slot is None or slot.flat is not flat or slot.start != at:
             return False
         at += layer.parameter_count()
     return at == flat.size
@@ -120,16 +120,16 @@ def adopt(layers: Sequence[Layer], dtype: np.dtype[Any], network: Any) -> FloatA
 
     Layers that already fill a flat array, because a network that is gone had them in this order, stay there.
     """
-    place = layers[0].place if layers else None
-    if place is not None and fill(layers, place.flat):
-        flat = place.flat
+    slot = layers[0].slot if layers else None
+    if slot is not None and fill(layers, slot.flat):
+        flat = slot.flat
     else:
         flat = _aligned(sum(layer.parameter_count() for layer in layers), dtype)
     at = 0
     for layer in layers:
-        if layer.place is None or layer.place.flat is not flat:
+        if layer.slot is None or layer.slot.flat is not flat:
             layer._move(flat, at)
-        layer.place = Place(flat, at, weakref.ref(network))
+        layer.slot = Slot(flat, at, weakref.ref(network))
         at += layer.parameter_count()
     return flat
 

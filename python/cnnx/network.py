@@ -457,7 +457,7 @@ class Sequential:
 
     def _has(self, layers: list[Layer]) -> bool:
         """Whether the layers' arrays fill this network's flat array."""
-        is_owner = all(layer.place is not None and layer.place.network() is self for layer in layers)
+        is_owner = all(layer.slot is not None and layer.slot.network() is self for layer in layers)
         return is_owner and self._flat is not None and _layer.fill(layers, self._flat)
 
     def _check_kinds(self) -> None:
