@@ -99,8 +99,8 @@ bool Network<T>::images_are_small(const Images<T>& images, const std::int64_t* s
 // Steps whose images fused stages can't take go by the plain plan, and only those: the result depends on the images,
 // not on the windows that training is cut into.
 template <class T>
-void Network<T>::train(const Images<T>& images, const std::int32_t* labels, const Batches& batches,
-                       const Optimizer<T>& optimizer, int threads, const Results<T>& results) {
+void Network<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+                       const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool is_new = trainers_[0] == nullptr && trainers_[1] == nullptr;
   if (is_new || batches.samples_before == 0) trains_plain_ = !filters_are_small();
@@ -111,20 +111,18 @@ void Network<T>::train(const Images<T>& images, const std::int32_t* labels, cons
   for (Index step = 0, end; step < batches.steps(); step = end) {
     const bool plain = needs_plain(step);
     for (end = step + 1; end < batches.steps() && needs_plain(end) == plain;) ++end;
-    Optimizer<T> next = optimizer;
-    next.steps_before += step;
     const Index first = step * batches.batch_size;
-    trainer(plain).train(images, labels, batches.between(step, end), next, threads,
-                         {nullptr, results.losses + first, results.correct + first}, writing_);
+    trainer(plain).train(images, batches.between(step, end), optimizer, threads, results.from(first, nodes()),
+                         writing_);
   }
 }
 
 template <class T>
-void Network<T>::gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads,
-                          T* flat, const Results<T>& results) {
+void Network<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
+                          const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool plain = !filters_are_small() || !images_are_small(images, batch.order, batch.samples);
-  trainer(plain).gradient(images, labels, batch, threads, flat, results);
+  trainer(plain).gradient(images, batch, threads, flat, results);
 }
 
 template <class T>

@@ -21,16 +21,16 @@ class Network {
   Network(const std::vector<Layer<T>>& layers, int height, int width, bool fuse = true);
   ~Network();
 
-  int height() const noexcept { return fused_.image().height; }
-  int width() const noexcept { return fused_.image().width; }
+  const Shape& image() const noexcept { return fused_.image(); }
   int nodes() const noexcept { return fused_.loss().nodes(); }
+  // About how many multiplications a sample's forward pass takes.
+  Index work() const noexcept { return fused_.work(); }
   Index parameter_count() const noexcept { return fused_.parameter_count(); }
 
   // See Trainer.
-  void train(const Images<T>& images, const std::int32_t* labels, const Batches& batches, const Optimizer<T>& optimizer,
-             int threads, const Results<T>& results);
-  void gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads, T* flat,
-                const Results<T>& results);
+  void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+             const Results<T>& results);
+  void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
   void apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate);
 
   // The forward pass of every image; losses and correct need labels. The number of threads changes no result.

@@ -14,6 +14,11 @@ struct Images {
   const std::uint8_t* bytes;
   const T* values;
   Index count;
+
+  Images from(Index first, Index count, const Shape& shape) const noexcept {
+    const Index at = first * shape.count();
+    return {bytes != nullptr ? bytes + at : nullptr, values != nullptr ? values + at : nullptr, count};
+  }
 };
 
 // What is known of each sample afterwards, in their order; any pointer may be null.
@@ -22,6 +27,11 @@ struct Results {
   T* probabilities;  // (samples, nodes)
   double* losses;    // (samples,)
   bool* correct;     // (samples,), whether the label had the largest probability
+
+  Results from(Index first, int nodes) const noexcept {
+    return {probabilities != nullptr ? probabilities + first * nodes : nullptr,
+            losses != nullptr ? losses + first : nullptr, correct != nullptr ? correct + first : nullptr};
+  }
 };
 
 // How parameters follow their gradient. The states are as long as all parameters together.
@@ -29,12 +39,13 @@ template <class T>
 struct Optimizer {
   std::variant<std::monostate, SgdSettings, AdamSettings> settings;  // none: plain gradient descent
   T *first_state, *second_state;                                     // velocity; or first and second moment
-  Index steps_before;
+  std::int64_t* steps;  // how many it has taken; changes with the states. Null for an optimizer that need not know
 };
 
 // The samples of some steps of training. Training may pause between such windows.
 struct Batches {
-  const std::int64_t* order;  // (samples,), indices of images
+  const std::int64_t* order;   // (samples,), indices of images
+  const std::int32_t* labels;  // (samples,)
   Index samples;
   Index batch_size;           // samples a step; the last step may have fewer
   const double* learn_rates;  // one a step
@@ -47,6 +58,7 @@ struct Batches {
   Batches between(Index step, Index end) const noexcept {
     const Index first = step * batch_size, last = end == steps() ? samples : end * batch_size;
     return {order + first,
+            labels + first,
             last - first,
             batch_size,
             learn_rates != nullptr ? learn_rates + step : nullptr,

@@ -6,7 +6,6 @@
 #include <exception>
 #include <mutex>
 #include <shared_mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -63,7 +62,7 @@ void run_team(int count, const Body& body) {
         }
         body(thread, barrier);
       });
-  } catch (const std::system_error&) {  // no more threads to be had
+  } catch (const std::exception&) {  // no more threads to be had, or no memory for one
   }
   barrier.expect(started);
   starting.unlock();

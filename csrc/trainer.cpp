@@ -19,12 +19,16 @@ void follow(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* sec
     k.sgd_update(parameters, gradient, learn_rate, count);
 }
 
+template <class T>
+Index steps_of(const Optimizer<T>& optimizer) {
+  return optimizer.steps != nullptr ? static_cast<Index>(*optimizer.steps) : 0;
+}
+
 }  // namespace
 
 template <class T>
 struct Trainer<T>::Run {
   const Images<T>& images;
-  const std::int32_t* labels;
   const Batches& batches;
   const Results<T>& results;
 };
@@ -80,9 +84,8 @@ void Trainer<T>::take_parameters(bool restart) {
 }
 
 template <class T>
-void Trainer<T>::train(const Images<T>& images, const std::int32_t* labels, const Batches& batches,
-                       const Optimizer<T>& optimizer, int threads, const Results<T>& results,
-                       std::shared_mutex& writing) {
+void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+                       const Results<T>& results, std::shared_mutex& writing) {
   // All memory before the first step: none can fail after it.
   make_memory(threads, shards_of(std::min(batches.batch_size, batches.samples)));
   const auto make_state = [&](Buffer<T>& state, const T* caller_s) {
@@ -100,26 +103,27 @@ void Trainer<T>::train(const Images<T>& images, const std::int32_t* labels, cons
   };
   for_states([](const Packed<T>& p, T* packed, const Arrays<T>& caller_s) { p.pack(packed, caller_s); });
 
-  const Run run{images, labels, batches, results};
+  const Run run{images, batches, results};
   if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties())
     step_sample_by_sample(run);
   else
     step_batch_by_batch(run, threads, [&](Index step) {
-      update(optimizer, static_cast<T>(batches.learn_rates[step]), optimizer.steps_before + step + 1);
+      update(optimizer, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1);
     });
 
   const std::unique_lock lock(writing);
   plan_.unpack(parameters_);
   for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& caller_s) { p.unpack(caller_s, packed); });
+  if (optimizer.steps != nullptr) *optimizer.steps += batches.steps();
   see();
 }
 
 template <class T>
-void Trainer<T>::gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads,
-                          T* flat, const Results<T>& results) {
+void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
+                          const Results<T>& results) {
   make_memory(threads, shards_of(batch.samples));
   take_parameters(true);
-  step_batch_by_batch({images, labels, batch, results}, threads, [](Index) {});
+  step_batch_by_batch({images, batch, results}, threads, [](Index) {});
   for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);
 }
 
@@ -171,7 +175,7 @@ template <class T>
 void Trainer<T>::forward(Workspace<T>& w, const Run& run, Index sample) const {
   const Batches& b = run.batches;
   const Index image = b.order[sample];
-  const int label = run.labels[image];
+  const int label = b.labels[sample];
   w.sample.training = true;
   w.sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
   load(w, run.images, image, b.maps != nullptr ? b.maps + 6 * sample : nullptr, plan_.image());
@@ -212,12 +216,13 @@ void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer
   const auto step_on = [&](T* values, Index at, Index count) {
     const auto state = [&](T* flat) { return flat != nullptr ? flat + at : nullptr; };
     follow(optimizer, values, state(optimizer.first_state), state(optimizer.second_state), gradient + at,
-           static_cast<T>(learn_rate), optimizer.steps_before + 1, count);
+           static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
   };
   for (const auto& p : plan.parameters()) {
     step_on(p->arrays.weights, p->flat_offset, p->weights_size);
     if (p->arrays.biases != nullptr) step_on(p->arrays.biases, p->flat_offset + p->weights_size, p->biases_size);
   }
+  if (optimizer.steps != nullptr) ++*optimizer.steps;
 }
 
 template class Trainer<float>;

@@ -15,12 +15,11 @@ class Trainer {
 
   // A step for each batch, on the mean of its samples' gradients. Holds `writing` while it writes the caller's arrays.
   // The number of threads changes no result.
-  void train(const Images<T>& images, const std::int32_t* labels, const Batches& batches, const Optimizer<T>& optimizer,
-             int threads, const Results<T>& results, std::shared_mutex& writing);
+  void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+             const Results<T>& results, std::shared_mutex& writing);
 
   // The mean gradient of the one batch, in the order of the parameters' arrays, which stay as they are.
-  void gradient(const Images<T>& images, const std::int32_t* labels, const Batches& batch, int threads, T* flat,
-                const Results<T>& results);
+  void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
 
  private:
   struct Run;  // of one call

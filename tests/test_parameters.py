@@ -399,7 +399,7 @@ class TestReadOnly:
         with pytest.raises(ValueError, match=message):
             network.fit(images, labels, optimizer=optimizer, epochs=1)
         assert bits(network) == before
-        assert (optimizer.steps, optimizer.states()) == (0, [])
+        assert (optimizer.steps, len(optimizer.states())) == (0, 1)
         assert np.random.get_state()[2] == drawn
         getattr(layer, name).flags.writeable = True
         network.fit(images, labels, optimizer=optimizer, epochs=1)
@@ -414,7 +414,7 @@ class TestReadOnly:
         with pytest.raises(ValueError, match=rf"^layers\[{position}\] \({layer.kind}\): {name}: expected a writable"):
             network.apply(optimizer)
         assert bits(network) == before
-        assert (optimizer.steps, optimizer.states()) == (0, [])
+        assert (optimizer.steps, len(optimizer.states())) == (0, 1)
 
     def test_an_array_made_read_only_stays_so_in_a_network(self):
         soft = Softmax(56, 4)

@@ -12,6 +12,7 @@
 #include "../stages/global_average_pool.hpp"
 #include "../stages/padding.hpp"
 #include "areas.hpp"
+#include "gil.hpp"
 
 namespace cnnx {
 namespace {
@@ -150,7 +151,7 @@ py::array dense_backprop(const BoundDense& bound, const py::array& d_output, con
   auto d_input = py::array_t<T>(input_shape);
   T* const d_in = d_input.mutable_data();
   {
-    const py::gil_scoped_release release;
+    const WithoutLock unlocked;
     const auto& kernels = active_target().kernels<T>();
     const auto d_totals = scratch<T>(layer.nodes);
     if (t != nullptr)
@@ -179,7 +180,7 @@ py::array BoundConv3x3::forward(const py::array& input) const {
     auto output = new_array<T>({s.out_height(), s.out_width(), s.filters});
     T* const out = output.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       const auto& kernels = active_target().kernels<T>();
       const auto packed = scratch<T>(packed_filters_size<T>(s));
       std::unique_ptr<T[]> padded;
@@ -198,7 +199,7 @@ py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& inp
     auto d_input = new_array_like<T>(input);
     T* const d_in = d_input.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       const auto& kernels = active_target().kernels<T>();
       const auto packed = scratch<T>(packed_filters_size<T>(s)), d_packed = scratch<T>(packed_filters_size<T>(s));
       const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(s));
@@ -223,7 +224,7 @@ py::array BoundMaxPool2::forward(const py::array& input) const {
     T* const out = output.mutable_data();
     const T* const in = static_cast<const T*>(input.data());
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       active_target().kernels<T>().max_pool2_forward(out, in, s);
     }
     return output;
@@ -238,7 +239,7 @@ py::array BoundMaxPool2::backprop(const py::array& d_output, const py::array& in
     T* const d_in = d_input.mutable_data();
     const T* const in = static_cast<const T*>(input.data());
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       active_target().kernels<T>().max_pool2_backward(d_in, d_out, in, s, layer<T>(Access::read).ties);
     }
     return d_input;
@@ -252,7 +253,7 @@ py::array BoundGlobalAveragePool::forward(const py::array& input) const {
     auto output = new_array<T>({s.channels});
     T* const out = output.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       global_average_pool_forward(out, in, s);
     }
     return output;
@@ -266,7 +267,7 @@ py::array BoundGlobalAveragePool::backprop(const py::array& d_output, const py::
     auto d_input = new_array_like<T>(input);
     T* const d_in = d_input.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       global_average_pool_backward(d_in, d_out, s);
     }
     return d_input;
@@ -279,7 +280,7 @@ py::array BoundReLU::forward(const py::array& input) const {
     auto output = new_array_like<T>(input);
     T* const out = output.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       active_target().kernels<T>().relu_forward(out, in, output.size());
     }
     return output;
@@ -294,7 +295,7 @@ py::array BoundReLU::backprop(const py::array& d_output, const py::array& input)
     auto d_input = new_array_like<T>(input);
     T* const d_in = d_input.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       active_target().kernels<T>().relu_backward(d_in, d_out, in, count);
     }
     return d_input;
@@ -308,7 +309,7 @@ py::array BoundDense::forward(const py::array& input) const {
     auto totals = new_array<T>({dense.nodes});
     T* const t = totals.mutable_data();
     {
-      const py::gil_scoped_release release;
+      const WithoutLock unlocked;
       active_target().kernels<T>().dense_forward(t, {in}, dense.weights, dense.biases, one_row(dense));
     }
     return totals;

@@ -12,6 +12,13 @@
 
 namespace cnnx {
 
+// Kernels count weights in ints.
+inline void check_weights(const char* name, const py::array& weights) {
+  if (weights.size() > 0x7fffffff)
+    throw py::value_error(std::string(name) + ": expected at most 2147483647 numbers, got " +
+                          std::to_string(weights.size()));
+}
+
 // `layer<T>(access)` is the layer for the core, its arrays checked anew: somebody may have resized or frozen them.
 struct BoundConv3x3 {
   py::array filters;                // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
@@ -20,6 +27,7 @@ struct BoundConv3x3 {
 
   template <class T>
   Conv3x3Layer<T> layer(Access access) const {
+    check_weights("filters", filters);
     const bool takes_channels = filters.ndim() == 4;
     const int channels = takes_channels ? size_of(filters, 3) : 1;
     T* const data = takes_channels ? checked<T>(filters, "filters", {any_size, 3, 3, channels}, access)
@@ -75,6 +83,7 @@ struct BoundDense {
 
   template <class T>
   DenseLayer<T> layer(Access access) const {
+    check_weights("weights", weights);
     T* const data = checked<T>(weights, "weights", {any_size, any_size}, access);
     const int inputs = size_of(weights, 0), nodes = size_of(weights, 1);
     return {data, checked<T>(biases, "biases", {nodes}, access), inputs, nodes};

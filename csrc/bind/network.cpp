@@ -3,25 +3,31 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "areas.hpp"
+#include "gil.hpp"
 #include "layers.hpp"
 
 namespace cnnx {
 namespace {
 
+// Optimizers and what they remember. `steps` (1,) counts their steps: it changes with the parameters, in one call that
+// no signal can interrupt.
+
 // Stochastic gradient descent; without a velocity it is plain.
 struct BoundSGD {
-  double momentum = 0;
-  bool nesterov = false;
-  double weight_decay = 0;
+  py::array steps;
+  double momentum;
+  bool nesterov;
+  double weight_decay;
   std::optional<py::array> velocity;
 };
 
-// What Adam has seen before: its moments and the number of its steps.
 struct BoundAdam {
+  py::array steps;
   double beta1, beta2, epsilon, weight_decay;
   py::array first_moment, second_moment;
-  Index steps_before;
 };
 
 using BoundOptimizer = std::variant<BoundSGD, BoundAdam>;
@@ -41,62 +47,70 @@ class BoundNetwork {
              std::uint64_t seed, Index samples_before, int threads, py::array losses, py::array correct) {
     check_arrays(Access::write);
     const auto samples = checked_images(images);
-    auto batches = checked_batches(labels, order, batch_size, maps, seed, samples_before, samples.count);
+    const auto label = labels_of(order, labels, samples.count);
+    auto batches = checked_batches(label, order, batch_size, maps, seed, samples_before);
     batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
     const auto settings = checked_optimizer(optimizer);
-    const py::gil_scoped_release release;
-    network_.train(samples, static_cast<const std::int32_t*>(labels.data()), batches, settings, threads, results);
+    const WithoutLock unlocked;
+    network_.train(samples, batches, settings, threads, results);
   }
 
   void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
                 Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
     check_arrays(Access::read);
     const auto samples = checked_images(images);
-    const auto batch = checked_batches(labels, order, order.size(), std::nullopt, seed, samples_before, samples.count);
+    const auto label = labels_of(order, labels, samples.count);
+    const auto batch = checked_batches(label, order, order.size(), std::nullopt, seed, samples_before);
     const auto results = checked_results(losses, correct, batch.samples);
     T* const gradient = checked_flat(flat, "gradient", Access::write);
-    const py::gil_scoped_release release;
-    network_.gradient(samples, static_cast<const std::int32_t*>(labels.data()), batch, threads, gradient, results);
+    const WithoutLock unlocked;
+    network_.gradient(samples, batch, threads, gradient, results);
   }
 
   void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) {
     check_arrays(Access::write);
     const T* const gradient = checked_flat(flat, "gradient", Access::read);
     const auto settings = checked_optimizer(optimizer);
-    const py::gil_scoped_release release;
+    const WithoutLock unlocked;
     network_.apply(gradient, settings, learn_rate);
   }
 
   py::array_t<T> predict(const py::array& images, int threads) {
-    check_arrays(Access::read);
     const auto samples = checked_images(images);
     auto probabilities = new_array<T>({static_cast<int>(samples.count), network_.nodes()});
-    const Results<T> results{probabilities.mutable_data(), nullptr, nullptr};
-    {
-      const py::gil_scoped_release release;
-      network_.predict(samples, nullptr, threads, results);
-    }
+    predict_in_parts(samples, nullptr, threads, {probabilities.mutable_data(), nullptr, nullptr});
     return probabilities;
   }
 
   py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images, const py::array& labels,
                                                                      int threads) {
-    check_arrays(Access::read);
     const auto samples = checked_images(images);
-    const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
-    for (Index i = 0; i < samples.count; ++i) check_label(label[i]);
+    const auto* const given = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
+    std::vector<std::int32_t> label(given, given + samples.count);  // another thread may write to the caller's
+    for (const auto each : label) checked_label(each);
     auto losses = new_array<double>({static_cast<int>(samples.count)});
     auto correct = new_array<bool>({static_cast<int>(samples.count)});
-    const Results<T> results{nullptr, losses.mutable_data(), correct.mutable_data()};
-    {
-      const py::gil_scoped_release release;
-      network_.predict(samples, label, threads, results);
-    }
+    predict_in_parts(samples, label.data(), threads, {nullptr, losses.mutable_data(), correct.mutable_data()});
     return py::make_tuple(std::move(losses), std::move(correct));
   }
 
  private:
+  // Looks for Ctrl-C between parts, each of which takes some tenths of a second.
+  void predict_in_parts(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
+    constexpr Index work_a_part = Index{1} << 31;
+    const Index part = std::max<Index>(256, work_a_part / std::max<Index>(network_.work(), 1));
+    for (Index first = 0; first < images.count; first += part) {
+      check_arrays(Access::read);
+      {
+        const WithoutLock unlocked;
+        network_.predict(images.from(first, std::min(part, images.count - first), network_.image()),
+                         labels != nullptr ? labels + first : nullptr, threads, results.from(first, network_.nodes()));
+      }
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    }
+  }
+
   std::vector<Layer<T>> checked_layers(Access access) const {
     std::vector<Layer<T>> layers;
     layers.reserve(bound_.size());
@@ -129,19 +143,31 @@ class BoundNetwork {
       return true;
   }
 
-  Batches checked_batches(const py::array& labels, const py::array& order, Index batch_size,
-                          const std::optional<py::array>& maps, std::uint64_t seed, Index samples_before,
-                          Index images) const {
-    const int samples = static_cast<int>(order.size());
+  // A copy of the labels of images in an order: another thread may write to the caller's while the lock is released.
+  std::vector<std::int32_t> labels_of(const py::array& order, const py::array& labels, Index images) const {
+    const auto* const index = checked<std::int64_t>(order, "order", {any_size});
     const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(images)});
-    const auto* const index = checked<std::int64_t>(order, "order", {samples});
-    for (Index i = 0; i < samples; ++i) {
+    std::vector<std::int32_t> found(static_cast<std::size_t>(order.size()));
+    for (std::size_t i = 0; i < found.size(); ++i) {
       if (index[i] < 0 || index[i] >= images) throw py::index_error("order: expected indices of images");
-      check_label(label[index[i]]);
+      found[i] = checked_label(label[index[i]]);
     }
+    return found;
+  }
+
+  static Batches checked_batches(const std::vector<std::int32_t>& labels, const py::array& order, Index batch_size,
+                                 const std::optional<py::array>& maps, std::uint64_t seed, Index samples_before) {
     if (batch_size < 1) throw py::value_error("batch_size: expected at least 1");
+    const int samples = static_cast<int>(labels.size());
     const double* const map = maps.has_value() ? checked<double>(*maps, "maps", {samples, 2, 3}) : nullptr;
-    return {index, samples, batch_size, nullptr, map, seed, samples_before};
+    return {static_cast<const std::int64_t*>(order.data()),
+            labels.data(),
+            samples,
+            batch_size,
+            nullptr,
+            map,
+            seed,
+            samples_before};
   }
 
   static Results<T> checked_results(const py::array& losses, const py::array& correct, Index samples) {
@@ -155,18 +181,19 @@ class BoundNetwork {
   }
 
   Optimizer<T> checked_optimizer(const BoundOptimizer& optimizer) const {
+    const auto steps = [](const py::array& array) { return checked<std::int64_t>(array, "steps", {1}, Access::write); };
     if (const auto* const adam = std::get_if<BoundAdam>(&optimizer))
       return {AdamSettings{adam->beta1, adam->beta2, adam->epsilon, adam->weight_decay},
               checked_flat(adam->first_moment, "first_moment", Access::write),
-              checked_flat(adam->second_moment, "second_moment", Access::write), adam->steps_before};
+              checked_flat(adam->second_moment, "second_moment", Access::write), steps(adam->steps)};
     const auto& sgd = std::get<BoundSGD>(optimizer);
-    if (!sgd.velocity.has_value()) return {std::monostate{}, nullptr, nullptr, 0};
+    if (!sgd.velocity.has_value()) return {std::monostate{}, nullptr, nullptr, steps(sgd.steps)};
     return {SgdSettings{sgd.momentum, sgd.weight_decay, sgd.nesterov},
-            checked_flat(*sgd.velocity, "velocity", Access::write), nullptr, 0};
+            checked_flat(*sgd.velocity, "velocity", Access::write), nullptr, steps(sgd.steps)};
   }
 
   Images<T> checked_images(const py::array& images) const {
-    const std::initializer_list<int> shape{any_size, network_.height(), network_.width()};
+    const std::initializer_list<int> shape{any_size, network_.image().height, network_.image().width};
     if (images.dtype().num() == py::dtype::num_of<std::uint8_t>()) {
       const auto* const bytes = checked<std::uint8_t>(images, "images", shape);
       return {bytes, nullptr, images.shape(0)};
@@ -175,10 +202,11 @@ class BoundNetwork {
     return {nullptr, values, images.shape(0)};
   }
 
-  void check_label(std::int32_t label) const {
+  std::int32_t checked_label(std::int32_t label) const {
     if (label < 0 || label >= network_.nodes())
       throw py::value_error("labels: expected 0 to " + std::to_string(network_.nodes() - 1) + ", got " +
                             std::to_string(label));
+    return label;
   }
 
   const std::vector<BoundLayer> bound_;
@@ -210,18 +238,11 @@ void bind_network(py::module_& module) {
   using namespace py::literals;
   const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
   py::class_<BoundSGD>(module, "SGD")
-      .def(py::init<>([](double momentum, bool nesterov, double weight_decay, std::optional<py::array> velocity) {
-             return BoundSGD{momentum, nesterov, weight_decay, std::move(velocity)};
-           }),
-           "momentum"_a = 0.0, "nesterov"_a = false, "weight_decay"_a = 0.0, "velocity"_a = py::none());
+      .def(py::init<py::array, double, bool, double, std::optional<py::array>>(), array("steps"), "momentum"_a = 0.0,
+           "nesterov"_a = false, "weight_decay"_a = 0.0, "velocity"_a = py::none());
   py::class_<BoundAdam>(module, "Adam")
-      .def(py::init<>([](double beta1, double beta2, double epsilon, double weight_decay, py::array first_moment,
-                         py::array second_moment, Index steps_before) {
-             return BoundAdam{
-                 beta1, beta2, epsilon, weight_decay, std::move(first_moment), std::move(second_moment), steps_before};
-           }),
-           "beta1"_a, "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"),
-           "steps_before"_a);
+      .def(py::init<py::array, double, double, double, double, py::array, py::array>(), array("steps"), "beta1"_a,
+           "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"));
   bind<float>(module, "NetworkFloat32");
   bind<double>(module, "NetworkFloat64");
 }

@@ -80,14 +80,14 @@ class PooledConvolution {
 template <class T>
 class ConvPoolStage final : public Stage<T> {
  public:
-  ConvPoolStage(std::shared_ptr<PackedConv<T>> packed, const ConvPoolShape& shape) : conv_(std::move(packed), shape) {}
+  ConvPoolStage(std::shared_ptr<PackedConv<T>> packed, const ConvPoolShape& shape)
+      : Stage<T>({packed}), conv_(std::move(packed), shape) {}
 
   const PooledConvolution<T>& convolution() const noexcept { return conv_; }
 
   Index outputs() const override { return conv_.pooled_size(); }
   Index work() const override { return conv_.work(); }
   bool needs_small() const override { return true; }
-  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed()}; }
   std::unique_ptr<Memory> new_memory() const override {
     auto memory = std::make_unique<Scratch>();
     conv_.make(*memory);

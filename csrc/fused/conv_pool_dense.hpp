@@ -11,12 +11,11 @@ template <class T>
 class ConvPoolDenseStage final : public Stage<T> {
  public:
   ConvPoolDenseStage(const PooledConvolution<T>& conv, std::shared_ptr<PackedDense<T>> dense)
-      : conv_(conv), dense_(std::move(dense)), shape_(dense_->shape()) {}
+      : Stage<T>({conv.packed(), dense}), conv_(conv), dense_(std::move(dense)), shape_(dense_->shape()) {}
 
   Index outputs() const override { return shape_.nodes; }
   Index work() const override { return conv_.work() + dense_->weights_size; }
   bool needs_small() const override { return true; }
-  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed(), dense_}; }
   std::unique_ptr<Memory> new_memory() const override {
     auto memory = std::make_unique<Scratch>();
     conv_.make(*memory);

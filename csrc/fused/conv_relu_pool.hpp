@@ -11,11 +11,13 @@ template <class T>
 class ConvReLUPoolStage final : public Stage<T> {
  public:
   ConvReLUPoolStage(const Convolution<T>& conv, const PoolRun& run)
-      : conv_(conv), pool_{conv.shape().out_height(), conv.shape().out_width(), conv.shape().filters}, run_(run) {}
+      : Stage<T>({conv.packed()}),
+        conv_(conv),
+        pool_{conv.shape().out_height(), conv.shape().out_width(), conv.shape().filters},
+        run_(run) {}
 
   Index outputs() const override { return Index{pool_.out_height()} * pool_.out_width() * pool_.channels; }
   Index work() const override { return conv_.work(); }
-  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed()}; }
   std::unique_ptr<Memory> new_memory() const override {
     auto memory = std::make_unique<Scratch>();
     conv_.make(*memory);

@@ -77,13 +77,13 @@ class Convolution {
 template <class T>
 class Conv3x3Stage final : public Stage<T> {
  public:
-  Conv3x3Stage(std::shared_ptr<PackedConv<T>> packed, const Shape& in) : conv_(packed, packed->layer().shape(in)) {}
+  Conv3x3Stage(std::shared_ptr<PackedConv<T>> packed, const Shape& in)
+      : Stage<T>({packed}), conv_(packed, packed->layer().shape(in)) {}
 
   const Convolution<T>& convolution() const noexcept { return conv_; }
 
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
-  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {conv_.packed()}; }
   std::unique_ptr<Memory> new_memory() const override {
     auto memory = std::make_unique<Scratch>();
     conv_.make(*memory);

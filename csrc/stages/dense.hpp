@@ -8,13 +8,13 @@ namespace cnnx {
 template <class T>
 class DenseStage final : public Stage<T> {
  public:
-  explicit DenseStage(std::shared_ptr<PackedDense<T>> packed) : packed_(std::move(packed)), shape_(packed_->shape()) {}
+  explicit DenseStage(std::shared_ptr<PackedDense<T>> packed)
+      : Stage<T>({packed}), packed_(std::move(packed)), shape_(packed_->shape()) {}
 
   const std::shared_ptr<PackedDense<T>>& packed() const noexcept { return packed_; }
 
   Index outputs() const override { return shape_.nodes; }
   Index work() const override { return packed_->weights_size; }
-  std::vector<std::shared_ptr<Packed<T>>> parameters() const override { return {packed_}; }
 
   void forward(const Pass<T>& pass) const override {
     const auto& k = this->kernels();

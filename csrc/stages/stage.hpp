@@ -46,12 +46,13 @@ struct Pass {
 template <class T>
 class Stage {
  public:
+  explicit Stage(std::vector<std::shared_ptr<Packed<T>>> parameters = {}) : parameters_(std::move(parameters)) {}
   virtual ~Stage() = default;
 
+  const std::vector<std::shared_ptr<Packed<T>>>& parameters() const noexcept { return parameters_; }
   virtual Index outputs() const = 0;
   // About how many multiplications a sample's forward pass takes.
   virtual Index work() const { return 0; }
-  virtual std::vector<std::shared_ptr<Packed<T>>> parameters() const { return {}; }
   virtual std::unique_ptr<Memory> new_memory() const { return nullptr; }
   // Whether pixels and filters must be small (kernels/foreground.cpp, are_small).
   virtual bool needs_small() const { return false; }
@@ -65,11 +66,10 @@ class Stage {
   // The same, with a step of plain gradient descent on the packed parameters. `scratch` holds a gradient. A stage may
   // do better with one sweep that computes and applies it.
   virtual void backward_update(const Pass<T>& pass, T learn_rate, T* scratch) const {
-    const auto packed = parameters();
-    for (const auto& p : packed)
+    for (const auto& p : parameters_)
       std::memset(static_cast<void*>(scratch + p->offset), 0, sizeof(T) * static_cast<std::size_t>(p->size()));
     backward(pass, scratch);
-    for (const auto& p : packed) {
+    for (const auto& p : parameters_) {
       T *const gradient = scratch + p->offset, *const values = pass.parameters->of(*p);
       p->complete_gradient(gradient);
       kernels().sgd_update(values, gradient, learn_rate, p->size());
@@ -79,6 +79,9 @@ class Stage {
 
  protected:
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
+
+ private:
+  std::vector<std::shared_ptr<Packed<T>>> parameters_;
 };
 
 template <class T>

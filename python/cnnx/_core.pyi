@@ -79,6 +79,7 @@ class Softmax:
 class SGD:
     def __init__(
         self,
+        steps: numpy.typing.NDArray[typing.Any],
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
@@ -88,13 +89,13 @@ class SGD:
 class Adam:
     def __init__(
         self,
+        steps: numpy.typing.NDArray[typing.Any],
         beta1: float,
         beta2: float,
         epsilon: float,
         weight_decay: float,
         first_moment: numpy.typing.NDArray[typing.Any],
         second_moment: numpy.typing.NDArray[typing.Any],
-        steps_before: int,
     ) -> None: ...
 
 class NetworkFloat32:

@@ -201,7 +201,6 @@ class Sequential:
                             losses[seen],
                             correct[seen],
                         )
-                follow.steps += stop - step
                 step = stop
                 result = None
                 if step == steps and validation is not None:
@@ -246,7 +245,6 @@ class Sequential:
         with self._lock:
             plan = self._trainable(self._planned[1])
             plan.apply(self._gradient, optimizer.compiled(plan.parameter_count, self._dtype()), optimizer.learn_rate)
-        optimizer.steps += 1
 
     @property
     def gradient(self) -> FloatArray:

@@ -26,11 +26,23 @@ class Optimizer:
 
     def __init__(self, learn_rate: float) -> None:
         self.learn_rate = _checks.learn_rate(learn_rate)
-        self.steps = 0
+        self._steps = np.zeros(1, np.int64)  # an array, which the core changes together with the states
 
-    def states(self) -> list[FloatArray]:
+    @property
+    def steps(self) -> int:
+        """How many steps it has taken."""
+        return int(self._steps[0])
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        steps = _checks.integer("steps", value)
+        if not 0 <= steps < 2**63:
+            raise ValueError(f"steps: expected an integer of at least 0, got {steps}")
+        self._steps[0] = steps
+
+    def states(self) -> list[Any]:
         """Return the arrays that its steps change."""
-        return []
+        return [self._steps]
 
     def compiled(self, count: int, dtype: np.dtype[Any]) -> Any:
         """Return the core's optimizer, with states for `count` parameters of `dtype`."""
@@ -73,15 +85,19 @@ class SGD(Optimizer):
         self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
         self.velocity: FloatArray | None = None
 
-    def states(self) -> list[FloatArray]:
-        return [] if self.velocity is None else [self.velocity]
+    def states(self) -> list[Any]:
+        return super().states() + ([] if self.velocity is None else [self.velocity])
 
     def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.SGD:
         if not self.momentum and not self.weight_decay:
-            return _core.SGD()
+            return _core.SGD(steps=self._steps)
         velocity = self._state("velocity", count, dtype)
         return _core.SGD(
-            momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay, velocity=velocity
+            steps=self._steps,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            velocity=velocity,
         )
 
 
@@ -118,18 +134,19 @@ class Adam(Optimizer):
         self.first_moment: FloatArray | None = None
         self.second_moment: FloatArray | None = None
 
-    def states(self) -> list[FloatArray]:
-        return [state for state in (self.first_moment, self.second_moment) if state is not None]
+    def states(self) -> list[Any]:
+        moments = (self.first_moment, self.second_moment)
+        return super().states() + [moment for moment in moments if moment is not None]
 
     def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.Adam:
         return _core.Adam(
+            steps=self._steps,
             beta1=self.betas[0],
             beta2=self.betas[1],
             epsilon=self.eps,
             weight_decay=self.weight_decay,
             first_moment=self._state("first_moment", count, dtype),
             second_moment=self._state("second_moment", count, dtype),
-            steps_before=self.steps,
         )
 
 
