@@ -1,0 +1,94 @@
+"""The chores, each with its own tools: `nox -l` lists them, `nox -s NAME -- ARGUMENTS` runs one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+TOOLS = ["ruff==0.17.6", "mypy==2.4.1", "clang-format==19.1.7"]
+ENVIRONMENT = Path(".venv").resolve()
+BUILD = Path("build/dev").resolve()
+
+
+@nox.session(venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Set up .venv with an editable cnnx, or rebuild what has changed; then run pytest if there are arguments.
+
+    The environment variable CNNX_TARGETS chooses what the first call compiles for. One target rebuilds quickest.
+    """
+    programs = ENVIRONMENT / "bin"
+    path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    if not (BUILD / "CMakeCache.txt").exists() or not programs.exists():
+        session.run(sys.executable, "-m", "venv", str(ENVIRONMENT))
+        pip = [str(programs / "python"), "-m", "pip", "install", "--quiet"]
+        session.run(*pip, *PROJECT["build-system"]["requires"], "cmake", "ninja", *TOOLS)
+        editable = ["--no-build-isolation", f"-Cbuild-dir={BUILD}", "-Ccmake.args=-GNinja", "--editable", ".[test]"]
+        if targets := os.environ.get("CNNX_TARGETS"):
+            editable.append(f"-Ccmake.define.CNNX_TARGETS={targets}")
+        session.run(*pip, *editable, env=path)
+    find = "import sysconfig; print(sysconfig.get_path('platlib'))"
+    packages = str(session.run(str(programs / "python"), "-c", find, silent=True)).strip()
+    session.run("cmake", "--build", str(BUILD), env=path)
+    session.run("cmake", "--install", str(BUILD), "--component", "python", "--prefix", packages, env=path)
+    if session.posargs:
+        session.run(str(programs / "python"), "-m", "pytest", *session.posargs, env=path)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Install cnnx as a user does, and run the suite."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and types. Nothing is compiled."""
+    session.install(*TOOLS, *PROJECT["project"]["dependencies"])
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    listed = session.run("git", "ls-files", "*.cpp", "*.hpp", external=True, silent=True)
+    session.run("clang-format", "--dry-run", "-Werror", *str(listed).split(), silent=True)
+
+
+@nox.session
+@nox.parametrize("sanitizers", ["address,undefined", "thread"], ids=["address", "thread"])
+def sanitize(session: nox.Session, sanitizers: str) -> None:
+    """Run the suite under the address and undefined-behaviour sanitizers, and what has threads under the thread one."""
+    defines = ["-Ccmake.define.CNNX_WERROR=ON", f"-Ccmake.define.CNNX_SANITIZE={sanitizers}"]
+    session.install(".[test]", "pytest-xdist", *defines)
+    if sanitizers == "thread":
+        runtime = "libtsan.so"
+        options = {"OPENBLAS_NUM_THREADS": "1"}
+        chosen = ["tests/test_batches.py", "tests/test_predict.py", "-k", "thread"]
+    else:
+        runtime = "libasan.so"
+        options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
+        # test_few_threads takes away the memory that a sanitizer itself needs.
+        chosen = ["--numprocesses=2", "--dist=loadfile", "--ignore=tests/test_few_threads.py"]
+    # libstdc++ beside the sanitizer: without it the first C++ exception aborts.
+    libraries = [_library_of_gcc(name) for name in (runtime, "libstdc++.so")]
+    environment = {"LD_PRELOAD": " ".join(libraries), **options}
+    arguments = session.posargs or chosen
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, env=environment)
+
+
+def _library_of_gcc(name: str) -> str:
+    return subprocess.run(
+        ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time what each change to the article's network costs; benchmarks/README.md explains the arguments."""
+    session.install(".")
+    session.run("python", "benchmarks/cliffs.py", *session.posargs)
