@@ -74,8 +74,8 @@ template <class T>
 Network<T>::~Network() = default;
 
 template <class T>
-Trainer<T>& Network<T>::trainer(bool plain) {
-  auto& trainer = trainers_[plain ? 1 : 0];
+Trainer<T>& Network<T>::one_of(Trainers& trainers, bool plain) {
+  auto& trainer = trainers[plain ? 1 : 0];
   if (trainer == nullptr) trainer = std::make_unique<Trainer<T>>(plain ? plain_ : fused_);
   return *trainer;
 }
@@ -114,8 +114,9 @@ void Network<T>::train(const Images<T>& images, const std::int32_t* labels, cons
     Optimizer<T> next = optimizer;
     next.steps_before += step;
     const Index first = step * batches.batch_size;
-    trainer(plain).train(images, labels, batches.between(step, end), next, threads,
-                         {nullptr, results.losses + first, results.correct + first}, writing_);
+    one_of(trainers_, plain)
+        .train(images, labels, batches.between(step, end), next, threads,
+               {nullptr, results.losses + first, results.correct + first}, writing_);
   }
 }
 
@@ -124,7 +125,7 @@ void Network<T>::gradient(const Images<T>& images, const std::int32_t* labels, c
                           T* flat, const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool plain = !filters_are_small() || !images_are_small(images, batch.order, batch.samples);
-  trainer(plain).gradient(images, labels, batch, threads, flat, results);
+  one_of(gradients_, plain).gradient(images, labels, batch, threads, flat, results);
 }
 
 template <class T>
