@@ -144,7 +144,7 @@ struct Network<T>::Prediction {
   const std::int32_t* labels;
   const Results<T>& results;
   int threads;
-  std::shared_mutex& writing;
+  SharedMutex& writing;
 
   // Computes the images for which wants(i) holds. Those that need the plain plan are left out, and reported to
   // leave(i).
@@ -191,7 +191,11 @@ template <class T>
 void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
   const auto all = [](Index) { return true; };
   const Prediction plain{plain_, *of_plain_, images, labels, results, threads, writing_};
-  if (!filters_are_small()) {
+  const bool small = [&] {
+    const std::shared_lock reading(writing_);
+    return filters_are_small();
+  }();
+  if (!small) {
     plain.compute(all, [](Index) {});
     return;
   }

@@ -53,7 +53,7 @@ class Network {
   Trainers gradients_;  // apart from the others, whose packed parameters outlive a window
   bool trains_plain_ = false;  // the current run of training
   std::mutex training_;
-  std::shared_mutex writing_;  // held by whoever writes the caller's arrays, and shared by those who read them
+  SharedMutex writing_;  // held by whoever writes the caller's arrays, and shared by those who read them
 };
 
 extern template class Network<float>;

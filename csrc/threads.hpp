@@ -6,11 +6,30 @@
 #include <exception>
 #include <mutex>
 #include <shared_mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace cnnx {
+
+// A std::shared_mutex in which a writer waits for the readers that came before it and for no others: those of the C
+// library let new readers pass, and readers that take turns would keep a writer waiting for ever.
+class SharedMutex {
+ public:
+  void lock() {
+    const std::lock_guard turn(turn_);
+    mutex_.lock();
+  }
+  void unlock() { mutex_.unlock(); }
+  void lock_shared() {
+    const std::lock_guard turn(turn_);
+    mutex_.lock_shared();
+  }
+  void unlock_shared() { mutex_.unlock_shared(); }
+
+ private:
+  std::mutex turn_;  // held by a writer while it waits
+  std::shared_mutex mutex_;
+};
 
 // Where the threads of a team meet.
 class Barrier {
@@ -63,7 +82,7 @@ void run_team(int count, const Body& body) {
         }
         body(thread, barrier);
       });
-  } catch (const std::system_error&) {  // no more threads to be had
+  } catch (const std::exception&) {  // no more threads to be had, or no memory for them
   }
   barrier.expect(started);
   starting.unlock();
