@@ -11,7 +11,7 @@ namespace cnnx {
 namespace {
 
 // Nodes in the lanes, the eight partial sums of one or two tiles of them in registers: `first` are the tiles' first
-// nodes, and they may share some. conv_pool_dense.hpp says what a background does, with D = 0.
+// nodes, and they may share some. conv_pool_dense.cpp says what a background does, with D = 0.
 template <class Tile, int tiles, class T>
 void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                          const int (&first)[tiles], int nodes, const DenseShape& s) {

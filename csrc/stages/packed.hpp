@@ -136,7 +136,7 @@ class PackedConv final : public Packed<T> {
 };
 
 // A dense layer's weights, as kernels/dense_packed.hpp has them, and its biases after them. After an image's pooling
-// they have a row for each place, and rows D and S, which dense_packed.hpp derives from the others.
+// they have a row for each place, and rows D and S, which dense_packed.hpp explains.
 template <class T>
 class PackedDense final : public Packed<T> {
  public:
