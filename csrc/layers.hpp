@@ -3,6 +3,7 @@
 // Bindings, plans and the layer API ask `output_shape`; nobody else knows which shapes a layer takes.
 #pragma once
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <variant>
@@ -30,6 +31,11 @@ struct Shape {
   throw std::invalid_argument("expected input " + expected + ", got " + got.text());
 }
 
+template <class T>
+bool overlap(const T* a, Index a_count, const T* b, Index b_count) {
+  return std::less<>()(a, b + b_count) && std::less<>()(b, a + a_count);
+}
+
 // A 3x3 convolution. The article's takes an image (height, width); others take (height, width, channels), and those for
 // one channel take either.
 template <class T>
@@ -39,6 +45,7 @@ struct Conv3x3Layer {
   bool same;  // a ring of zeros around the input keeps height and width
   bool takes_channels = true;
 
+  bool operator==(const Conv3x3Layer&) const = default;
   int ring() const noexcept { return same ? 2 : 0; }
   Index filters_size() const noexcept { return Index{9} * count * channels; }
   Shape output_shape(const Shape& in) const {
@@ -59,6 +66,7 @@ struct Conv3x3Layer {
 struct MaxPool2Layer {
   Ties ties;
 
+  bool operator==(const MaxPool2Layer&) const = default;
   Shape output_shape(const Shape& in) const {
     if (in.rank != 3) refuse_input("(height, width, channels)", in);
     return {in.height / 2, in.width / 2, in.channels, 3};
@@ -66,6 +74,7 @@ struct MaxPool2Layer {
 };
 
 struct GlobalAveragePoolLayer {
+  bool operator==(const GlobalAveragePoolLayer&) const = default;
   Shape output_shape(const Shape& in) const {
     if (in.rank != 3 || in.count() == 0) refuse_input("(height, width, channels), at least one of each", in);
     return Shape::flat(in.channels);
@@ -73,12 +82,14 @@ struct GlobalAveragePoolLayer {
 };
 
 struct ReLULayer {
+  bool operator==(const ReLULayer&) const = default;
   Shape output_shape(const Shape& in) const { return in; }
 };
 
 struct DropoutLayer {
   double rate;
 
+  bool operator==(const DropoutLayer&) const = default;
   Shape output_shape(const Shape& in) const { return in; }
 };
 
@@ -87,6 +98,7 @@ struct DenseLayer {
   T *weights, *biases;  // (inputs, nodes), (nodes,)
   int inputs, nodes;
 
+  bool operator==(const DenseLayer&) const = default;
   Index weights_size() const noexcept { return Index{inputs} * nodes; }
   Shape output_shape(const Shape& in) const {
     if (in.count() != inputs) refuse_input("of " + std::to_string(inputs) + " values", in);
@@ -99,6 +111,7 @@ template <class T>
 struct SoftmaxLayer {
   DenseLayer<T> dense;
 
+  bool operator==(const SoftmaxLayer&) const = default;
   Shape output_shape(const Shape& in) const { return dense.output_shape(in); }
 };
 

@@ -74,8 +74,8 @@ template <class T>
 Network<T>::~Network() = default;
 
 template <class T>
-Trainer<T>& Network<T>::trainer(bool plain) {
-  auto& trainer = trainers_[plain ? 1 : 0];
+Trainer<T>& Network<T>::one_of(Trainers& trainers, bool plain) {
+  auto& trainer = trainers[plain ? 1 : 0];
   if (trainer == nullptr) trainer = std::make_unique<Trainer<T>>(plain ? plain_ : fused_);
   return *trainer;
 }
@@ -112,8 +112,8 @@ void Network<T>::train(const Images<T>& images, const Batches& batches, const Op
     const bool plain = needs_plain(step);
     for (end = step + 1; end < batches.steps() && needs_plain(end) == plain;) ++end;
     const Index first = step * batches.batch_size;
-    trainer(plain).train(images, batches.between(step, end), optimizer, threads, results.from(first, nodes()),
-                         writing_);
+    one_of(trainers_, plain)
+        .train(images, batches.between(step, end), optimizer, threads, results.from(first, nodes()), writing_);
   }
 }
 
@@ -122,7 +122,7 @@ void Network<T>::gradient(const Images<T>& images, const Batches& batch, int thr
                           const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool plain = !filters_are_small() || !images_are_small(images, batch.order, batch.samples);
-  trainer(plain).gradient(images, batch, threads, flat, results);
+  one_of(gradients_, plain).gradient(images, batch, threads, flat, results);
 }
 
 template <class T>
@@ -141,7 +141,7 @@ struct Network<T>::Prediction {
   const std::int32_t* labels;
   const Results<T>& results;
   int threads;
-  std::shared_mutex& writing;
+  SharedMutex& writing;
 
   // Computes the images for which wants(i) holds. Those that need the plain plan are left out, and reported to
   // leave(i).
@@ -188,7 +188,11 @@ template <class T>
 void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
   const auto all = [](Index) { return true; };
   const Prediction plain{plain_, *of_plain_, images, labels, results, threads, writing_};
-  if (!filters_are_small()) {
+  const bool small = [&] {
+    const std::shared_lock reading(writing_);
+    return filters_are_small();
+  }();
+  if (!small) {
     plain.compute(all, [](Index) {});
     return;
   }

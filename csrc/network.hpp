@@ -41,16 +41,19 @@ class Network {
   class Contexts;
   struct Prediction;
 
-  Trainer<T>& trainer(bool plain);
+  using Trainers = std::unique_ptr<Trainer<T>>[2];  // on the fused plan and on the plain one, made when needed
+
+  Trainer<T>& one_of(Trainers& trainers, bool plain);
   bool filters_are_small() const;
   bool images_are_small(const Images<T>& images, const std::int64_t* some, Index count) const;
 
   const Plan<T> fused_, plain_;
   std::unique_ptr<Contexts> of_fused_, of_plain_;
-  std::unique_ptr<Trainer<T>> trainers_[2];
+  Trainers trainers_;
+  Trainers gradients_;         // apart from the others, whose packed parameters outlive a window
   bool trains_plain_ = false;  // the current run of training
   std::mutex training_;
-  std::shared_mutex writing_;  // held by whoever writes the caller's arrays, and shared by those who read them
+  SharedMutex writing_;  // held by whoever writes the caller's arrays, and shared by those who read them
 };
 
 extern template class Network<float>;

@@ -54,7 +54,7 @@ class Lowering {
   }
 
   std::unique_ptr<Stage<T>> stage(const Conv3x3Layer<T>& conv, const Shape& in) {
-    auto packed = parameters<PackedConv<T>>(conv.filters, conv, PackedConv<T>::Layout::by_filter);
+    auto packed = parameters<PackedConv<T>>(conv, PackedConv<T>::Layout::by_filter);
     return std::make_unique<Conv3x3Stage<T>>(std::move(packed), in);
   }
   std::unique_ptr<Stage<T>> stage(const MaxPool2Layer& pool, const Shape& in) {
@@ -68,7 +68,7 @@ class Lowering {
     return std::make_unique<DropoutStage<T>>(dropout, in, position_);
   }
   std::unique_ptr<Stage<T>> stage(const DenseLayer<T>& dense, const Shape&) {
-    auto packed = parameters<PackedDense<T>>(dense.weights, dense, DenseShape{1, dense.inputs, dense.nodes});
+    auto packed = parameters<PackedDense<T>>(dense, DenseShape{1, dense.inputs, dense.nodes});
     return std::make_unique<DenseStage<T>>(std::move(packed));
   }
   std::unique_ptr<Stage<T>> stage(const SoftmaxLayer<T>& softmax, const Shape& in) {
@@ -78,16 +78,17 @@ class Lowering {
 
   // A layer that is there twice has its parameters once.
   template <class Kind, class L, class Layout>
-  std::shared_ptr<Kind> parameters(const T* weights, const L& layer, const Layout& layout) {
-    for (const auto& known : known_)
-      if (known->arrays.weights == weights) {
-        auto same = std::dynamic_pointer_cast<Kind>(known);
-        if (same == nullptr) refuse("expected arrays of its own, or those of the same layer");
+  std::shared_ptr<Kind> parameters(const L& layer, const Layout& layout) {
+    auto packed = std::make_shared<Kind>(layer, layout, flat_offset_);
+    for (const auto& known : known_) {
+      auto same = std::dynamic_pointer_cast<Kind>(known);
+      if (same != nullptr && same->layer() == layer) {
         ++same->readers;
         has_ties_ = true;
         return same;
       }
-    auto packed = std::make_shared<Kind>(layer, layout, flat_offset_);
+      if (packed->overlaps(*known)) refuse("expected arrays of its own, or those of the same layer");
+    }
     packed->readers = 1;
     flat_offset_ += packed->count();
     known_.push_back(packed);

@@ -53,7 +53,7 @@ struct Batches {
   std::uint64_t seed;         // of the random numbers
   Index samples_before;       // how many samples this run of training has served; 0 for its first window
 
-  Index steps() const noexcept { return (samples + batch_size - 1) / batch_size; }
+  Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
   // The steps from `step` to before `end`.
   Batches between(Index step, Index end) const noexcept {
     const Index first = step * batch_size, last = end == steps() ? samples : end * batch_size;

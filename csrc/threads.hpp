@@ -11,6 +11,26 @@
 
 namespace cnnx {
 
+// A std::shared_mutex in which a writer waits for the readers that came before it and for no others: those of the C
+// library let new readers pass, and readers that take turns would keep a writer waiting for ever.
+class SharedMutex {
+ public:
+  void lock() {
+    const std::lock_guard turn(turn_);
+    mutex_.lock();
+  }
+  void unlock() { mutex_.unlock(); }
+  void lock_shared() {
+    const std::lock_guard turn(turn_);
+    mutex_.lock_shared();
+  }
+  void unlock_shared() { mutex_.unlock_shared(); }
+
+ private:
+  std::mutex turn_;  // held by a writer while it waits
+  std::shared_mutex mutex_;
+};
+
 // Where the threads of a team meet.
 class Barrier {
  public:

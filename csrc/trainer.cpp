@@ -45,11 +45,14 @@ Index Trainer<T>::shards_of(Index samples) const noexcept {
 }
 
 template <class T>
-void Trainer<T>::make_memory(int threads, Index shards) {
+int Trainer<T>::make_memory(Index samples, int threads) {
+  const Index shards = shards_of(samples);
+  threads = static_cast<int>(std::min<Index>(threads, shards));
   while (workspaces_.size() < static_cast<std::size_t>(threads))
     workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_));
   while (shards_.size() < static_cast<std::size_t>(shards)) shards_.push_back(new_buffer<T>(plan_.packed_size()));
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
+  return threads;
 }
 
 template <class T>
@@ -85,9 +88,9 @@ void Trainer<T>::take_parameters(bool restart) {
 
 template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
-                       const Results<T>& results, std::shared_mutex& writing) {
+                       const Results<T>& results, SharedMutex& writing) {
   // All memory before the first step: none can fail after it.
-  make_memory(threads, shards_of(std::min(batches.batch_size, batches.samples)));
+  threads = make_memory(std::min(batches.batch_size, batches.samples), threads);
   const auto make_state = [&](Buffer<T>& state, const T* caller_s) {
     if (caller_s != nullptr && state == nullptr) state = new_buffer<T>(plan_.packed_size());
   };
@@ -121,7 +124,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
 template <class T>
 void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
                           const Results<T>& results) {
-  make_memory(threads, shards_of(batch.samples));
+  threads = make_memory(batch.samples, threads);
   take_parameters(true);
   step_batch_by_batch({images, batch, results}, threads, [](Index) {});
   for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);

@@ -16,7 +16,7 @@ class Trainer {
   // A step for each batch, on the mean of its samples' gradients. Holds `writing` while it writes the caller's arrays.
   // The number of threads changes no result.
   void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
-             const Results<T>& results, std::shared_mutex& writing);
+             const Results<T>& results, SharedMutex& writing);
 
   // The mean gradient of the one batch, in the order of the parameters' arrays, which stay as they are.
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
@@ -28,7 +28,8 @@ class Trainer {
   static constexpr Index steps_a_derivation = 1024;  // often enough for rounding, seldom enough for time
 
   Index shards_of(Index samples) const noexcept;
-  void make_memory(int threads, Index shards);
+  // For a batch of so many samples. Returns how many of the threads it keeps busy.
+  int make_memory(Index samples, int threads);
   void take_parameters(bool restart);
   bool are_as_seen() const noexcept;
   void see();

@@ -116,6 +116,25 @@ def test_adam_s_own_settings_are_the_usual_ones(rng):
     assert bits(networks[0]) == bits(networks[1])
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_eps_too_small_for_the_dtype_keeps_adam_finite(dtype, rng, batch_size):
+    """Some of the core's numbers never have a gradient: those that fill up a register."""
+    images, labels = problem(rng, "article:3 pool softmax:10", count=16)
+    network = Sequential(stack(cnnx, "article:3 pool softmax:10", dtype))
+    optimizer = cnnx.Adam(1e-3, eps=1e-300)
+    history = network.fit(images, labels, epochs=1, batch_size=batch_size, optimizer=optimizer, shuffle=False)
+    assert np.isfinite(history.losses).all()
+
+
+@pytest.mark.parametrize("batch_size", [2**31, 2**63 - 1, 2**64])
+def test_a_batch_has_at_most_all_images(rng, batch_size):
+    images, labels = problem(rng, STACKS[0], count=9)
+    networks = [Sequential(stack(cnnx, STACKS[0])) for _ in range(2)]
+    for network, size in zip(networks, (9, batch_size), strict=True):
+        network.fit(images, labels, epochs=2, batch_size=size, learn_rate=0.05, shuffle=False)
+    assert bits(networks[0]) == bits(networks[1])
+
+
 @pytest.mark.parametrize("batch_size", [1, 6])
 @pytest.mark.parametrize("names", [STACKS[0], "article:8 pool softmax:10"])
 def test_a_learn_rate_alone_is_plain_sgd_to_the_bit(dtype, rng, names, batch_size):

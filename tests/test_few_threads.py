@@ -14,7 +14,7 @@ import numpy as np
 import cnnx
 
 images, labels = np.ones((64, 9, 9)), np.arange(64) % 3
-network = cnnx.Sequential([cnnx.Softmax(81, 3)])
+network = cnnx.Sequential([cnnx.Conv3x3(4), cnnx.MaxPool2(), cnnx.Softmax(36, 3)])  # enough work for 8 threads
 network.evaluate(images, labels, threads=3)  # whose stacks the C library keeps for threads to come
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 2**20

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from networks import as_floats, bits
+from networks import IMAGES, as_floats, bits
 from stacks import IMAGE, STACKS, flat_parameters, mean_gradient, stack
 from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
 from twins import parameters, uniform
@@ -191,3 +191,21 @@ def test_an_optimizer_of_another_network_is_refused(rng, name):
         with pytest.raises(ValueError, match=r"^optimizer: expected a new one"):
             network.apply(optimizer)
         assert bits(network) == before
+
+
+@pytest.mark.parametrize("optimizer", [None, cnnx.Adam])
+def test_gradients_between_two_windows_change_no_bit_of_training(dtype, rng, optimizer):
+    """For example to watch their size."""
+    images, labels = IMAGES["few pixels"](rng, (24, *IMAGE)), rng.integers(0, 3, 24)
+    networks = [Sequential(stack(cnnx, "article:5 pool softmax:3", dtype)) for _ in range(2)]
+    for network, watches in zip(networks, (False, True), strict=True):
+        network.fit(
+            images,
+            labels,
+            epochs=2,
+            **({"learn_rate": 0.05} if optimizer is None else {"optimizer": optimizer(0.01)}),
+            shuffle=False,
+            progress_every=5,
+            on_progress=lambda _, to=network if watches else None: to and to.gradients(images, labels),
+        )
+    assert bits(networks[0]) == bits(networks[1])

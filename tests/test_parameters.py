@@ -302,6 +302,22 @@ class TestSharedLayers:
             _ = second.parameters
         assert_slices(first)
 
+    @pytest.mark.parametrize("shared", ["filters", "biases", "half the filters"])
+    def test_other_layers_of_the_second_network_have_no_array_in_common(self, rng, shared):
+        """Nothing moves an array there, so nothing parts what two layers of other settings were given."""
+        one = Conv3x3(4, 1, rng=rng)
+        owner = Sequential([one])
+        valid, same = Conv3x3(4, 4, rng=rng), Conv3x3(4, 4, padding="same", rng=rng)
+        if shared == "biases":
+            same.biases = valid.biases
+        else:
+            filters = rng.standard_normal((6, 3, 3, 4))
+            valid.filters, same.filters = filters[:4], filters[2:] if shared == "half the filters" else filters[:4]
+        network = Sequential([one, valid, same, Softmax(4 * 5 * 4, 3, rng=rng)])
+        with pytest.raises(ValueError, match=r"^layers\[2\]: expected arrays of its own, or those of the same layer$"):
+            network.predict(np.zeros((2, 8, 9), np.uint8))
+        assert owner.layers == [one]
+
     def test_a_copy_of_the_layer_is_one_s_own(self, rng):
         first, second = self.pair(rng)
         second.layers[0] = copy.deepcopy(second.layers[0])

@@ -22,11 +22,6 @@ std::unique_ptr<T[]> scratch(Index count) {
   return std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(count));
 }
 
-template <class T>
-bool overlap(const T* a, Index a_count, const T* b, Index b_count) {
-  return std::less<>()(a, b + b_count) && std::less<>()(b, a + a_count);
-}
-
 // Activations are indexed by int inside a kernel.
 void check_count(const char* name, double values) {
   if (values > std::numeric_limits<int>::max())

@@ -121,26 +121,11 @@ class BoundNetwork {
 
   // Arrays may have been resized or frozen since the plan was made.
   void check_arrays(Access access) const {
-    for (std::size_t i = 0; i < bound_.size(); ++i)
-      std::visit(
-          [&](const auto& bound) {
-            const auto layer = bound.template layer<T>(access);
-            if (!have_same_arrays(layer, std::get<std::decay_t<decltype(layer)>>(layers_[i])))
-              throw py::value_error("layers[" + std::to_string(i) +
-                                    "]: expected the arrays that the network was made with, got resized ones");
-          },
-          bound_[i]);
-  }
-  template <class L>
-  static bool have_same_arrays(const L& a, const L& b) {
-    if constexpr (requires { a.dense; })
-      return have_same_arrays(a.dense, b.dense);
-    else if constexpr (requires { a.filters; })
-      return a.filters == b.filters && a.biases == b.biases && a.count == b.count && a.channels == b.channels;
-    else if constexpr (requires { a.weights; })
-      return a.weights == b.weights && a.biases == b.biases && a.inputs == b.inputs && a.nodes == b.nodes;
-    else
-      return true;
+    const auto now = checked_layers(access);
+    for (std::size_t i = 0; i < now.size(); ++i)
+      if (now[i] != layers_[i])
+        throw py::value_error("layers[" + std::to_string(i) +
+                              "]: expected the arrays that the network was made with, got resized ones");
   }
 
   // A copy of the labels of images in an order: another thread may write to the caller's while the lock is released.

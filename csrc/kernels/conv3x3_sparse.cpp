@@ -1,5 +1,5 @@
-// The backward pass of a convolution whose output's gradient is mostly zero, as it is behind a pooling or a ReLU: only
-// what is not zero is multiplied. The formulas are those of conv3x3.hpp.
+// The backward pass of a convolution whose output's gradient is mostly zero, as it is before a pooling or a ReLU: only
+// what is not zero is multiplied. The formulas are those of conv3x3.cpp.
 //
 // Of SparseGradient, filter f's entries are offset[f * outputs + i] and gradient[...], i < count[f]: where in the input
 // the window begins, and the gradient. Output p's are filter[e] and value[e], start[p] <= e < start[p + 1].
@@ -43,7 +43,7 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
   start[output] = found;
 }
 
-// Adds to d_filters (filters, 3, 3, channels) and, behind them, d_biases (filters,).
+// Adds to d_filters (filters, 3, 3, channels) and, after them, d_biases (filters,).
 template <class T>
 void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                      const Conv3x3Shape& s) noexcept {

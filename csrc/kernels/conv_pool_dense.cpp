@@ -1,4 +1,4 @@
-// conv_pool.hpp with the dense layer right behind it, in one pass over an image's foreground: a patch's pooled values
+// conv_pool.hpp with the dense layer right after it, in one pass over an image's foreground: a patch's pooled values
 // are a row of the dense layer's input, and meet their weights while the next patch is convolved.
 //
 // Weights are packed as in dense_packed.hpp. Most rows of the input equal its background a. With x_r = a + z_r, where

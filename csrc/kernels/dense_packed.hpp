@@ -1,7 +1,7 @@
-// The dense layer of dense.hpp on packed weights, for loops over many samples.
+// The dense layer of dense.cpp on packed weights, for loops over many samples.
 //
-// packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node], zeros behind the last channel;
-// nodes fill up whole Wides, of float two a Wide. Lanes are channels: they are the partial sums of dense.hpp.
+// packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node], zeros after the last channel;
+// nodes fill up whole Wides, of float two a Wide. Lanes are channels: they are the partial sums of dense.cpp.
 //
 // After an image's pooling there are many rows, and two more after them, D and S, which conv_pool_dense.cpp explains.
 // Packing sets both to 0. Folding adds D to every row and sums S anew, now and then, since S gathers the rounding of

@@ -89,7 +89,10 @@ void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __rest
   const T rest1 = static_cast<T>(1 - settings.beta1), rest2 = static_cast<T>(1 - settings.beta2);
   const T keep = static_cast<T>(1 - static_cast<double>(learn_rate) * settings.weight_decay);
   const T rate = static_cast<T>(static_cast<double>(learn_rate) / correction1);
-  const T scale = static_cast<T>(1 / __builtin_sqrt(correction2)), epsilon = static_cast<T>(settings.epsilon);
+  const T scale = static_cast<T>(1 / __builtin_sqrt(correction2));
+  // An epsilon that is 0 in T would make a NaN of a parameter without a gradient.
+  constexpr T least = static_cast<T>(sizeof(T) == sizeof(float) ? __FLT_MIN__ : __DBL_MIN__);
+  const T given = static_cast<T>(settings.epsilon), epsilon = given > least ? given : least;
   for (Index i = 0; i < count; ++i) {
     const T g = gradient[i];
     const T m = fused(beta1, first_moment[i], rest1 * g);

@@ -52,7 +52,7 @@ inline std::uint32_t even_bits(std::uint64_t bits) {
 #endif
 }
 
-// Writes first + i for each flag i that is set, in order, and whatever behind them, `flags_at_once` numbers in all;
+// Writes first + i for each flag i that is set, in order, and then anything, `flags_at_once` numbers in all;
 // returns how many there are.
 #if defined(__AVX512F__)
 inline constexpr int flags_at_once = 16;
@@ -110,7 +110,7 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
   stripe = scratch;
   for (int y = 0; y < out_height; ++y)
     for_stripes([&](int x, int count) {
-      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three behind it
+      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three after it
       ++stripe;
       differs |= differs >> 1;
       differs |= differs >> 2;

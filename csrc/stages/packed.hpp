@@ -34,6 +34,17 @@ class Packed {
   int readers = 0;                       // how many stages have these parameters
 
   Index count() const noexcept { return weights_size + biases_size; }
+  // Whether the caller's arrays lie in one another.
+  bool overlaps(const Packed& other) const {
+    const auto overlap = [](const T* a, Index a_count, const T* b, Index b_count) {
+      return a != nullptr && b != nullptr && cnnx::overlap(a, a_count, b, b_count);
+    };
+    const auto& theirs = other.arrays;
+    return overlap(arrays.weights, weights_size, theirs.weights, other.weights_size) ||
+           overlap(arrays.weights, weights_size, theirs.biases, other.biases_size) ||
+           overlap(arrays.biases, biases_size, theirs.weights, other.weights_size) ||
+           overlap(arrays.biases, biases_size, theirs.biases, other.biases_size);
+  }
   // Where the layer's arrays are in a flat array of all parameters.
   Arrays<T> in(T* flat) const noexcept {
     return {flat + flat_offset, arrays.biases != nullptr ? flat + flat_offset + weights_size : nullptr};
@@ -125,7 +136,7 @@ class PackedConv final : public Packed<T> {
 };
 
 // A dense layer's weights, as kernels/dense_packed.hpp has them, and its biases after them. After an image's pooling
-// they have a row for each place, and rows D and S, which dense_packed.hpp derives from the others.
+// they have a row for each place, and rows D and S, which dense_packed.hpp explains.
 template <class T>
 class PackedDense final : public Packed<T> {
  public:

@@ -16,7 +16,7 @@
 
 constexpr int size = 28, pooled = (size - 2) / 2, num_filters = 8, nodes = 10;
 
-// The bytes of an IDX file behind its header: two zeros, 8 for bytes, the number of dimensions, each dimension.
+// The bytes of an IDX file after its header: two zeros, 8 for bytes, the number of dimensions, each dimension.
 std::vector<std::uint8_t> read_idx(const std::string& path, int dimensions) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error(path + ": expected an IDX file that is not compressed, found none");
@@ -72,12 +72,15 @@ int main(int argc, char** argv) try {
   std::vector<std::int64_t> order(train.labels.size());
   std::iota(order.begin(), order.end(), 0);
   const std::vector<double> learn_rates(order.size(), 0.005);
+  std::vector<std::int32_t> labels(order.size());
   std::vector<double> losses(order.size());
   const auto correct = std::make_unique<bool[]>(std::max(order.size(), test.labels.size()));
   for (int epoch = 0; epoch < epochs; ++epoch) {
     std::shuffle(order.begin(), order.end(), rng);
-    const cnnx::Batches batches{order.data(), samples, 1, learn_rates.data(), nullptr, 0, epoch * samples};
-    network.train(train.images(), train.labels.data(), batches, {}, 1, {nullptr, losses.data(), correct.get()});
+    std::transform(order.begin(), order.end(), labels.begin(), [&](auto i) { return train.labels[i]; });
+    const cnnx::Batches batches{order.data(),       labels.data(), samples, 1,
+                                learn_rates.data(), nullptr,       0,       epoch * samples};
+    network.train(train.images(), batches, {}, 1, {nullptr, losses.data(), correct.get()});
     std::printf("epoch %d: average loss %.3f\n", epoch + 1,
                 std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(samples));
   }

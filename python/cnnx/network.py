@@ -151,7 +151,7 @@ class Sequential:
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
-        batch_size = _checks.positive_integer("batch_size", batch_size)
+        batch_size = min(_checks.positive_integer("batch_size", batch_size), len(images))
         window = _checks.positive_integer("progress_every", progress_every)
         shuffle = _checks.boolean("shuffle", shuffle)
         if on_progress is not None and not callable(on_progress):
@@ -162,7 +162,7 @@ class Sequential:
         if validation is not None:
             validation = self._validation(validation)
         generator = _checks.generator(rng) or np.random
-        threads = _thread_count(threads, min(batch_size, len(images)), least=1)
+        threads = _thread_count(threads, batch_size, least=1)
         count, steps = len(images), -(-len(images) // batch_size)
         rates = follow.learn_rate * factors(schedule, epochs * steps)
         plan = self._trainable(images.shape[1:])

@@ -72,7 +72,7 @@ class SGD(Optimizer):
         weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
 
     Attributes:
-        velocity: all parameters' velocities behind each other; None before the first step, and without momentum and
+        velocity: all parameters' velocities, one after the other; None before the first step, and without momentum and
             weight decay.
     """
 
@@ -114,7 +114,7 @@ class Adam(Optimizer):
         weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
 
     Attributes:
-        first_moment: all parameters' m behind each other; None before the first step.
+        first_moment: all parameters' m, one after the other; None before the first step.
         second_moment: likewise their v.
     """
 
