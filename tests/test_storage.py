@@ -1,10 +1,19 @@
 """A saved network comes back as it was, and a file that holds none is refused with one sentence that names it."""
 
+import contextlib
+import errno
 import json
+import os
 import pickle
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
+import threading
+import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +24,7 @@ from twins import parameters
 import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax
 from cnnx.models import article_cnn
+from cnnx.storage import check_writable
 
 ROWS = {
     "the article's": lambda **options: [Conv3x3(5, **options), MaxPool2(), Softmax(30, 4, **options)],
@@ -119,19 +129,265 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch, 
     assert listing(path.parent) == [path.name]
 
 
-def test_saving_where_no_file_can_be_is_an_os_error(tmp_path):
-    network, _, _ = small_problem()
-    with pytest.raises(FileNotFoundError, match="absent"):
-        network.save(tmp_path / "absent" / "file")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
-        network.save(tmp_path / "folder")
-    assert listing(tmp_path) == ["folder"]
+def save(path):
+    small_problem()[0].save(path)
+
+
+@pytest.mark.parametrize("write", [save, check_writable], ids=["save", "check_writable"])
+class TestWhatCannotBeWritten:
+    """The error is `save`'s and that of the check before a long training; it names the path that was given."""
+
+    def refuse(self, write, path, error, reason):
+        before = listing(path.parent) if path.parent.is_dir() else None
+        with pytest.raises(OSError, match=reason) as caught:
+            write(path)
+        assert type(caught.value) is error
+        assert str(path) in str(caught.value)
+        assert ".cnnx-" not in str(caught.value)
+        assert before is None or listing(path.parent) == before
+
+    def test_a_folder_that_is_not_there(self, tmp_path, write):
+        self.refuse(write, tmp_path / "absent" / "file", FileNotFoundError, "No such file")
+
+    def test_a_folder_that_is_a_file(self, saved, write):
+        self.refuse(write, saved[1] / "file", NotADirectoryError, "Not a directory")
+
+    def test_a_folder(self, tmp_path, write):
+        (tmp_path / "folder").mkdir()
+        self.refuse(write, tmp_path / "folder", IsADirectoryError, "Is a directory")
+
+    def test_too_long_a_name(self, tmp_path, write):
+        self.refuse(write, tmp_path / ("n" * 256), OSError, "name too long")
+
+    def test_links_in_a_circle(self, tmp_path, write):
+        (tmp_path / "link").symlink_to("link")
+        self.refuse(write, tmp_path / "link", OSError, "symbolic links")
+
+    def test_a_socket(self, tmp_path, write, monkeypatch):
+        monkeypatch.chdir(tmp_path)  # its name may have 108 bytes
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+        self.refuse(write, tmp_path / "socket", OSError, "expected a file, got a socket")
+        assert stat.S_ISSOCK((tmp_path / "socket").stat().st_mode)
+
+    def test_a_write_protected_file(self, write):
+        with a_user_s_folder() as folder:
+            path = folder / "file"
+            path.write_bytes(b"old")
+            path.chmod(0o444)
+            self.refuse(write, path, PermissionError, "Permission denied")
+            assert (path.read_bytes(), mode_of(path)) == (b"old", 0o444)
+
+    def test_a_write_protected_folder(self, write):
+        with a_user_s_folder() as folder:
+            (folder / "folder").mkdir(mode=0o555)
+            self.refuse(write, folder / "folder" / "file", PermissionError, "Permission denied")
+
+
+@contextlib.contextmanager
+def a_user_s_folder():
+    """Give a folder of somebody whom a mode can stop, and be that user: 65534 in place of root."""
+    with tempfile.TemporaryDirectory() as folder:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_check_before_training_changes_nothing_and_leaves_nothing(saved, is_there):
+    _, path = saved
+    if not is_there:
+        path.unlink()
+    before = [(path.name, path.stat()) for path in path.parent.iterdir()]
+    check_writable(path)
+    assert [(path.name, path.stat()) for path in path.parent.iterdir()] == before
+
+
+@pytest.mark.parametrize("target", ["file", "absent"])
+@pytest.mark.parametrize("write", [save, check_writable], ids=["save", "check_writable"])
+def test_a_link_is_followed(tmp_path, write, target):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(Path("there", target))
+    (tmp_path / "link to link").symlink_to(tmp_path / "link")
+    write(tmp_path / "link to link")
+    assert (tmp_path / "link to link").readlink() == tmp_path / "link"
+    assert (tmp_path / "link").readlink() == Path("there", target)
+    assert listing(tmp_path) == ["link", "link to link", "there"]
+    if write is save:
+        assert listing(tmp_path / "there") == sorted({"file", target})
+        assert bits(cnnx.load(tmp_path / "there" / target)) == bits(small_problem()[0])
+    else:
+        assert listing(tmp_path / "there") == ["file"]
+        assert (tmp_path / "there" / "file").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode_and_owner(saved, mode):
+    network, path = saved
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    elif mode == 0o444:
+        pytest.skip("only root may write it")
+    path.chmod(mode)
+    owner = path.stat().st_uid
+    network.layers[0].filters *= 2
+    network.save(path)
+    assert (mode_of(path), path.stat().st_uid) == (mode, owner)
+    assert bits(cnnx.load(path)) == bits(network)
+
+
+def test_what_replaces_a_private_file_is_private_while_it_is_written(saved, monkeypatch):
+    network, path = saved
+    path.chmod(0o600)
+    modes, savez = [], np.savez
+
+    def watch(file, **arrays):
+        modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        savez(file, **arrays)
+
+    monkeypatch.setattr("numpy.savez", watch)
+    network.save(path)
+    assert modes == [0o600]
+
+
+def test_a_new_file_has_the_mode_of_any_other_and_the_umask_is_not_touched(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.delattr(os, "umask")  # even to read it is to change it, for all threads
+            save(tmp_path / "file")
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "file") == 0o640
+
+
+@pytest.fixture
+def device(tmp_path):
+    """Give a function from "null" and "full" to such a device; root, who could do harm, gets one of his own."""
+
+    def named(name):
+        path = Path("/dev", name)
+        if not path.is_char_device():
+            pytest.skip(f"no {path}")
+        if os.geteuid() != 0:
+            return path
+        (tmp_path / "dev").mkdir()
+        own = tmp_path / "dev" / name
+        try:
+            os.mknod(own, 0o666 | stat.S_IFCHR, path.stat().st_rdev)
+            own.open("wb").close()
+        except PermissionError:
+            pytest.skip("no device may be made")
+        return own
+
+    return named
+
+
+@pytest.mark.parametrize("write", [save, check_writable], ids=["save", "check_writable"])
+def test_dev_null_takes_a_network_and_stays_a_device(tmp_path, device, write):
+    null = device("null")
+    (tmp_path / "link").symlink_to(null)
+    write(tmp_path / "link")
+    write(null)
+    assert null.is_char_device()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_full_disk_is_named(tmp_path, device):
+    (tmp_path / "link").symlink_to(device("full"))
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/link'"):
+        save(tmp_path / "link")
+
+
+def test_a_pipe_s_reader_gets_the_network(tmp_path):
+    path, received = tmp_path / "pipe", []
+    os.mkfifo(path)
+    check_writable(path)  # does not wait
+    reader = threading.Thread(target=lambda: received.append(path.read_bytes()), daemon=True)
+    reader.start()
+    save(path)
+    reader.join(10)
+    assert path.is_fifo()
+    (tmp_path / "file").write_bytes(received[0])
+    assert bits(cnnx.load(tmp_path / "file")) == bits(small_problem()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc")
+def test_an_open_file_without_a_name_is_written_into(tmp_path):
+    with (tmp_path / "file").open("w+b") as file:
+        (tmp_path / "file").unlink()
+        save(f"/proc/self/fd/{file.fileno()}")
+        (tmp_path / "copy").write_bytes(file.read())
+    assert listing(tmp_path) == ["copy"]
+    assert bits(cnnx.load(tmp_path / "copy")) == bits(small_problem()[0])
+
+
+def test_the_longest_name_is_a_name(tmp_path):
+    save(tmp_path / ("n" * 255))
+    assert listing(tmp_path) == ["n" * 255]
+
+
+@pytest.mark.parametrize("broken", ["numpy.savez", "os.fsync", "pathlib.Path.replace"])
+def test_an_error_names_the_file_and_not_the_scratch_file(saved, monkeypatch, broken):
+    network, path = saved
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", ".scratch")
+
+    monkeypatch.setattr(broken, fail)
+    with pytest.raises(OSError, match=rf"^\[Errno {errno.ENOSPC}\] No space left on device: '{path}'$"):
+        network.save(path)
+
+
+def test_only_the_network_s_arrays_are_saved(saved):
+    _, path = saved
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == ["0.filters.npy", "2.biases.npy", "2.weights.npy", "network.npy"]
+
+
+def test_savez_gets_no_options_which_an_older_numpy_would_save(tmp_path, monkeypatch):
+    names, savez = [], np.savez
+    monkeypatch.setattr("numpy.savez", lambda file, **arrays: names.extend(arrays) or savez(file, **arrays))
+    save(tmp_path / "file")
+    assert "allow_pickle" not in names
+
+
+def test_a_network_too_long_to_describe_is_refused_before_anything_is_written(tmp_path):
+    network = Sequential([MaxPool2() for _ in range(10_000)])
+    with pytest.raises(ValueError, match=r"^network: expected layers that 262144 characters describe, got 3"):
+        network.save(tmp_path / "file")
+    assert listing(tmp_path) == []
 
 
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         cnnx.load(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        cnnx.load(tmp_path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code = "import sys, cnnx; cnnx.load(sys.argv[1])"
+    command = [sys.executable, "-c", code, tmp_path / "pipe"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert process.stderr.endswith(f"ValueError: {tmp_path}/pipe: expected a regular file, got a pipe\n")
+
+
+def test_a_device_is_refused():
+    with pytest.raises(ValueError, match=r"^/dev/null: expected a regular file, got a device$"):
+        cnnx.load("/dev/null")
 
 
 @pytest.mark.parametrize("method", ["save", "load"])
@@ -283,6 +539,140 @@ def test_an_array_that_does_not_fit_its_layer_is_refused(saved, kind):
     _, path = saved
     rewrite(path, **{"0.filters": BAD_ARRAYS[kind]})
     with refusal(path):
+        cnnx.load(path)
+
+
+def test_more_arrays_than_the_network_has_are_ignored(saved):
+    network, path = saved
+    rewrite(path, allow_pickle=np.array(False))  # numpy 1.26 has saved its own option
+    assert bits(cnnx.load(path)) == bits(network)
+
+
+def test_a_file_that_was_compressed_again_is_read(saved):
+    network, path = saved
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    assert bits(cnnx.load(path)) == bits(network)
+
+
+def npy_header(shape, descr="<f8"):
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def write_npz(path, description, compression=zipfile.ZIP_STORED, **members):
+    """Write an npz by hand: `members` are bytes, or a pair of bytes to begin with and how many zeros follow."""
+    text = np.array(description if isinstance(description, str) else json.dumps(description))
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        with archive.open("network.npy", "w") as file:
+            np.save(file, text)
+        for name, content in members.items():
+            begin, zeros = content if isinstance(content, tuple) else (content, 0)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                file.write(begin)
+                for start in range(0, zeros, 1 << 20):
+                    file.write(bytes(min(1 << 20, zeros - start)))
+
+
+def described(**layer):
+    return {"format": "cnnx", "version": 1, "layers": [layer]}
+
+
+HUGE = 1 << 25  # bytes that each of these files claims or unpacks to
+SMALL_LAYER = described(layer="Softmax", input_len=2, nodes=3)
+HUGE_LAYER = described(layer="Softmax", input_len=HUGE // 32, nodes=4)
+HUGE_WEIGHTS = npy_header((HUGE // 32, 4)), HUGE
+HUNGRY_FILES = {
+    "an array of another size": lambda path: write_npz(path, SMALL_LAYER, **{"0.weights": HUGE_WEIGHTS}),
+    "an array of another size, deflated": lambda path: write_npz(
+        path, SMALL_LAYER, zipfile.ZIP_DEFLATED, **{"0.weights": HUGE_WEIGHTS}
+    ),
+    "an array of another dtype": lambda path: write_npz(
+        path, SMALL_LAYER, **{"0.weights": (npy_header((2, 3), f"<V{HUGE // 6}"), HUGE)}
+    ),
+    "a layer of another size": lambda path: write_npz(
+        path, HUGE_LAYER, **{"0.weights": npy_header((2, 3)) + bytes(48)}
+    ),
+    "a layer whose array is cut": lambda path: write_npz(
+        path, HUGE_LAYER, **{"0.weights": HUGE_WEIGHTS[0] + bytes(48)}
+    ),
+    "a layer whose array is missing": lambda path: write_npz(path, HUGE_LAYER),
+    "deflated a thousand times": lambda path: write_npz(
+        path, HUGE_LAYER, zipfile.ZIP_DEFLATED, **{"0.weights": HUGE_WEIGHTS}
+    ),
+    "LZMA": lambda path: write_npz(path, HUGE_LAYER, zipfile.ZIP_LZMA, **{"0.weights": HUGE_WEIGHTS}),
+    "BZIP2": lambda path: write_npz(path, HUGE_LAYER, zipfile.ZIP_BZIP2, **{"0.weights": HUGE_WEIGHTS}),
+    "LZMA, of the size described": lambda path: write_npz(
+        path, SMALL_LAYER, zipfile.ZIP_LZMA, **{"0.weights": (npy_header((2, 3)), HUGE)}
+    ),
+    "a long description": lambda path: write_npz(path, "[" + " " * (HUGE // 4) + "]"),
+    "a long description, deflated": lambda path: write_npz(path, " " * (HUGE // 4), zipfile.ZIP_DEFLATED),
+    "a long header": lambda path: write_npz(
+        path, SMALL_LAYER, **{"0.weights": (b"\x93NUMPY\x02\x00" + HUGE.to_bytes(4, "little"), HUGE)}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HUNGRY_FILES)
+def test_a_file_that_claims_too_much_is_refused_with_little_memory(tmp_path, kind):
+    path = tmp_path / "file"
+    HUNGRY_FILES[kind](path)
+    tracemalloc.start()
+    try:
+        with refusal(path):
+            cnnx.load(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 << 20
+
+
+def test_nesting_in_an_array_s_header_is_no_lack_of_memory(tmp_path):
+    header = npy_header("-" * 9000 + "1")  # more than Python's parser nests: MemoryError
+    write_npz(tmp_path / "file", SMALL_LAYER, **{"0.weights": header})
+    with refusal(tmp_path / "file"):
+        cnnx.load(tmp_path / "file")
+
+
+TOO_LITTLE_MEMORY = r"""
+import re, resource, sys, cnnx
+used = int(re.search(r"VmSize:\s+(\d+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20), -1))
+cnnx.load(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit to the address space")
+def test_a_network_beyond_memory_is_not_called_damaged(tmp_path):
+    path = tmp_path / "network"
+    Sequential([Softmax(800_000, 10, rng=np.random.default_rng(0))]).save(path)
+    command = [sys.executable, "-c", TOO_LITTLE_MEMORY, path]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "MemoryError" in process.stderr.splitlines()[-1]
+
+
+def test_loading_takes_little_more_than_the_network(tmp_path):
+    network = Sequential([Softmax(100_000, 10)])
+    network.save(tmp_path / "file")
+    tracemalloc.start()
+    try:
+        loaded = cnnx.load(tmp_path / "file")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bits(loaded) == bits(network)
+    assert peak < 2 * network.layers[0].weights.nbytes + (4 << 20)  # the layer's arrays move into the network's
+
+
+def test_a_disk_that_cannot_be_read_is_an_os_error_and_not_a_damaged_file(saved, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    _, path = saved
+    monkeypatch.setattr("zipfile.ZipExtFile.read", fail)
+    with pytest.raises(OSError, match=rf"Input/output error: '{path}'"):
         cnnx.load(path)
 
 

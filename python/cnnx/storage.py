@@ -7,11 +7,17 @@ its class and the arguments to construct it.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
+import math
 import os
-import tempfile
+import stat
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -23,51 +29,67 @@ __all__ = ["load", "save"]
 FORMAT_VERSION = 1
 
 _KINDS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name != "Layer"}
+_LONGEST_DESCRIPTION = 1 << 18  # characters: thousands of layers
+_LONGEST_HEADER = 1 << 10  # characters before an array, about 100 by numpy; 6000 can make Python's parser a MemoryError
+_BLOCK = 1 << 20  # bytes read at a time
 
 
 def save(network: Sequential, path: str | os.PathLike[str]) -> None:
     """Write `network` to the file `path`; it appears whole or not at all.
 
+    A file that is there is replaced and keeps its mode; a symlink is followed. A pipe or a character device, such as
+    /dev/null, is written into.
+
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or is there and write-protected.
     """
     described = [{"layer": layer.kind, **layer.settings()} for layer in network.layers]
-    arrays = {
+    text = json.dumps({"format": "cnnx", "version": FORMAT_VERSION, "layers": described})
+    if len(text) > _LONGEST_DESCRIPTION:
+        raise ValueError(f"network: expected layers that {_LONGEST_DESCRIPTION} characters describe, got {len(text)}")
+    arrays: dict[str, Any] = {
         f"{position}.{name}": array
         for position, layer in enumerate(network.layers)
         for name, array in layer.parameters().items()
     }
-    text = json.dumps({"format": "cnnx", "version": FORMAT_VERSION, "layers": described})
-    target = Path(path)
-    handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, network=np.array(text), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o666 & ~_umask())
-        Path(scratch).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(scratch).unlink()
-        raise
+    with _naming(path), _writing(Path(path)) as file:
+        np.savez(file, network=np.array(text), **arrays)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError that `save` would raise, before there is anything to save; change and leave nothing."""
+    with _naming(path):
+        target = _target(Path(path))
+        if target.is_file:
+            with _scratch_file(target):
+                pass
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Read a network that `Sequential.save` wrote.
 
+    A refused file takes little memory, whatever it claims to hold: sizes are compared before arrays are read.
+
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened or read.
         ValueError: it is truncated, no such file, or written by a newer cnnx.
+        MemoryError: the network needs more memory than there is.
     """
-    with Path(path).open("rb") as file:
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its writer
+        raise ValueError(f"{path}: expected a regular file, got {_kind(mode)}")
+    with _naming(path), Path(path).open("rb") as file:
         try:
-            with np.load(file, allow_pickle=False) as archive:
-                return _network(archive)
+            with zipfile.ZipFile(file) as archive:
+                return _network(_Arrays(archive, os.fstat(file.fileno()).st_size))
+        except MemoryError:
+            raise
         except _NewerFormatError as error:
             raise ValueError(f"{path}: {error}") from None
         except Exception as error:  # a foreign file can make the parsers raise anything
-            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: the file says to seek below 0
+                raise
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise ValueError(
                 f"{path}: expected a network saved by cnnx, got another or a damaged file ({reason})"
             ) from None
@@ -77,10 +99,8 @@ class _NewerFormatError(Exception):
     pass
 
 
-def _network(archive: Any) -> Sequential:
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise TypeError("no npz archive")
-    description = json.loads(str(archive["network"]))
+def _network(arrays: _Arrays) -> Sequential:
+    description = json.loads(arrays.text("network"))
     if not isinstance(description, dict) or description.get("format") != "cnnx":
         raise ValueError("no description of a network")
     if description["version"] < 1:
@@ -89,21 +109,196 @@ def _network(archive: Any) -> Sequential:
         raise _NewerFormatError(
             f"expected format version {FORMAT_VERSION} or older, got {description['version']}: a newer cnnx wrote it"
         )
-    return Sequential(_layer(position, entry, archive) for position, entry in enumerate(description["layers"]))
+    return Sequential(_layer(position, entry, arrays) for position, entry in enumerate(description["layers"]))
 
 
-def _layer(position: int, entry: dict[str, Any], archive: Any) -> Any:
+def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
     settings = {name: value for name, value in entry.items() if name != "layer"}
     kind = _KINDS[entry["layer"]]
     if "rng" in kind.__init__.__annotations__:
+        _check_initial_shape(position, kind, settings, arrays)
         settings["rng"] = _checks.UNINITIALISED
     layer = kind(**settings)
-    for name in layer.parameters():
-        setattr(layer, name, archive[f"{position}.{name}"])
+    for name, array in layer.parameters().items():
+        arrays.read(f"{position}.{name}", array)
     return layer
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _check_initial_shape(position: int, kind: Any, settings: dict[str, Any], arrays: _Arrays) -> None:
+    """Refuse a layer whose array is not in the file, before the layer takes the memory for it."""
+    try:
+        kind(**{**settings, "rng": _ShapeProbe(np.random.PCG64(0))})
+    except _InitialShapeError as error:
+        (expected,), got = error.args, arrays.shapes(position)
+        if expected not in got:
+            raise ValueError(f"layers[{position}]: expected an array of shape {expected}, got {got}") from None
+
+
+class _InitialShapeError(Exception):
+    """Says of which shape a layer wants initial values."""
+
+
+class _ShapeProbe(np.random.Generator):
+    """Ends a layer's construction where it asks for its initial values, which are the bulk of its memory."""
+
+    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        raise _InitialShapeError(size)
+
+
+class _Arrays:
+    """The arrays of an npz; none is read, nor is memory taken for it, before its size is known to be right."""
+
+    def __init__(self, archive: zipfile.ZipFile, file_size: int) -> None:
+        self._archive, self._file_size = archive, file_size
+        self._names: dict[str, list[str]] = defaultdict(list)
+        for name in archive.namelist():
+            self._names[name.partition(".")[0]].append(name.removesuffix(".npy"))
+        unpacked, most = sum(member.file_size for member in archive.infolist()), max(1 << 22, 100 * file_size)
+        if unpacked > most:
+            raise ValueError(f"expected at most {most} bytes unpacked from {file_size}, got {unpacked}")
+
+    def text(self, name: str) -> str:
+        """Return the description."""
+        with self._open(name) as (stream, shape, dtype):
+            if shape != () or dtype.kind != "U" or dtype.itemsize > 4 * _LONGEST_DESCRIPTION:
+                raise ValueError(
+                    f"{name}: expected a text of at most {_LONGEST_DESCRIPTION} characters, "
+                    f"got {dtype} of shape {shape}"
+                )
+            return str(np.frombuffer(stream.read(dtype.itemsize), dtype)[0])
+
+    def shapes(self, position: int) -> list[tuple[int, ...]]:
+        """Return the shapes of a layer's arrays."""
+        shapes = []
+        for name in self._names[str(position)]:
+            with self._open(name) as (_, shape, _):
+                shapes.append(shape)
+        return shapes
+
+    def read(self, name: str, out: Any) -> None:
+        """Fill the array `out`."""
+        with self._open(name) as (stream, shape, dtype):
+            if (shape, dtype) != (out.shape, out.dtype):
+                raise ValueError(f"{name}: expected {out.dtype} of shape {out.shape}, got {dtype} of shape {shape}")
+            items = out.reshape(-1).view(np.uint8).data
+            for start in range(0, len(items), _BLOCK):
+                part = items[start : start + _BLOCK]
+                part[:] = stream.read(len(part))  # it has the length, or the file is damaged: ValueError
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
+        """Open an array at its first byte, with the shape and dtype that its header declares."""
+        member = self._archive.getinfo(f"{name}.npy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name}: expected no compression or deflate, got method {member.compress_type}")
+        is_whole = member.compress_type != zipfile.ZIP_STORED or member.compress_size == member.file_size
+        if member.compress_size > self._file_size or not is_whole:
+            raise ValueError(f"{name}: expected {member.file_size} bytes, got fewer")
+        with self._archive.open(member) as stream:
+            shape, is_fortran, dtype = _header(name, stream)
+            if is_fortran:
+                raise ValueError(f"{name}: expected an array in C order, got Fortran order")
+            if stream.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+                raise ValueError(f"{name}: expected {dtype} of shape {shape}, got a member of {member.file_size} bytes")
+            yield stream, shape, dtype
+
+
+def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read what stands before an array: its shape, whether it is in Fortran order, its dtype."""
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):  # others may have a header of 4 GB
+        raise ValueError(f"{name}: expected an array in npy format 1.0, got {version}")
+    header: Any = np.lib.format.read_array_header_1_0(stream, max_header_size=_LONGEST_HEADER)
+    return header  # type: ignore[no-any-return]
+
+
+class _Target(NamedTuple):
+    """Where a network is written.
+
+    Attributes:
+        path: the file that gets the bytes, links followed; for what is no file, the path as given.
+        found: what is there; None if nothing is.
+        is_file: whether it is replaced as a whole. Else it is a stream, into which the bytes go.
+    """
+
+    path: Path
+    found: os.stat_result | None
+    is_file: bool
+
+
+def _target(path: Path) -> _Target:
+    """Follow links to what is to be written; OSError if it may not be."""
+    real = Path(os.path.realpath(path)) if path.is_symlink() else path
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return _Target(real, None, is_file=True)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        raise OSError(f"expected a file, got {_kind(found.st_mode)}")
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    is_file = stat.S_ISREG(found.st_mode) and real.exists()  # an open file may have lost its name: /dev/fd/3
+    return _Target(real if is_file else path, found, is_file)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file whose bytes are at `path` when the block ends, and not before."""
+    target = _target(path)
+    if not target.is_file:
+        buffer = io.BytesIO()
+        yield buffer
+        with target.path.open("wb") as stream:
+            stream.write(buffer.getbuffer())
+        return
+    with _scratch_file(target) as (scratch, file):
+        yield file
+        file.flush()
+        if target.found is not None:
+            _take_over(target.found, file.fileno())
+        os.fsync(file.fileno())
+        scratch.replace(target.path)
+
+
+@contextlib.contextmanager
+def _scratch_file(target: _Target) -> Iterator[tuple[Path, IO[bytes]]]:
+    """Make a file in the target's folder; it is gone at the end, unless it has got another name."""
+    mode = 0o666 if target.found is None else 0o600  # less the umask; nobody reads what replaces a private file
+    scratch = target.path.with_name(f".cnnx-{os.urandom(8).hex()}")
+    try:
+        with open(scratch, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield scratch, file
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            scratch.unlink()
+
+
+def _take_over(found: os.stat_result, handle: int) -> None:
+    """Give a file the owner, as far as that is allowed, and the mode of the one that it replaces."""
+    made = os.fstat(handle)
+    if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
+        try:
+            os.fchown(handle, found.st_uid, found.st_gid)
+        except PermissionError:
+            with contextlib.suppress(PermissionError):
+                os.fchown(handle, -1, found.st_gid)
+    if os.fstat(handle).st_mode != found.st_mode:
+        os.fchmod(handle, stat.S_IMODE(found.st_mode))
+
+
+@contextlib.contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the user's path in an OSError, which names a scratch file or nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(f"{path}: {error}") from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a disk", stat.S_IFCHR: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "something else")
