@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _checks
-from ._attributes import KnownAttributes
+from ._attributes import KnownAttributes, is_own
 from ._checks import FloatArray
 
 _CACHE_LINE = 64
@@ -43,6 +43,19 @@ class Layer(KnownAttributes):
     slot: Slot | None = None
     _core: Any = None
     _dtype: Any = None
+    _own: str | None = "no layer that the core knows"  # why a network cannot compute it
+
+    def __init_subclass__(cls) -> None:
+        """Note what a user's subclass computes itself: a network calls the core's layer instead."""
+        super().__init_subclass__()
+        definers = {
+            name: next((c for c in cls.__mro__ if name in c.__dict__), Layer) for name in ("forward", "backprop")
+        }
+        own = [name for name, definer in definers.items() if not is_own(definer)]
+        if own:
+            cls._own = f"its own {' and '.join(own)}"
+        elif hasattr(cls, "kind"):
+            cls._own = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("kind", "forward", "backprop"):

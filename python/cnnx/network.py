@@ -72,8 +72,9 @@ class History(NamedTuple):
 class Sequential(KnownAttributes):
     """Layers in a row: an image enters the first, probabilities leave the last.
 
-    The last layer, and it alone, is a Softmax. Layers that do not fit together, or of different dtypes, are refused at
-    the first use, with the layer's position.
+    The last layer, and it alone, is a Softmax. The core computes the layers: a subclass with its own `forward` or
+    `backprop` is refused, since neither would be called. Layers that do not fit together, or of different dtypes, are
+    refused at the first use, with the layer's position.
 
     The network copies its layers' parameters into one array, `parameters`, and gives the layers its slices. An array
     assigned to a layer is copied into its slice. A layer may stand at several positions: it has its parameters once,
@@ -335,6 +336,7 @@ class Sequential(KnownAttributes):
         """Write the network to the file `path`, which appears whole or not at all; `cnnx.load` reads it."""
         from .storage import save
 
+        self._check_kinds()
         save(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -469,10 +471,11 @@ class Sequential(KnownAttributes):
 
     def _check_kinds(self) -> None:
         for position, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
+            if not isinstance(layer, Layer) or layer._own is not None:
                 _refuse(position, layer)
 
     def _check_shapes(self, shape: tuple[int, ...]) -> None:
+        self._check_kinds()
         self._nodes()
         for position, layer in enumerate(self.layers):
             where = f"layers[{position}] ({type(layer).__name__})"
@@ -489,12 +492,17 @@ def _layers(value: Any) -> list[Layer]:
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"layers: expected a list of cnnx layers, got {type(value).__name__}")
     for position, layer in enumerate(value):
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, Layer) or layer._own is not None:
             _refuse(position, layer)
     return value if isinstance(value, list) else list(value)
 
 
 def _refuse(position: int, layer: Any) -> NoReturn:
+    if isinstance(layer, Layer):
+        raise TypeError(
+            f"layers[{position}] ({type(layer).__name__}): expected a layer that the core computes, got {layer._own} "
+            "(a network never calls Python; use such a layer by hand)"
+        )
     raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
 
 
