@@ -159,7 +159,7 @@ class Sequential(KnownAttributes):
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
-        batch_size = _checks.positive_integer("batch_size", batch_size)
+        batch_size = min(_checks.positive_integer("batch_size", batch_size), len(images))
         window = _checks.positive_integer("progress_every", progress_every)
         shuffle = _checks.boolean("shuffle", shuffle)
         if on_progress is not None and not callable(on_progress):
@@ -402,7 +402,7 @@ class Sequential(KnownAttributes):
         bad = sample // batch_size
         raise FloatingPointError(
             f"{what} at step {step + bad + 1} of epoch {epoch + 1} with learn rate {rates[bad]:g}; the parameters are "
-            f"those after step {step}"
+            f"those after step {step} (try a smaller learn rate)"
         )
 
     def _dtype(self) -> np.dtype[Any]:
