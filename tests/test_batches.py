@@ -237,3 +237,14 @@ def test_training_finds_what_it_is_shown(rng):
     assert history.losses[-64:].mean() < 0.1
     assert network.evaluate(images, labels)[1] > 0.95
     assert np.isfinite(flat_parameters(network.layers)).all()
+
+
+@pytest.mark.parametrize("batch_size", [30, 2**31, 2**63 - 1, 2**63, 10**30])
+def test_a_batch_larger_than_the_data_is_all_of_it(rng, batch_size):
+    images, labels = problem(rng, STACKS[1], count=29)
+    trained = []
+    for size in (29, batch_size):
+        network = Sequential(stack(cnnx, STACKS[1]))
+        network.fit(images, labels, epochs=2, batch_size=size, learn_rate=0.1, shuffle=False)
+        trained.append(bits(network))
+    assert trained[0] == trained[1]

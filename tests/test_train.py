@@ -188,6 +188,47 @@ def test_a_bad_option_ends_with_one_line_and_exit_code_2(options):
     assert options[0] in error or options[0] == "--data"
 
 
+NOT_FOR_THIS_RUN = {
+    "--validation": ["--validation", 100],
+    "--validation and --ties": ["--validation", 100, "--ties", "first"],
+    "--ties first": ["--ties", "first", "--model", "small_convnet"],
+    "--ties all": ["--ties", "all", "--model", "keras_convnet", "--batch-size", 8],
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FOR_THIS_RUN)
+def test_an_option_that_this_run_would_ignore_is_refused(kind):
+    options = NOT_FOR_THIS_RUN[kind]
+    code, lines, errors = run("--limit", 200, *options)
+    assert (code, lines, len(errors)) == (2, [], 1)
+    assert re.match(rf"cnnx\.train: error: {options[0]}: expected none .*, got .* \(.*\)$", errors[0])
+
+
+def test_validation_holds_digits_out_of_any_other_run():
+    lines = run_well("--limit", 200, "--batch-size", 10, "--validation", 50, "--epochs", 2)
+    assert sum("| Validation " in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("options", [("--learn-rate", "1e308"), ("--learn-rate", "1e308", "--batch-size", 4)])
+def test_a_run_that_diverges_ends_with_one_line(options):
+    code, _, errors = run("--limit", 200, *options)
+    assert (code, len(errors)) == (2, 1)
+    assert re.match(r"cnnx\.train: error: .* with learn rate 1e\+308; .* \(try a smaller learn rate\)$", errors[0])
+
+
+@pytest.mark.parametrize("source", ["absent", ""])
+def test_an_error_about_the_data_names_the_option(source):
+    code, lines, errors = run("--data", source)
+    assert (code, lines, len(errors)) == (2, [], 1)
+    assert errors[0].startswith("cnnx.train: error: --data: expected ")
+
+
+@pytest.mark.parametrize("options", [("--batch-size", 10**23), ("--batch-size", 2**63 - 1)])
+def test_a_batch_larger_than_the_data_is_all_of_it(options):
+    everything = run_well("--limit", 100, "--quiet", "--batch-size", 100)
+    assert run_well("--limit", 100, "--quiet", *options) == everything
+
+
 @pytest.mark.parametrize("file", ["/proc/file", "n" * 300], ids=["not writable", "too long a name"])
 def test_a_network_that_cannot_be_saved_ends_with_one_line(file):
     code, _, errors = run("--limit", 100, "--save", file)

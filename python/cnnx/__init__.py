@@ -7,9 +7,13 @@
 - `cnnx.data.load`: MNIST, the embedded sample or any folder of IDX files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - ``python -m cnnx.train``: the article's whole run.
+
+`cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their first use.
 """
 
+import importlib
 import os
+from types import ModuleType
 
 from . import data, models, schedules
 from ._core import __version__, active_target, targets
@@ -25,6 +29,20 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     from .storage import load as read  # which imports what only files need
 
     return read(path)
+
+
+_AT_FIRST_USE = ("reference", "storage", "train")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a module that few programs need."""
+    if name in _AT_FIRST_USE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_AT_FIRST_USE})
 
 
 __all__ = [

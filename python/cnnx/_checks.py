@@ -44,6 +44,14 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def count(name: str, value: Any) -> int:
+    """An integer of at least 0."""
+    number = integer(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected an integer of at least 0, got {number}")
+    return number
+
+
 def integer(name: str, value: Any) -> int:
     """Any integer, numpy's included; a bool is none."""
     if isinstance(value, (bool, np.bool_)):
@@ -77,6 +85,11 @@ def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) 
 def not_negative(name: str, value: Any) -> float:
     """A finite number of at least 0."""
     return number(name, value, "a finite number of at least 0", lambda found: 0.0 <= found < math.inf)
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 to less than 1."""
+    return number(name, value, "a number from 0 to less than 1", lambda found: 0.0 <= found < 1.0)
 
 
 UNINITIALISED: Any = object()

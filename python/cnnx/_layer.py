@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _checks
+from ._attributes import KnownAttributes, is_own
 from ._checks import FloatArray
 
 _CACHE_LINE = 64
@@ -24,21 +25,47 @@ class Slot(NamedTuple):
     network: weakref.ref[Any]
 
 
-class Layer:
+class Layer(KnownAttributes):
     """What a network needs to know of its layers.
 
     A layer is free until a network takes it. From then on its arrays are slices of the network's flat array, until the
     network is gone or does not list the layer any more. A copy of a layer is free.
 
+    Forward passes write `last_input` and its like into ``__dict__``: checking an assignment takes longer.
+
     Attributes:
         kind: the name by which the core and saved files know the layer.
-        dtype: the numpy dtype that the layer computes in; None if it takes its input's.
+        last_input: what the last forward pass saw.
     """
 
     kind: str
-    dtype: Any = None
+    last_input: FloatArray | None = None
     slot: Slot | None = None
     _core: Any = None
+    _dtype: Any = None
+    _own: str | None = "no layer that the core knows"  # why a network cannot compute it
+
+    def __init_subclass__(cls) -> None:
+        """Note what a user's subclass computes itself: a network calls the core's layer instead."""
+        super().__init_subclass__()
+        definers = {
+            name: next((c for c in cls.__mro__ if name in c.__dict__), Layer) for name in ("forward", "backprop")
+        }
+        own = [name for name, definer in definers.items() if not is_own(definer)]
+        if own:
+            cls._own = f"its own {' and '.join(own)}"
+        elif hasattr(cls, "kind"):
+            cls._own = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("kind", "forward", "backprop"):
+            raise AttributeError(f"{name}: expected only to be used, got an assignment, which no network would notice")
+        super().__setattr__(name, value)
+
+    @property
+    def dtype(self) -> Any:
+        """The numpy dtype that the layer computes in; None if it takes its input's."""
+        return self._dtype
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would construct a layer like this one, for JSON."""

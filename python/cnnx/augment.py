@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks
+from ._attributes import KnownAttributes, Setting
 
 __all__ = ["Augmentation", "RandomAffine", "RandomShift"]
 
 
-class Augmentation:
+class Augmentation(KnownAttributes):
     """Draws a map for each sample."""
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -30,10 +31,10 @@ class RandomShift(Augmentation):
         pixels: at least 0.
     """
 
+    pixels = Setting(_checks.count)
+
     def __init__(self, pixels: int) -> None:
-        self.pixels = _checks.integer("pixels", pixels)
-        if self.pixels < 0:
-            raise ValueError(f"pixels: expected an integer of at least 0, got {pixels}")
+        self.pixels = pixels
 
     def maps(
         self,
@@ -56,10 +57,14 @@ class RandomAffine(Augmentation):
         shift: by up to this many pixels in each direction, fractions included.
     """
 
+    rotation = Setting(_checks.not_negative)
+    scale = Setting(_checks.share)
+    shift = Setting(_checks.not_negative)
+
     def __init__(self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> None:
-        self.rotation = _checks.not_negative("rotation", rotation)
-        self.scale = _checks.number("scale", scale, "a number from 0 to less than 1", lambda value: 0 <= value < 1)
-        self.shift = _checks.not_negative("shift", shift)
+        self.rotation = rotation
+        self.scale = scale
+        self.shift = shift
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         angle = np.radians(rng.uniform(-self.rotation, self.rotation, count))

@@ -17,13 +17,13 @@ __all__ = ["Dense", "Softmax"]
 class _DenseLayer(Layer):
     """What Dense and Softmax share: ``totals = input @ weights + biases``."""
 
+    last_input_shape: tuple[int, ...] | None = None
+
     def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
-        self.dtype = _checks.float_dtype(dtype)
+        self._dtype = _checks.float_dtype(dtype)
         shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
         self._weights = self._initial_weights(shape, rng)
-        self._biases: FloatArray = np.zeros(shape[1], self.dtype)
-        self.last_input: FloatArray | None = None
-        self.last_input_shape: tuple[int, ...] | None = None
+        self._biases: FloatArray = np.zeros(shape[1], self._dtype)
 
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
         raise NotImplementedError
@@ -48,14 +48,14 @@ class _DenseLayer(Layer):
 
     def settings(self) -> dict[str, Any]:
         input_len, nodes = self._weights.shape
-        return {"input_len": input_len, "nodes": nodes, "dtype": str(self.dtype)}
+        return {"input_len": input_len, "nodes": nodes, "dtype": str(self._dtype)}
 
     def parameters(self) -> dict[str, FloatArray]:
         return {"weights": self._weights, "biases": self._biases}
 
     def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
         """Return a flat copy of an input, as the article keeps it, and its shape."""
-        values = _checks.as_numbers("input", input, self.dtype)
+        values = _checks.as_numbers("input", input, self._dtype)
         input_len = self._weights.shape[0]
         if values.size != input_len:
             raise ValueError(f"input: expected {input_len} values, got {values.size} in shape {values.shape}")
@@ -64,8 +64,8 @@ class _DenseLayer(Layer):
     def _gradient_and_input(self, d_L_d_out: Any) -> tuple[FloatArray, FloatArray]:
         """Return the two as the core takes them."""
         input_len, nodes = self._weights.shape
-        flat = _checks.as_shaped("last_input", remembered(self.last_input), self.dtype, (input_len,))
-        return _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, (nodes,)), flat
+        flat = _checks.as_shaped("last_input", remembered(self.last_input), self._dtype, (input_len,))
+        return _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (nodes,)), flat
 
 
 class Dense(_DenseLayer):
@@ -99,7 +99,7 @@ class Dense(_DenseLayer):
         super().__init__(input_len, nodes, dtype, rng)
 
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
-        return standard_normal(shape, rng, self.dtype, factor=he_deviation(shape[0]))
+        return standard_normal(shape, rng, self._dtype, factor=he_deviation(shape[0]))
 
     def compiled(self) -> _core.Dense:
         return _core.Dense(weights=self._weights, biases=self._biases)
@@ -108,7 +108,8 @@ class Dense(_DenseLayer):
         """Turn input_len values, in any shape, into (nodes,)."""
         flat, shape = self._flattened(input)
         output: FloatArray = self.core.forward(flat)
-        self.last_input, self.last_input_shape = flat, shape
+        seen = self.__dict__
+        seen["last_input"], seen["last_input_shape"] = flat, shape
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -154,6 +155,7 @@ class Softmax(_DenseLayer):
     """
 
     kind = "Softmax"
+    last_totals: FloatArray | None = None
 
     def __init__(
         self,
@@ -164,10 +166,9 @@ class Softmax(_DenseLayer):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(input_len, nodes, dtype, rng)
-        self.last_totals: FloatArray | None = None
 
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
-        return standard_normal(shape, rng, self.dtype, divisor=shape[0])
+        return standard_normal(shape, rng, self._dtype, divisor=shape[0])
 
     def compiled(self) -> _core.Softmax:
         return _core.Softmax(weights=self._weights, biases=self._biases)
@@ -177,7 +178,8 @@ class Softmax(_DenseLayer):
         flat, shape = self._flattened(input)
         output: FloatArray
         output, totals = self.core.forward(flat)
-        self.last_input, self.last_input_shape, self.last_totals = flat, shape, totals
+        seen = self.__dict__
+        seen["last_input"], seen["last_input_shape"], seen["last_totals"] = flat, shape, totals
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -200,7 +202,7 @@ class Softmax(_DenseLayer):
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
         rate = _checks.learn_rate(learn_rate)
-        totals = _checks.as_shaped("last_totals", remembered(self.last_totals), self.dtype, self._biases.shape)
+        totals = _checks.as_shaped("last_totals", remembered(self.last_totals), self._dtype, self._biases.shape)
         gradient, flat = self._gradient_and_input(d_L_d_out)
         shape = remembered(self.last_input_shape)
         d_L_d_input: FloatArray = self.core.backprop(gradient, flat, totals, shape, rate)

@@ -48,8 +48,8 @@ class Conv3x3(Layer):
             in_channels)) (He et al., 2015, "Delving Deep into Rectifiers").
 
     Attributes:
-        num_filters: as given.
-        in_channels: as given.
+        num_filters: as given; it follows from the filters and cannot be assigned.
+        in_channels: likewise.
         padding: as given.
         filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array
             assigned to it is kept, not copied, unless the layer belongs to a network: then its values are copied.
@@ -69,19 +69,29 @@ class Conv3x3(Layer):
         dtype: DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.num_filters = _checks.positive_integer("num_filters", num_filters)
-        self.in_channels = None if in_channels is None else _checks.positive_integer("in_channels", in_channels)
+        num_filters = _checks.positive_integer("num_filters", num_filters)
+        in_channels = None if in_channels is None else _checks.positive_integer("in_channels", in_channels)
         self.padding = padding
-        self.dtype = _checks.float_dtype(dtype)
-        shape = (self.num_filters, 3, 3)
+        self._dtype = _checks.float_dtype(dtype)
+        shape = (num_filters, 3, 3)
         self._filters: FloatArray = (
-            standard_normal(shape, rng, self.dtype, divisor=9)
-            if self.in_channels is None
-            else standard_normal((*shape, self.in_channels), rng, self.dtype, factor=he_deviation(9 * self.in_channels))
+            standard_normal(shape, rng, self._dtype, divisor=9)
+            if in_channels is None
+            else standard_normal((*shape, in_channels), rng, self._dtype, factor=he_deviation(9 * in_channels))
         )
-        has_biases = self.in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
-        self._biases: FloatArray | None = np.zeros(self.num_filters, self.dtype) if has_biases else None
-        self.last_input: FloatArray | None = None
+        has_biases = in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
+        self._biases: FloatArray | None = np.zeros(num_filters, self._dtype) if has_biases else None
+
+    @property
+    def num_filters(self) -> int:
+        """How many filters the layer has."""
+        count: int = self._filters.shape[0]
+        return count
+
+    @property
+    def in_channels(self) -> int | None:
+        """How many channels the input has; None for the article's layer."""
+        return self._filters.shape[3] if self._filters.ndim == 4 else None
 
     @property
     def padding(self) -> Literal["valid", "same"]:
@@ -119,7 +129,7 @@ class Conv3x3(Layer):
             "in_channels": self.in_channels,
             "padding": self.padding,
             "use_bias": self._biases is not None,
-            "dtype": str(self.dtype),
+            "dtype": str(self._dtype),
         }
 
     def parameters(self) -> dict[str, FloatArray]:
@@ -132,7 +142,7 @@ class Conv3x3(Layer):
         """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
         image = self._image("input", input)
         output: FloatArray = self.core.forward(image)
-        self.last_input = image
+        self.__dict__["last_input"] = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -153,18 +163,18 @@ class Conv3x3(Layer):
         image = self._image("last_input", remembered(self.last_input))
         height, width = image.shape[:2]
         ring = 2 if self._padding == "same" else 0
-        shape = (height + ring - 2, width + ring - 2, self.num_filters)
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self.dtype, shape)
+        shape = (height + ring - 2, width + ring - 2, self._filters.shape[0])
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, shape)
         d_L_d_input: FloatArray = self.core.backprop(gradient, image, rate)
         return d_L_d_input
 
     def _image(self, name: str, value: Any) -> Any:
-        channels = self.in_channels
-        if channels is None or (channels == 1 and getattr(value, "ndim", 0) == 2):
-            return _checks.as_array(name, value, self.dtype, ("height", "width"))
-        image = _checks.as_array(name, value, self.dtype, ("height", "width", "channels"))
-        if image.shape[2] != channels:
-            raise ValueError(f"{name}: expected shape (height, width, {channels}), got {image.shape}")
+        filters = self._filters
+        if filters.ndim == 3 or (filters.shape[3] == 1 and getattr(value, "ndim", 0) == 2):
+            return _checks.as_array(name, value, self._dtype, ("height", "width"))
+        image = _checks.as_array(name, value, self._dtype, ("height", "width", "channels"))
+        if image.shape[2] != filters.shape[3]:
+            raise ValueError(f"{name}: expected shape (height, width, {filters.shape[3]}), got {image.shape}")
         return image
 
 
@@ -188,7 +198,6 @@ class MaxPool2(Layer):
 
     def __init__(self, *, ties: Literal["all", "first"] = "all") -> None:
         self.ties = ties
-        self.last_input: FloatArray | None = None
 
     @property
     def ties(self) -> Literal["all", "first"]:
@@ -210,7 +219,7 @@ class MaxPool2(Layer):
         """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output: FloatArray = self.core.forward(image)
-        self.last_input = image
+        self.__dict__["last_input"] = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -243,9 +252,6 @@ class GlobalAveragePool(Layer):
 
     kind = "GlobalAveragePool"
 
-    def __init__(self) -> None:
-        self.last_input: FloatArray | None = None
-
     def settings(self) -> dict[str, Any]:
         return {}
 
@@ -258,7 +264,7 @@ class GlobalAveragePool(Layer):
         if image.size == 0:
             raise ValueError(f"input: expected at least one value in (height, width, channels), got {image.shape}")
         output: FloatArray = self.core.forward(image)
-        self.last_input = image
+        self.__dict__["last_input"] = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -287,9 +293,6 @@ class ReLU(Layer):
 
     kind = "ReLU"
 
-    def __init__(self) -> None:
-        self.last_input: FloatArray | None = None
-
     def settings(self) -> dict[str, Any]:
         return {}
 
@@ -300,7 +303,7 @@ class ReLU(Layer):
         """Return the input with 0 in place of everything below."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
         output: FloatArray = self.core.forward(values)
-        self.last_input = values
+        self.__dict__["last_input"] = values
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -335,7 +338,6 @@ class Dropout(Layer):
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self.last_input: FloatArray | None = None
 
     @property
     def rate(self) -> float:
@@ -344,7 +346,7 @@ class Dropout(Layer):
 
     @rate.setter
     def rate(self, value: float) -> None:
-        self._rate = _checks.number("rate", value, "a number from 0 to less than 1", lambda share: 0 <= share < 1)
+        self._rate = _checks.share("rate", value)
         self._core = None
 
     def settings(self) -> dict[str, Any]:
@@ -356,7 +358,7 @@ class Dropout(Layer):
     def forward(self, input: FloatArray) -> FloatArray:
         """Return a copy of the input."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
-        self.last_input = values
+        self.__dict__["last_input"] = values
         return np.copy(values)
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:

@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core, _layer
+from ._attributes import KnownAttributes
 from ._checks import FloatArray
 from .augment import Augmentation
 from .layers import Dropout, Layer, Softmax
@@ -68,11 +69,12 @@ class History(NamedTuple):
     validation: NDArray[np.float64]
 
 
-class Sequential:
+class Sequential(KnownAttributes):
     """Layers in a row: an image enters the first, probabilities leave the last.
 
-    The last layer, and it alone, is a Softmax. Layers that do not fit together, or of different dtypes, are refused at
-    the first use, with the layer's position.
+    The last layer, and it alone, is a Softmax. The core computes the layers: a subclass with its own `forward` or
+    `backprop` is refused, since neither would be called. Layers that do not fit together, or of different dtypes, are
+    refused at the first use, with the layer's position.
 
     The network copies its layers' parameters into one array, `parameters`, and gives the layers its slices. An array
     assigned to a layer is copied into its slice. A layer may stand at several positions: it has its parameters once,
@@ -86,17 +88,22 @@ class Sequential:
         layers: the list of them. The next use notices what has changed in it.
     """
 
+    layers: list[Layer] = []  # noqa: RUF012  # each network has its own
     _fuse = True  # tests train the plain plan too
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = list(layers)
-        self._check_kinds()
         self._plan: Any = None  # the core's network
         self._planned: tuple[list[Any], tuple[int, ...]] = ([], ())  # the core's layers and the image shape it has
         self._gradient: FloatArray | None = None
         self._flat: FloatArray | None = None
         self._lock = threading.RLock()  # no array moves while a window of steps trains it
         self._adopt()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "layers":
+            value = _layers(value)
+        super().__setattr__(name, value)
 
     def fit(
         self,
@@ -129,7 +136,7 @@ class Sequential:
             learn_rate: the step of plain gradient descent, finite and at least 0; or else give an optimizer.
             batch_size: how many images a step has, at least 1; an epoch's last one may have fewer.
             threads: how many threads share a batch, at least 1; None uses the CPUs that this process may use.
-            optimizer: `SGD` or `Adam`, which goes on from where it has got to.
+            optimizer: `SGD` or `Adam`, which continues from its own state.
             schedule: one of `cnnx.schedules`, or its name, or any function from the number of steps to a float array
                 (steps,) of factors on the learn rate; None for `constant`.
             augment: changes each image a little as it is loaded, `RandomShift` or `RandomAffine`.
@@ -137,7 +144,8 @@ class Sequential:
             shuffle: whether each epoch takes the images in an order of its own.
             rng: draws that order, and what Dropout and augment need; None takes numpy's global generator, as the
                 article does.
-            on_progress: called at the end of each window.
+            on_progress: called at the end of each window. What it assigns to the optimizer, such as another learn
+                rate, holds from the next window on.
             progress_every: how many steps a window has, at least 1; an epoch's last one may have fewer.
 
         Returns:
@@ -164,7 +172,7 @@ class Sequential:
         generator = _checks.generator(rng) or np.random
         threads = _thread_count(threads, batch_size, least=1)
         count, steps = len(images), -(-len(images) // batch_size)
-        rates = follow.learn_rate * factors(schedule, epochs * steps)
+        of_steps = factors(schedule, epochs * steps)
         plan = self._trainable(images.shape[1:])
         seed, draws = 0, np.random.default_rng(0)
         if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
@@ -185,14 +193,14 @@ class Sequential:
                 seen = slice(epoch * count + some.start, epoch * count + some.stop)
                 with self._lock:
                     plan = self._trainable(images.shape[1:])
-                    rest = rates[epoch * steps :]
-                    with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rest):
+                    rates = follow.learn_rate * of_steps[epoch * steps + step : epoch * steps + stop]
+                    with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates):
                         plan.train(
                             images,
                             labels,
                             order[some],
                             batch_size,
-                            rest[step:stop],
+                            rates,
                             follow.compiled(plan.parameter_count, self._dtype()),
                             None if maps is None else np.ascontiguousarray(maps[some], np.float64),
                             seed,
@@ -326,6 +334,7 @@ class Sequential:
         """Write the network to the file `path`, which appears whole or not at all; `cnnx.load` reads it."""
         from .storage import save
 
+        self._check_kinds()
         save(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -388,10 +397,10 @@ class Sequential:
             if finite.all()
             else (f"loss: expected a finite number, got {losses[sample]}")
         )
-        bad = step + sample // batch_size
+        bad = sample // batch_size
         raise FloatingPointError(
-            f"{what} at step {bad + 1} of epoch {epoch + 1} with learn rate {rates[bad]:g}; the parameters are those "
-            f"after step {step}"
+            f"{what} at step {step + bad + 1} of epoch {epoch + 1} with learn rate {rates[bad]:g}; the parameters are "
+            f"those after step {step} (try a smaller learn rate)"
         )
 
     def _dtype(self) -> np.dtype[Any]:
@@ -460,10 +469,11 @@ class Sequential:
 
     def _check_kinds(self) -> None:
         for position, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+            if not isinstance(layer, Layer) or layer._own is not None:
+                _refuse(position, layer)
 
     def _check_shapes(self, shape: tuple[int, ...]) -> None:
+        self._check_kinds()
         self._nodes()
         for position, layer in enumerate(self.layers):
             where = f"layers[{position}] ({type(layer).__name__})"
@@ -473,6 +483,25 @@ class Sequential:
                 raise ValueError(f"{where}: {error}") from None
             if position > 0 and isinstance(self.layers[position - 1], Softmax):
                 raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
+
+
+def _layers(value: Any) -> list[Layer]:
+    """Return an assigned row of layers as a list."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"layers: expected a list of cnnx layers, got {type(value).__name__}")
+    for position, layer in enumerate(value):
+        if not isinstance(layer, Layer) or layer._own is not None:
+            _refuse(position, layer)
+    return value if isinstance(value, list) else list(value)
+
+
+def _refuse(position: int, layer: Any) -> NoReturn:
+    if isinstance(layer, Layer):
+        raise TypeError(
+            f"layers[{position}] ({type(layer).__name__}): expected a layer that the core computes, got {layer._own} "
+            "(a network never calls Python; use such a layer by hand)"
+        )
+    raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
 
 
 def _is_finite(array: FloatArray) -> bool:

@@ -6,27 +6,49 @@ network's dtype; they are there after its first use.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import _checks, _core
+from ._attributes import KnownAttributes, Setting
 from ._checks import FloatArray
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
 
-class Optimizer:
-    """What a network needs to know of an optimizer.
+def _betas(name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: expected two numbers, got {value!r}")
+    return _checks.share(f"{name}[0]", value[0]), _checks.share(f"{name}[1]", value[1])
+
+
+def _above_zero(name: str, value: Any) -> float:
+    return _checks.number(name, value, "a finite number above 0", lambda number: 0 < number < math.inf)
+
+
+def _past(name: str, value: Any) -> FloatArray | None:
+    """Return an optimizer's state, which a network's first step with it holds against its parameters."""
+    if value is not None and (not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind != "f"):
+        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name}: expected a flat array of floats or None, got {got}")
+    return value
+
+
+class Optimizer(KnownAttributes):
+    """What a network needs to know of an optimizer. A setting may be assigned; the next window of steps follows it.
 
     Attributes:
         learn_rate: the step, finite and at least 0; a schedule multiplies it.
         steps: how many steps it has taken.
     """
 
+    learn_rate = Setting(_checks.not_negative)
+
     def __init__(self, learn_rate: float) -> None:
-        self.learn_rate = _checks.learn_rate(learn_rate)
         self._steps = np.zeros(1, np.int64)  # an array, which the core changes together with the states
+        self.learn_rate = learn_rate
 
     @property
     def steps(self) -> int:
@@ -35,10 +57,7 @@ class Optimizer:
 
     @steps.setter
     def steps(self, value: int) -> None:
-        steps = _checks.integer("steps", value)
-        if not 0 <= steps < 2**63:
-            raise ValueError(f"steps: expected an integer of at least 0, got {steps}")
-        self._steps[0] = steps
+        self._steps[0] = _checks.count("steps", value)
 
     def states(self) -> list[Any]:
         """Return the arrays that its steps change."""
@@ -76,14 +95,19 @@ class SGD(Optimizer):
             weight decay.
     """
 
+    momentum = Setting(_checks.share)
+    nesterov = Setting(_checks.boolean)
+    weight_decay = Setting(_checks.not_negative)
+    velocity = Setting(_past)
+
     def __init__(
         self, learn_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
         super().__init__(learn_rate)
-        self.momentum = _share("momentum", momentum)
-        self.nesterov = _checks.boolean("nesterov", nesterov)
-        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
-        self.velocity: FloatArray | None = None
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.velocity = None
 
     def states(self) -> list[Any]:
         return super().states() + ([] if self.velocity is None else [self.velocity])
@@ -118,6 +142,12 @@ class Adam(Optimizer):
         second_moment: likewise their v.
     """
 
+    betas = Setting(_betas)
+    eps = Setting(_above_zero)
+    weight_decay = Setting(_checks.not_negative)
+    first_moment = Setting(_past)
+    second_moment = Setting(_past)
+
     def __init__(
         self,
         learn_rate: float,
@@ -126,13 +156,11 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(learn_rate)
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"betas: expected two numbers, got {betas!r}")
-        self.betas = _share("betas[0]", betas[0]), _share("betas[1]", betas[1])
-        self.eps = _checks.number("eps", eps, "a finite number above 0", lambda value: 0 < value < np.inf)
-        self.weight_decay = _checks.not_negative("weight_decay", weight_decay)
-        self.first_moment: FloatArray | None = None
-        self.second_moment: FloatArray | None = None
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.first_moment = None
+        self.second_moment = None
 
     def states(self) -> list[Any]:
         moments = (self.first_moment, self.second_moment)
@@ -148,7 +176,3 @@ class Adam(Optimizer):
             first_moment=self._state("first_moment", count, dtype),
             second_moment=self._state("second_moment", count, dtype),
         )
-
-
-def _share(name: str, value: Any) -> float:
-    return _checks.number(name, value, "a number from 0 to less than 1", lambda share: 0 <= share < 1)

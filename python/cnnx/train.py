@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"cnnx.train: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -129,13 +129,23 @@ def _run(options: argparse.Namespace) -> None:
     is_article = options.model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
     if is_article and (options.augment, options.schedule) != ("none", "constant"):
         is_article = False
-    digits = data.load(options.data)
+    if is_article and options.validation:
+        raise ValueError(
+            f"--validation: expected none in the article's run, got {options.validation} (another --batch-size, "
+            "--optimizer, --schedule, --augment or --model holds digits out)"
+        )
+    if options.ties is not None and options.model != "article_cnn":
+        raise ValueError(
+            f"--ties: expected none for {options.model}, whose rule is the first pixel, got {options.ties!r} (it is "
+            "for article_cnn)"
+        )
+    digits = _digits(options.data)
     images, labels = digits.train_images[: options.limit], digits.train_labels[: options.limit]
     test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
     if options.save is not None and (options.save.is_dir() or not options.save.absolute().parent.is_dir()):
         raise ValueError(f"--save: expected a file in a folder that exists, got {str(options.save)!r}")
-    held_out = 0 if is_article else options.validation
+    held_out = options.validation
     if held_out >= len(images):
         raise ValueError(f"--validation: expected fewer than the {len(images)} training digits, got {held_out}")
 
@@ -179,12 +189,26 @@ def _run(options: argparse.Namespace) -> None:
     log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
 
 
+def _digits(source: str) -> data.Digits:
+    """Load the digits; an error names the option, not the argument behind it."""
+    if not source:
+        raise ValueError(f'--data: expected "sample", "mnist" or a folder, got {source!r}')
+    try:
+        return data.load(source)
+    except data.DataError as error:
+        message = str(error)
+        raise ValueError(
+            f"--data{message.removeprefix('source')}" if message.startswith("source:") else message
+        ) from None
+
+
 def _network(options: argparse.Namespace, image_shape: tuple[int, ...], nodes: int) -> Sequential:
     height, width = image_shape
     if options.model == "article_cnn":
         if height < 4 or width < 4:
             raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
-        return models.article_cnn(dtype=options.dtype, ties=options.ties, image_shape=(height, width), nodes=nodes)
+        ties: Literal["all", "first"] = options.ties or "all"
+        return models.article_cnn(dtype=options.dtype, ties=ties, image_shape=(height, width), nodes=nodes)
     if (height, width) != (28, 28) or nodes > 10:
         got = f"{height}x{width} and {nodes}"
         raise ValueError(f"--model: expected article_cnn for images other than 28x28 or over 10 classes, got {got}")
@@ -280,7 +304,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(0),
         default=0,
         metavar="N",
-        help="hold the last N training digits out, and test on them after each epoch (default: %(default)s)",
+        help="hold the last N training digits out, and test on them after each epoch; not in the article's run "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -298,9 +323,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ties",
         choices=["all", "first"],
-        default="all",
-        help="which of several equal pixels learns from a pooling window: all of them, as in the article, or the "
-        "first, as in Keras and PyTorch (default: %(default)s)",
+        help="which of several equal pixels learns from a pooling window of article_cnn: all of them, as in the "
+        "article, or the first, as in Keras and PyTorch and in the other models (default: all)",
     )
     parser.add_argument(
         "--threads",

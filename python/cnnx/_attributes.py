@@ -1,0 +1,76 @@
+"""Which attributes cnnx's classes have, and which of them may be assigned.
+
+A misspelt attribute would be kept and do nothing, and a setting that nobody checks would fail far away. So both are
+refused at the assignment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class Setting(Generic[T]):
+    """An attribute that is checked whenever it is assigned, in the constructor and later.
+
+    Args:
+        check: returns the value to keep for a name and a value; TypeError or ValueError if it does not fit.
+    """
+
+    def __init__(self, check: Callable[[str, Any], T]) -> None:
+        self.check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
+        if instance is None:
+            return self
+        kept: T = instance.__dict__[f"_{self.name}"]
+        return kept
+
+    def __set__(self, instance: object, value: Any) -> None:
+        instance.__dict__[f"_{self.name}"] = self.check(self.name, value)
+
+
+class KnownAttributes:
+    """Refuses the assignment of attributes that its class does not declare; a user's subclass may add its own."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            known = getattr(type(self), name, _UNKNOWN)
+            if known is _UNKNOWN and name not in self.__dict__ and is_own(type(self)):
+                raise AttributeError(_unknown(type(self), name))
+            if isinstance(known, property) and known.fset is None:
+                raise AttributeError(f"{name}: expected only to be read, got an assignment")
+        object.__setattr__(self, name, value)
+
+
+_UNKNOWN: Any = object()
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class is one of cnnx, not one that a user has made."""
+    return kind.__module__.partition(".")[0] == __package__
+
+
+def _unknown(kind: type, name: str) -> str:
+    names = [known for known in dir(kind) if not known.startswith("_") and not callable(getattr(kind, known))]
+    near = difflib.get_close_matches(name, names) or [known for known in names if name in known or known in name]
+    if not near and (initials := [known for known in names if _initials(known) == name]):
+        near = initials
+    help = f"did you mean {' or '.join(near)}?" if near else "a subclass may add its own"
+    return f"{name}: expected an attribute of {kind.__name__}, got an unknown name ({help})"
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split("_"))
