@@ -1,9 +1,9 @@
 """Threads that train and predict at the same time, and how many of them there are."""
 
-import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +20,11 @@ def test_a_batch_has_no_more_threads_than_parts(rng):
     network = Sequential([Dense(144, 100, rng=rng), ReLU(), Softmax(100, 3, rng=rng)])
     options = {"epochs": 60, "learn_rate": 0.001, "batch_size": 8}
     training = threading.Thread(target=network.fit, args=(images, labels), kwargs={**options, "threads": 8})
-    before = len(os.listdir("/proc/self/task"))
+    before = len(list(Path("/proc/self/task").iterdir()))
     training.start()
     most = 0
     while training.is_alive():
-        most = max(most, len(os.listdir("/proc/self/task")))
+        most = max(most, len(list(Path("/proc/self/task").iterdir())))
     training.join()
     assert most <= before + 1
 

@@ -14,6 +14,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
@@ -93,12 +94,17 @@ class Sequential(KnownAttributes):
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = list(layers)
-        self._plan: Any = None  # the core's network
-        self._planned: tuple[list[Any], tuple[int, ...]] = ([], ())  # the core's layers and the image shape it has
         self._gradient: FloatArray | None = None
         self._flat: FloatArray | None = None
-        self._lock = threading.RLock()  # no array moves while a window of steps trains it
+        self._unplan()
         self._adopt()
+
+    def _unplan(self) -> None:
+        """Be without the core's network, as a new object, a copy and a forked process are."""
+        self._plan: Any = None  # the core's network
+        self._planned: tuple[list[Any], tuple[int, ...]] = ([], ())  # the core's layers and the image shape it has
+        self._lock = threading.RLock()  # no array moves while a window of steps trains it
+        _networks.add(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "layers":
@@ -338,16 +344,19 @@ class Sequential(KnownAttributes):
         save(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle needs: the plan belongs to this object's own arrays."""
-        return {"layers": self.layers}
+        """Return what a copy or a pickle needs: the core's network belongs to this object's own arrays."""
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_OBJECT}
 
     def __copy__(self) -> Sequential:
         """Return a network with layers of its own."""
         return copy.deepcopy(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the layers and plan anew."""
-        self.__init__(state["layers"])  # type: ignore[misc]  # the constructor checks them too
+        """Take all attributes, a subclass's too, and plan anew."""
+        self.__dict__.update(state)
+        self._gradient = self._flat = None
+        self._unplan()
+        self._adopt()
 
     def _images(self, images: Any, least: int = 1) -> Any:
         self._check_kinds()
@@ -385,12 +394,20 @@ class Sequential(KnownAttributes):
         """Put parameters and optimizer back if a window of steps ends with numbers that are not finite."""
         arrays = [array for layer in self.layers for array in layer.parameters().values()] + optimizer.states()
         kept = [array.copy() for array in arrays]
-        yield
-        if np.isfinite(losses).all() and all(map(_is_finite, arrays)):
-            return
-        for array, values in zip(arrays, kept, strict=True):
-            array[...] = values
-        finite = np.isfinite(losses)
+
+        def put_back() -> None:
+            for array, values in zip(arrays, kept, strict=True):
+                array[...] = values
+
+        try:
+            yield
+            finite = np.isfinite(losses)
+            if finite.all() and all(map(_is_finite, arrays)):
+                return
+        except Exception:  # for example no memory; after Ctrl-C the window is complete
+            put_back()
+            raise
+        put_back()
         sample = len(losses) - 1 if finite.all() else int(np.argmin(finite))
         what = (
             "parameters: expected finite numbers, got others"
@@ -502,6 +519,22 @@ def _refuse(position: int, layer: Any) -> NoReturn:
             "(a network never calls Python; use such a layer by hand)"
         )
     raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+
+
+_OF_ONE_OBJECT = ("_plan", "_planned", "_lock", "_gradient", "_flat")
+_networks: weakref.WeakSet[Sequential] = weakref.WeakSet()
+_abandoned: list[Any] = []
+
+
+def _after_fork() -> None:
+    """In the child, forget the core's networks: a thread that the child does not have may hold their locks."""
+    for network in list(_networks):
+        _abandoned.append(network._plan)  # which nobody may destroy either
+        network._unplan()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_finite(array: FloatArray) -> bool:
