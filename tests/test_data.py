@@ -1,5 +1,6 @@
 """The digits: what each source gives, and what a damaged, hostile or absent file does."""
 
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -9,9 +10,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
+import urllib.request
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -363,7 +368,7 @@ def test_what_is_not_a_regular_file_is_refused_and_not_waited_for(tmp_path):
             read_idx(path)
 
 
-# MNIST through the mnist package. Mirrors are folders with file:// addresses; the package's own download runs
+# MNIST through the mnist package. Mirrors are folders with file:// addresses, or servers on this machine
 
 
 @pytest.fixture
@@ -388,10 +393,10 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    def download_file(*_, **__):
+    def urlopen(*_, **__):
         raise OSError("the network is unreachable")
 
-    monkeypatch.setattr(mnist, "download_file", download_file)
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
 
 
 @pytest.mark.usefixtures("mirrors")
@@ -441,18 +446,20 @@ def test_a_corrupt_download_never_becomes_the_cache(mirrors, cache, digits):
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
 @pytest.mark.usefixtures("mirrors")
 def test_an_interrupted_download_leaves_nothing(cache, monkeypatch, interruption):
-    def download_file(name, target_dir):
-        write(Path(target_dir) / name, b"\x1f\x8b half")
-        raise interruption("stop")
+    class Half(BytesIO):
+        def read(self, count):
+            if half := super().read(count):
+                return half
+            raise interruption("stop")
 
-    monkeypatch.setattr(mnist, "download_file", download_file)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Half(b"\x1f\x8b half"))
     with pytest.raises(interruption, match="stop"):
         load("mnist")
     assert listing(cache) == []
 
 
 def settings_of_the_process():
-    return mnist.datasets_url, mnist.temporary_dir, socket.getdefaulttimeout()
+    return mnist.datasets_url, mnist.temporary_dir, mnist.urlretrieve, sys.modules["mnist"], socket.getdefaulttimeout()
 
 
 @pytest.fixture
@@ -478,18 +485,102 @@ def test_a_failed_download_leaves_the_process_as_it_was(own_settings):
     assert settings_of_the_process() == own_settings
 
 
+@pytest.mark.usefixtures("mirrors", "cache")
+def test_nobody_sees_a_download_s_settings_while_it_runs(own_settings, monkeypatch):
+    seen, urlopen = [], urllib.request.urlopen
+
+    def watch(*arguments, **options):
+        seen.append(settings_of_the_process())
+        return urlopen(*arguments, **options)
+
+    monkeypatch.setattr("urllib.request.urlopen", watch)
+    load("mnist")
+    assert seen == [own_settings] * 4
+
+
+@pytest.mark.usefixtures("mirrors", "cache")
+def test_downloads_in_two_threads_do_not_wait_for_each_other(digits, monkeypatch):
+    both_are_here, urlopen = threading.Barrier(2, timeout=20), urllib.request.urlopen
+
+    def meet(*arguments, **options):
+        both_are_here.wait()
+        return urlopen(*arguments, **options)
+
+    monkeypatch.setattr("urllib.request.urlopen", meet)
+    with ThreadPoolExecutor(2) as pool:
+        for loaded in pool.map(load, ["mnist"] * 2):
+            assert_same_digits(loaded, digits)
+
+
 @pytest.mark.usefixtures("cache")
 def test_each_mirror_is_asked_and_may_not_keep_silent_for_ever(monkeypatch):
     asked = []
 
-    def download_file(*_, **__):
-        asked.append((mnist.datasets_url, socket.getdefaulttimeout()))
+    def urlopen(url, *, timeout):
+        asked.append((url, timeout))
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(mnist, "download_file", download_file)
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
     with pytest.raises(DataError, match="timed out"):
         load("mnist")
-    assert asked == [(mirror, 20.0) for mirror in data.MIRRORS]
+    assert asked == [(f"{mirror}train-images-idx3-ubyte.gz", 20.0) for mirror in data.MIRRORS]
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\n\x1f\x8b half"])
+@pytest.mark.usefixtures("own_settings")
+def test_a_mirror_that_falls_silent_is_given_up(mirrors, cache, digits, monkeypatch, answer):
+    monkeypatch.setattr(data, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(data, "MIRRORS", (silent, f"{mirrors[1].as_uri()}/"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        held = []
+
+        def serve():
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connection.sendall(answer)
+                    held.append(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        assert_same_digits(load("mnist"), digits)
+        server.shutdown(socket.SHUT_RDWR)
+    assert len(held) == 4
+    for connection in held:
+        connection.close()
+    assert listing(cache) == sorted(f"{name}.gz" for name in CANONICAL_MD5)
+
+
+def test_an_error_of_a_download_names_no_scratch_file(mirrors, cache):
+    for mirror in mirrors:
+        write(mirror / "train-images-idx3-ubyte.gz", b"<html>")
+    with pytest.raises(DataError, match=r"\(train-images-idx3-ubyte.gz: expected an IDX file") as error:
+        load("mnist")
+    assert ".download-" not in str(error.value)
+    assert listing(cache) == []
+
+
+@pytest.mark.usefixtures("mirrors")
+def test_a_cache_that_takes_no_file_is_named_and_no_scratch_folder(cache, monkeypatch):
+    def mkdtemp(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(cache / ".download-abc"))
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+    with pytest.raises(DataError, match=rf"^{cache}: .*\(Permission denied\)") as error:
+        load("mnist")
+    assert ".download-" not in str(error.value)
+
+
+@pytest.mark.usefixtures("mirrors")
+def test_a_link_in_the_cache_is_never_replaced(cache):
+    cache.mkdir(parents=True)
+    (cache / "train-images-idx3-ubyte.gz").symlink_to("a disk that is not there")
+    with pytest.raises(
+        DataError, match=rf"^{cache}/train-images-idx3-ubyte.gz: expected a file or nothing, got a link"
+    ):
+        load("mnist")
+    assert (cache / "train-images-idx3-ubyte.gz").is_symlink()
 
 
 def test_the_mirrors_are_https():

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from networks import bits
 
 import cnnx
 from cnnx.models import article_cnn
+from cnnx.network import Progress
+from cnnx.train import EpochReport
 
 MNIST = os.environ.get("CNNX_DATA")
 HANG = 120  # seconds that nothing here takes
@@ -229,11 +232,71 @@ def test_a_batch_larger_than_the_data_is_all_of_it(options):
     assert run_well("--limit", 100, "--quiet", *options) == everything
 
 
-@pytest.mark.parametrize("file", ["/proc/file", "n" * 300], ids=["not writable", "too long a name"])
-def test_a_network_that_cannot_be_saved_ends_with_one_line(file):
-    code, _, errors = run("--limit", 100, "--save", file)
-    assert (code, len(errors)) == (2, 1)
-    assert errors[0].startswith("cnnx.train: error: ")
+@pytest.mark.parametrize("file", ["absent/file", "file/file", "folder", "n" * 256, "socket", "link to folder"])
+def test_a_network_that_cannot_be_saved_is_not_trained(tmp_path, monkeypatch, file):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link to folder").symlink_to("folder")
+    with socket.socket(socket.AF_UNIX) as server, monkeypatch.context() as moved:
+        moved.chdir(tmp_path)  # a socket's path may have 108 bytes
+        server.bind("socket")
+    before = sorted(tmp_path.rglob("*"))
+    code, lines, (error,) = run("--epochs", 100_000, "--save", tmp_path / file)
+    assert (code, lines) == (2, [])
+    assert error.startswith(
+        f"cnnx.train: error: --save: expected a file that can be written, got '{tmp_path / file}' ("
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_takes_no_file_is_noticed_before_training():
+    if not Path("/proc/self").is_dir():
+        pytest.skip("no folder that refuses even root")
+    code, lines, (error,) = run("--epochs", 100_000, "--save", "/proc/self/file")
+    assert (code, lines) == (2, [])
+    assert error.startswith("cnnx.train: error: --save: expected a file that can be written, got '/proc/self/file' (")
+
+
+@pytest.mark.parametrize("stdout", ["| head -n 1", "| true", ">&-"])
+@pytest.mark.parametrize("options", ["", "--quiet", "--batch-size 10"])
+def test_a_network_is_saved_even_if_nobody_reads_its_lines(tmp_path, stdout, options):
+    train = f"{sys.executable} -m cnnx.train --limit 300 {options} --save"
+    command = f"{{ {train} {tmp_path}/network; echo exit code $? >&2; }} {stdout}"
+    process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=HANG)
+    assert process.stderr == "exit code 0\n"
+    subprocess.run(["sh", "-c", f"{train} {tmp_path}/expected"], capture_output=True, check=True, timeout=HANG)
+    assert bits(cnnx.load(tmp_path / "network")) == bits(cnnx.load(tmp_path / "expected"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_network_is_saved_even_if_its_lines_do_not_fit_on_the_disk(tmp_path):
+    command = f"{sys.executable} -m cnnx.train --limit 300 --save {tmp_path}/network >/dev/full"
+    process = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False, timeout=HANG)
+    assert process.returncode == 2
+    assert re.fullmatch(r"cnnx\.train: error: .*No space left on device\n", process.stderr)
+    assert len(cnnx.load(tmp_path / "network").layers) == 3
+
+
+def test_a_reader_of_the_network_that_leaves_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with start("--limit", 100, "--model", "small_convnet", "--save", tmp_path / "pipe") as process:
+        with (tmp_path / "pipe").open("rb"):
+            pass
+        _, stderr = process.communicate(timeout=HANG)
+    assert process.returncode == 2
+    assert stderr.startswith("cnnx.train: error: --save: expected a file that can be written, got ")
+
+
+def test_a_terminal_that_is_gone_ends_no_training():
+    class Gone:
+        def write(self, _):
+            raise OSError(5, "Input/output error")
+
+    lines = []
+    report = EpochReport(20, 2, lines.append, Gone())
+    for step in (1, 2):
+        report(Progress(1, step, 0.5, 0.5))
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize("shape", [(3, 28), (28, 3), (1, 1)])

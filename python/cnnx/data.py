@@ -16,12 +16,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,7 +49,6 @@ MIRRORS = (
 
 _PACKED_BLOCK, _BLOCK = 1 << 16, 1 << 20  # bytes read, and bytes unpacked, at a time
 _PATIENCE = 20.0  # seconds that a mirror may keep silent
-_mnist_package_lock = threading.Lock()  # the package keeps its address in a global
 
 
 class DataError(ValueError):
@@ -110,14 +108,18 @@ def read_idx(path: str | os.PathLike[str], *, md5: str | None = None) -> ByteArr
     Raises `DataError` if the file cannot be read, is no such IDX file, is longer or shorter than it declares,
     or has another MD5.
     """
-    path = Path(path)
+    return _read_idx(Path(path), str(path), md5)
+
+
+def _read_idx(path: Path, name: str, md5: str | None) -> ByteArray:
+    """`read_idx`, of which errors call the file `name`."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise DataError("expected a regular file")
         with path.open("rb") as file:
             return _parse_idx(file, md5)
     except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _parse_idx(file: BufferedReader, md5: str | None) -> ByteArray:
@@ -246,6 +248,8 @@ def _read_or_download(folder: Path, name: str) -> ByteArray:
     """Read one of MNIST's files, verified; one that is already there is never replaced."""
     if path := _find(folder, name):
         return read_idx(path, md5=CANONICAL_MD5[name])
+    if (link := folder / f"{name}.gz").is_symlink():
+        raise DataError(f"{link}: expected a file or nothing, got a link to a file that is not there")
     from http.client import HTTPException
 
     failures = []
@@ -253,7 +257,7 @@ def _read_or_download(folder: Path, name: str) -> ByteArray:
         try:
             return _download(mirror, folder, name)
         except (DataError, HTTPException, OSError) as error:
-            failures.append(f"{mirror} ({error})")
+            failures.append(f"{mirror} ({getattr(error, 'strerror', None) or error})")  # without a scratch file's name
     raise DataError(
         f"{folder}: MNIST is incomplete and cannot be downloaded, so put {', '.join(_missing(folder))} there "
         f"(or set CNNX_DATA to a folder that has them), from {' or '.join(failures)}"
@@ -264,32 +268,39 @@ def _download(mirror: str, folder: Path, name: str) -> ByteArray:
     """Download one file beside the others, where it gets its name after its bytes are verified."""
     from tempfile import TemporaryDirectory
 
-    import mnist
-
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"Downloading {name}.gz from {mirror}", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-        with _mnist_package_at(mirror):
-            path = Path(mnist.download_file(f"{name}.gz", target_dir=scratch))
-        array = read_idx(path, md5=CANONICAL_MD5[name])
-        path.replace(folder / f"{name}.gz")
+        path = Path(_mnist_package_at(mirror).download_file(f"{name}.gz", target_dir=scratch))
+        array = _read_idx(path, path.name, CANONICAL_MD5[name])
+        path.replace(folder / path.name)
     return array
 
 
-@contextmanager
-def _mnist_package_at(mirror: str) -> Iterator[None]:
-    """Point the `mnist` package at a mirror, patiently but not forever; then restore what was set."""
-    import socket
+def _mnist_package_at(mirror: str) -> ModuleType:
+    """Return a copy of the `mnist` package, ours alone, that asks `mirror` and does not wait for ever.
 
-    import mnist
+    The package keeps its address and how it downloads in globals, which belong to the whole process.
+    """
+    from importlib.util import find_spec, module_from_spec
 
-    with _mnist_package_lock:
-        address, timeout = mnist.datasets_url, socket.getdefaulttimeout()
-        mnist.datasets_url = mirror
-        socket.setdefaulttimeout(_PATIENCE)
-        try:
-            yield
-        finally:
-            mnist.datasets_url = address
-            socket.setdefaulttimeout(timeout)
+    spec = find_spec("mnist")
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError("No module named 'mnist'", name="mnist")
+    package = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    package.datasets_url = mirror  # type: ignore[attr-defined]
+    package.urlretrieve = _retrieve  # type: ignore[attr-defined]
+    return package
+
+
+def _retrieve(url: str, path: str) -> None:
+    """Download a file as urllib's `urlretrieve` does, from a mirror that may keep silent for `_PATIENCE` seconds."""
+    from shutil import copyfileobj
+    from urllib.request import urlopen
+
+    with urlopen(url, timeout=_PATIENCE) as response, Path(path).open("wb") as file:
+        copyfileobj(response, file)
+        file.flush()
+        os.fsync(file.fileno())

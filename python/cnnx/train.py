@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import data, models
+from . import data, models, storage
 from .augment import Augmentation, RandomAffine, RandomShift
 from .network import History, Progress, Sequential
 from .optimizers import SGD, Adam, Optimizer
@@ -90,19 +91,56 @@ class EpochReport:
         self.accuracies.append(progress.accuracy)
         if self.bar is not None:
             done = 30 * progress.step // self.steps
-            self.bar.write(f"\r[{'#' * done}{'.' * (30 - done)}] epoch {progress.epoch}, loss {progress.loss:.3f} ")
-            self.bar.flush()
+            self._draw(f"\r[{'#' * done}{'.' * (30 - done)}] epoch {progress.epoch}, loss {progress.loss:.3f} ")
         if progress.step < self.steps:
             return
-        if self.bar is not None:
-            self.bar.write("\r\033[K")
-            self.bar.flush()
+        self._draw("\r\033[K")
         now = time.perf_counter()
         loss, accuracy = (sum(values) / len(values) for values in (self.losses, self.accuracies))
         validation = f" | Validation {progress.validation[1]:.2%}" if progress.validation else ""
         speed = f"{self.samples / (now - self.started):,.0f} digits a second"
         self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
         self.start_epoch()
+
+    def _draw(self, text: str) -> None:
+        if self.bar is None:
+            return
+        try:
+            self.bar.write(text)
+            self.bar.flush()
+        except OSError:  # a terminal that is gone ends no training
+            self.bar = None
+
+
+class Lines:
+    """Prints lines; a run that has a network to save goes on without them.
+
+    Args:
+        are_all: whether the run is for its lines alone: an error of stdout then ends it.
+
+    Attributes:
+        error: why stdout takes no more lines; None while it takes them.
+    """
+
+    def __init__(self, are_all: bool) -> None:
+        self.are_all = are_all
+        self.error: OSError | None = None
+
+    def __call__(self, line: str) -> None:
+        """Print a line at once, or nothing after an error."""
+        if self.error is not None:
+            return
+        try:
+            print(line, flush=True)
+        except OSError as error:
+            if self.are_all:
+                raise
+            self.error = error
+
+    def close(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error is not None:
+            raise self.error
 
 
 def progress_line(step: int, loss: float, accuracy: float) -> str:
@@ -118,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
     except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"cnnx.train: error: {error}", file=sys.stderr)
         return 2
@@ -126,6 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.save is not None:
+        with _saving(options.save):
+            storage.check_writable(options.save)
     is_article = options.model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
     if is_article and (options.augment, options.schedule) != ("none", "constant"):
         is_article = False
@@ -143,8 +184,6 @@ def _run(options: argparse.Namespace) -> None:
     images, labels = digits.train_images[: options.limit], digits.train_labels[: options.limit]
     test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
-    if options.save is not None and (options.save.is_dir() or not options.save.absolute().parent.is_dir()):
-        raise ValueError(f"--save: expected a file in a folder that exists, got {str(options.save)!r}")
     held_out = options.validation
     if held_out >= len(images):
         raise ValueError(f"--validation: expected fewer than the {len(images)} training digits, got {held_out}")
@@ -152,9 +191,11 @@ def _run(options: argparse.Namespace) -> None:
     np.random.seed(options.seed)
     network = _network(options, images.shape[1:], nodes)
 
+    lines = Lines(are_all=options.save is None)
+
     def log(line: str) -> None:
         if not options.quiet:
-            print(line, flush=True)
+            lines(line)
 
     log("MNIST CNN initialized!")
     start = time.perf_counter()
@@ -178,15 +219,28 @@ def _run(options: argparse.Namespace) -> None:
         )
         images = images[:kept]
     seconds = time.perf_counter() - start
+    if options.save is not None:  # before anything else can fail
+        with _saving(options.save):
+            network.save(options.save)
 
     log("\n--- Testing the CNN ---")
     loss, accuracy = network.evaluate(*test_set, threads=options.threads)
-    print("Test Loss:", loss, flush=True)
-    print("Test Accuracy:", accuracy, flush=True)
-    if options.save is not None:
-        network.save(options.save)
+    lines(f"Test Loss: {loss}")
+    lines(f"Test Accuracy: {accuracy}")
     steps = options.epochs * -(-len(images) // options.batch_size)
     log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
+    lines.close()
+
+
+@contextlib.contextmanager
+def _saving(path: Path) -> Iterator[None]:
+    """Make an error of the file one of the option."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"--save: expected a file that can be written, got {str(path)!r} ({error.strerror or error})"
+        ) from None
 
 
 def _digits(source: str) -> data.Digits:
