@@ -34,6 +34,7 @@ __all__ = ["History", "Progress", "Sequential"]
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
 _MOST_THREADS = 256
+_MOST_SAMPLES = 2**59  # whose losses have an address
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
 
@@ -135,7 +136,8 @@ class Sequential(KnownAttributes):
             epochs: how often to go through all the images, at least 1.
             learn_rate: the step of plain gradient descent, finite and at least 0; or else give an optimizer.
             batch_size: how many images a step has, at least 1; an epoch's last one may have fewer.
-            threads: how many threads share a batch, at least 1; None uses the CPUs that this process may use.
+            threads: how many threads share a batch, and the validation, at least 1; None uses the CPUs that this process
+                may use.
             optimizer: `SGD` or `Adam`, which continues from its own state.
             schedule: one of `cnnx.schedules`, or its name, or any function from the number of steps to a float array
                 (steps,) of factors on the learn rate; None for `constant`.
@@ -170,9 +172,14 @@ class Sequential(KnownAttributes):
         if validation is not None:
             validation = self._validation(validation)
         generator = _checks.generator(rng) or np.random
-        threads = _thread_count(threads, min(batch_size, len(images)), least=1)
+        team = _thread_count(threads, batch_size, least=1)
         count, steps = len(images), -(-len(images) // batch_size)
+        if epochs * count > _MOST_SAMPLES:
+            most = _MOST_SAMPLES // count
+            raise ValueError(f"epochs: expected at most {most} for {count} images, whose losses are kept, got {epochs}")
         of_steps = factors(schedule, epochs * steps)
+        if validation is not None:
+            self._check_validation(validation[0].shape)
         plan = self._trainable(images.shape[1:])
         seed, draws = 0, np.random.default_rng(0)
         if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
@@ -180,6 +187,7 @@ class Sequential(KnownAttributes):
             draws = np.random.default_rng(seed)
 
         follow.compiled(plan.parameter_count, self._dtype())  # its states are there from here on
+        # The system gives their memory page by page, as the epochs fill them.
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
         validated = np.empty((0 if validation is None else epochs, 2))
         for epoch in range(epochs):
@@ -193,7 +201,7 @@ class Sequential(KnownAttributes):
                 seen = slice(epoch * count + some.start, epoch * count + some.stop)
                 with self._lock:
                     plan = self._trainable(images.shape[1:])
-                    rates = follow.learn_rate * of_steps[epoch * steps + step : epoch * steps + stop]
+                    rates = follow.learn_rate * of_steps.between(epoch * steps + step, epoch * steps + stop)
                     with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates):
                         plan.train(
                             images,
@@ -205,7 +213,7 @@ class Sequential(KnownAttributes):
                             None if maps is None else np.ascontiguousarray(maps[some], np.float64),
                             seed,
                             seen.start,
-                            threads,
+                            team,
                             losses[seen],
                             correct[seen],
                         )
@@ -213,7 +221,7 @@ class Sequential(KnownAttributes):
                 step = stop
                 result = None
                 if step == steps and validation is not None:
-                    result = self.evaluate(*validation)
+                    result = self.evaluate(*validation, threads=threads)
                     validated[epoch] = result
                 if on_progress is not None:
                     mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
@@ -373,6 +381,12 @@ class Sequential(KnownAttributes):
             return images, _labels(validation[1], len(images), self._nodes())
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
+
+    def _check_validation(self, shape: tuple[int, ...]) -> None:
+        try:
+            self._check_shapes(shape[1:])
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from None
 
     @contextmanager
     def _kept_unless_finite(
