@@ -1,6 +1,8 @@
 """What `fit` takes beside images and labels: schedules, augmentation, validation; and what it refuses."""
 
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -114,6 +116,7 @@ def assert_fit_refuses(rng, error, message, **options):
 
 BAD_OPTIONS = {
     "batch of none": ({"batch_size": 0}, ValueError, r"^batch_size: expected"),
+    "epochs beyond memory": ({"epochs": 10**30}, ValueError, r"^epochs: expected at most"),
     "half a sample": ({"batch_size": 2.5}, TypeError, r"^batch_size: expected"),
     "batch of True": ({"batch_size": True}, TypeError, r"^batch_size: expected"),
     "no threads": ({"threads": 0}, ValueError, r"^threads: expected"),
@@ -226,3 +229,65 @@ def test_validation_changes_no_training(rng):
     images, labels = problem(rng, DEEP, count=30)
     with_validation = fitted(DEEP, images, labels, validation=(images[:7], labels[:7]))
     assert with_validation == fitted(DEEP, images, labels)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 14), (4, 2, 14), (1, 22, 28)])
+def test_validation_images_that_do_not_fit_are_refused_before_the_first_step(rng, shape):
+    validation = rng.integers(0, 256, shape, np.uint8), rng.integers(0, 5, shape[0])
+    assert_fit_refuses(rng, ValueError, r"^validation: .*expected", validation=validation)
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_the_validation_takes_as_many_threads_as_the_training(rng, threads):
+    asked = []
+
+    class Watched(Sequential):
+        def evaluate(self, images, labels, *, threads=None):
+            asked.append(threads)
+            return super().evaluate(images, labels, threads=threads)
+
+    images, labels = problem(rng, DEEP, count=10)
+    options = {"batch_size": 5, "learn_rate": 0.1, "validation": (images, labels), "threads": threads}
+    Watched(stack(cnnx, DEEP)).fit(images, labels, epochs=2, **options)
+    assert asked == [threads, threads]
+
+
+LONG_RUN = """
+import resource
+import numpy as np
+import cnnx
+
+class Enough(Exception): pass
+
+def stop(_):
+    raise Enough
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+network = cnnx.Sequential([cnnx.Softmax(4, 2)])
+images, labels = np.zeros((60_000, 2, 2), np.uint8), np.zeros(60_000, int)
+images[:, 1, 1] = 255
+before = peak()
+try:
+    network.fit(images, labels, epochs=1000, learn_rate=0.1, schedule={schedule!r}, on_progress=stop, progress_every=1)
+except Enough:
+    print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("schedule", [None, "cosine", "one_cycle"])
+def test_a_long_run_takes_no_memory_for_the_steps_to_come(schedule):
+    command = [sys.executable, "-c", LONG_RUN.format(schedule=schedule)]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(process.stdout) < 50  # MB; a number for each step would take 458
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_factors_computed_when_they_are_due_are_the_schedule_s(name, steps):
+    expected = getattr(schedules, name)(steps)
+    some = schedules.factors(name, steps)
+    np.testing.assert_array_equal(some.between(0, steps), expected)
+    parts = [some.between(start, min(start + 3, steps)) for start in range(0, steps, 3)]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)

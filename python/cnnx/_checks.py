@@ -159,6 +159,14 @@ def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | 
     return value
 
 
+def image_shape(name: str, value: Any) -> tuple[int, int]:
+    """A height and a width, each at least 1."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name}: expected a height and a width, got {value!r}")
+    height, width = (positive_integer(name, size) for size in value)
+    return height, width
+
+
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
     """One of the words that are known."""
     if not isinstance(value, str) or value not in known:

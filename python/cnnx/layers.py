@@ -252,6 +252,9 @@ class GlobalAveragePool(Layer):
 
     kind = "GlobalAveragePool"
 
+    def __init__(self) -> None:
+        self.last_input = None
+
     def settings(self) -> dict[str, Any]:
         return {}
 
@@ -292,6 +295,9 @@ class ReLU(Layer):
     """
 
     kind = "ReLU"
+
+    def __init__(self) -> None:
+        self.last_input = None
 
     def settings(self) -> dict[str, Any]:
         return {}

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .layers import Conv3x3, Dropout, MaxPool2, ReLU, Softmax
+from .layers import Conv3x3, Dropout, Layer, MaxPool2, ReLU, Softmax
 from .network import Sequential
 
 __all__ = ["article_cnn", "deep_convnet", "keras_convnet", "small_convnet"]
@@ -34,7 +34,8 @@ def article_cnn(
     if height < 1 or width < 1:
         raise ValueError(f"image_shape: expected at least 4x4 pixels, got {image_shape}")
     conv = Conv3x3(8, dtype=dtype, rng=rng)
-    return Sequential([conv, MaxPool2(ties=ties), Softmax(height * width * 8, nodes, dtype=dtype, rng=rng)])
+    softmax = Softmax(height * width * 8, nodes, dtype=dtype, rng=rng)
+    return _for_images(image_shape, [conv, MaxPool2(ties=ties), softmax])
 
 
 def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
@@ -46,7 +47,8 @@ def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
         dtype: float64 or float32.
         rng: draws the initial values, first layer first; None takes numpy's global generator.
     """
-    return Sequential(
+    return _for_images(
+        (28, 28),
         [
             Conv3x3(32, 1, dtype=dtype, rng=rng),
             ReLU(),
@@ -56,7 +58,7 @@ def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
             MaxPool2(ties="first"),
             Dropout(0.5),
             Softmax(5 * 5 * 64, 10, dtype=dtype, rng=rng),
-        ]
+        ],
     )
 
 
@@ -69,7 +71,8 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
         dtype: float64 or float32.
         rng: draws the initial values, first layer first; None takes numpy's global generator.
     """
-    return Sequential(
+    return _for_images(
+        (28, 28),
         [
             Conv3x3(16, 1, dtype=dtype, rng=rng),
             MaxPool2(ties="first"),
@@ -78,7 +81,7 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
             MaxPool2(ties="first"),
             ReLU(),
             Softmax(5 * 5 * 32, 10, dtype=dtype, rng=rng),
-        ]
+        ],
     )
 
 
@@ -91,7 +94,8 @@ def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | No
         dtype: float64 or float32.
         rng: draws the initial values, first layer first; None takes numpy's global generator.
     """
-    return Sequential(
+    return _for_images(
+        (28, 28),
         [
             Conv3x3(32, 1, dtype=dtype, rng=rng),
             ReLU(),
@@ -105,5 +109,11 @@ def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | No
             ReLU(),
             Dropout(0.4),
             Softmax(3 * 3 * 128, 10, dtype=dtype, rng=rng),
-        ]
+        ],
     )
+
+
+def _for_images(image_shape: tuple[int, int], layers: list[Layer]) -> Sequential:
+    network = Sequential(layers)
+    network.image_shape = image_shape
+    return network

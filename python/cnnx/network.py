@@ -22,11 +22,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks, _core, _layer
+from . import _checks, _core, _images, _layer
 from ._attributes import KnownAttributes
 from ._checks import FloatArray
 from .augment import Augmentation
-from .layers import Dropout, Layer, Softmax
+from .layers import Conv3x3, Dropout, GlobalAveragePool, Layer, Softmax
 from .optimizers import SGD, Optimizer
 from .schedules import Schedule, factors
 
@@ -35,6 +35,7 @@ __all__ = ["History", "Progress", "Sequential"]
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
 _MOST_THREADS = 256
+_MOST_SAMPLES = 2**59  # whose losses have an address
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
 
 
@@ -87,8 +88,11 @@ class Sequential(KnownAttributes):
 
     Attributes:
         layers: the list of them. The next use notices what has changed in it.
+        image_shape: (height, width) of the images that it was trained on, or None. If the layers depend on it, as a
+            dense layer does, images of another size are refused.
     """
 
+    image_shape: tuple[int, int] | None = None
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own
     _fuse = True  # tests train the plain plan too
 
@@ -96,6 +100,7 @@ class Sequential(KnownAttributes):
         self.layers = list(layers)
         self._gradient: FloatArray | None = None
         self._flat: FloatArray | None = None
+        self._history: History | None = None
         self._unplan()
         self._adopt()
 
@@ -109,6 +114,8 @@ class Sequential(KnownAttributes):
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "layers":
             value = _layers(value)
+        elif name == "image_shape" and value is not None:
+            value = _checks.image_shape(name, value)
         super().__setattr__(name, value)
 
     def fit(
@@ -132,8 +139,8 @@ class Sequential(KnownAttributes):
         """Train on the cross-entropy loss; with no more than a learn rate one image at a time, as the article does.
 
         A step follows the mean gradient of its batch. The result depends on the seed, not on the number of threads.
-        Ctrl-C takes effect at the end of a window of steps: the parameters are those after its last step, and
-        KeyboardInterrupt is raised.
+        Ctrl-C takes effect at the end of a window of steps: parameters and optimizer are those after its last step,
+        `history` has what was seen until then, and KeyboardInterrupt is raised.
 
         Args:
             images: (n, height, width), n at least 1: uint8, read as x / 255 - 0.5, or floats, used as they are.
@@ -141,7 +148,8 @@ class Sequential(KnownAttributes):
             epochs: how often to go through all the images, at least 1.
             learn_rate: the step of plain gradient descent, finite and at least 0; or else give an optimizer.
             batch_size: how many images a step has, at least 1; an epoch's last one may have fewer.
-            threads: how many threads share a batch, at least 1; None uses the CPUs that this process may use.
+            threads: how many threads share a batch, and the validation, at least 1; None uses the CPUs that this
+                process may use.
             optimizer: `SGD` or `Adam`, which continues from its own state.
             schedule: one of `cnnx.schedules`, or its name, or any function from the number of steps to a float array
                 (steps,) of factors on the learn rate; None for `constant`.
@@ -163,6 +171,8 @@ class Sequential(KnownAttributes):
             FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
         """
         images = self._images(images)
+        if images.dtype != _UINT8:
+            _images.pixel_range(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
         batch_size = min(_checks.positive_integer("batch_size", batch_size), len(images))
@@ -176,9 +186,14 @@ class Sequential(KnownAttributes):
         if validation is not None:
             validation = self._validation(validation)
         generator = _checks.generator(rng) or np.random
-        threads = _thread_count(threads, batch_size, least=1)
+        team = _thread_count(threads, batch_size, least=1)
         count, steps = len(images), -(-len(images) // batch_size)
+        if epochs * count > _MOST_SAMPLES:
+            most = _MOST_SAMPLES // count
+            raise ValueError(f"epochs: expected at most {most} for {count} images, whose losses are kept, got {epochs}")
         of_steps = factors(schedule, epochs * steps)
+        if validation is not None:
+            self._check_validation(validation[0], images.shape[1:])
         plan = self._trainable(images.shape[1:])
         seed, draws = 0, np.random.default_rng(0)
         if augment is not None or any(isinstance(layer, Dropout) for layer in self.layers):
@@ -186,46 +201,59 @@ class Sequential(KnownAttributes):
             draws = np.random.default_rng(seed)
 
         follow.compiled(plan.parameter_count, self._dtype())  # its states are there from here on
+        # The system gives their memory page by page, as the epochs fill them.
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
         validated = np.empty((0 if validation is None else epochs, 2))
-        for epoch in range(epochs):
-            order = np.asarray(generator.permutation(count) if shuffle else np.arange(count), np.int64)
-            maps = None if augment is None else augment.maps(count, images.shape[1:], draws)
-            step = 0
-            while step < steps:
-                started, stop = time.perf_counter(), min(step + window, steps)
-                is_whole = stop - step == window
-                some = slice(step * batch_size, min(stop * batch_size, count))
-                seen = slice(epoch * count + some.start, epoch * count + some.stop)
-                with self._lock:
-                    plan = self._trainable(images.shape[1:])
-                    rates = follow.learn_rate * of_steps[epoch * steps + step : epoch * steps + stop]
-                    with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates):
-                        plan.train(
-                            images,
-                            labels,
-                            order[some],
-                            batch_size,
-                            rates,
-                            follow.compiled(plan.parameter_count, self._dtype()),
-                            None if maps is None else np.ascontiguousarray(maps[some], np.float64),
-                            seed,
-                            seen.start,
-                            threads,
-                            losses[seen],
-                            correct[seen],
-                        )
-                step = stop
-                result = None
-                if step == steps and validation is not None:
-                    result = self.evaluate(*validation)
-                    validated[epoch] = result
-                if on_progress is not None:
-                    mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
-                    on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
-                elif is_whole and time.perf_counter() - started < _SHORT:
-                    window *= 4  # nobody waits for it, and Ctrl-C can
-        return History(losses, correct, validated)
+        began, tested = follow.steps, 0
+        try:
+            for epoch in range(epochs):
+                order = np.asarray(generator.permutation(count) if shuffle else np.arange(count), np.int64)
+                maps = None if augment is None else augment.maps(count, images.shape[1:], draws)
+                step = 0
+                while step < steps:
+                    started, stop = time.perf_counter(), min(step + window, steps)
+                    is_whole = stop - step == window
+                    some = slice(step * batch_size, min(stop * batch_size, count))
+                    seen = slice(epoch * count + some.start, epoch * count + some.stop)
+                    with self._lock:
+                        plan = self._trainable(images.shape[1:])
+                        rates = follow.learn_rate * of_steps.between(epoch * steps + step, epoch * steps + stop)
+                        with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates):
+                            plan.train(
+                                images,
+                                labels,
+                                order[some],
+                                batch_size,
+                                rates,
+                                follow.compiled(plan.parameter_count, self._dtype()),
+                                None if maps is None else np.ascontiguousarray(maps[some], np.float64),
+                                seed,
+                                seen.start,
+                                team,
+                                losses[seen],
+                                correct[seen],
+                            )
+                    self.image_shape = images.shape[1:]
+                    step = stop
+                    result = None
+                    if step == steps and validation is not None:
+                        result = self.evaluate(*validation, threads=threads)
+                        validated[epoch], tested = result, epoch + 1
+                    if on_progress is not None:
+                        mean_loss, accuracy = float(losses[seen].mean()), float(correct[seen].mean())
+                        on_progress(Progress(epoch + 1, step, mean_loss, accuracy, result))
+                    elif is_whole and time.perf_counter() - started < _SHORT:
+                        window *= 4  # nobody waits for it, and Ctrl-C can
+        finally:  # after Ctrl-C too, what was done is known
+            done_epochs, rest = divmod(follow.steps - began, steps)
+            done = done_epochs * count + min(rest * batch_size, count)
+            self._history = History(losses[:done], correct[:done], validated[:tested])
+        return self._history
+
+    @property
+    def history(self) -> History | None:
+        """What the last `fit` saw, up to its last whole window, also if an error or Ctrl-C ended it; None before."""
+        return self._history
 
     def gradients(
         self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
@@ -241,6 +269,8 @@ class Sequential(KnownAttributes):
             threads: as in `fit`.
         """
         images = self._images(images)
+        if images.dtype != _UINT8:
+            _images.pixel_range(images)
         labels = _labels(labels, len(images), self._nodes())
         threads = _thread_count(threads, len(images), least=1)
         plan = self._network(images.shape[1:])
@@ -248,6 +278,7 @@ class Sequential(KnownAttributes):
         seed = int(np.random.randint(2**63, dtype=np.int64)) if has_dropout else 0
         order, losses, correct = np.arange(len(images)), np.empty(len(images)), np.empty(len(images), np.bool_)
         plan.gradient(images, labels, order, seed, 0, threads, self.gradient, losses, correct)
+        self.image_shape = images.shape[1:]
         return float(losses.mean()), float(correct.mean())
 
     def apply(self, optimizer: Optimizer) -> None:
@@ -291,11 +322,15 @@ class Sequential(KnownAttributes):
             )
         return flat
 
-    def summary(self, image_shape: tuple[int, int] = (28, 28)) -> None:
+    def summary(self, image_shape: tuple[int, int] | None = None) -> None:
         """Print the layers, their outputs' shapes for images of `image_shape`, and how many parameters they have.
 
-        A layer that stands at several positions counts at the first of them.
+        A layer that is at several positions counts at the first of them.
+
+        Args:
+            image_shape: (height, width); None takes the network's own, or 28x28.
         """
+        image_shape = _checks.image_shape("image_shape", image_shape or self.image_shape or (28, 28))
         self._check_shapes(image_shape)
         print(f"{'layer':<12} {'output shape':<16} {'parameters':>12}")
         shape: tuple[int, ...] = image_shape
@@ -322,6 +357,8 @@ class Sequential(KnownAttributes):
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
         losses, correct = self._network(images.shape[1:]).evaluate(images, labels, _thread_count(threads, len(images)))
+        if images.dtype != _UINT8 and not np.isfinite(losses).all():
+            _images.refuse_non_finite(images)
         return float(losses.mean()), float(correct.mean())
 
     def predict(self, images: NDArray[Any], *, threads: int | None = None) -> FloatArray:
@@ -332,7 +369,7 @@ class Sequential(KnownAttributes):
             threads: as in `evaluate`.
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
-        images = self._images(images[np.newaxis] if one else images, least=0)
+        images = self._images(images[np.newaxis] if one else images, 0, one)
         probabilities: FloatArray = self._network(images.shape[1:]).predict(images, _thread_count(threads, len(images)))
         return probabilities[0] if one else probabilities
 
@@ -358,7 +395,8 @@ class Sequential(KnownAttributes):
         self._unplan()
         self._adopt()
 
-    def _images(self, images: Any, least: int = 1) -> Any:
+    def _images(self, images: Any, least: int = 1, one: bool = False) -> Any:
+        """Return images as the core takes them; `one` if the caller gave a single image."""
         self._check_kinds()
         dtype = images.dtype if isinstance(images, np.ndarray) else None
         if dtype == _UINT8:
@@ -367,19 +405,36 @@ class Sequential(KnownAttributes):
             raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {dtype}")
         else:
             array = _checks.as_numbers("images", images, self._dtype())
-        if array.ndim != 3 or len(array) < least or 0 in array.shape[1:]:
-            got = f"got {array.shape}"
-            raise ValueError(f"images: expected shape (n, height, width), n at least {least}, {got}")
+        shape = array.shape
+        if len(shape) != 3 or shape[0] < least or 0 in shape:
+            self._check_axes(shape, least)
+        if shape[1:] != self._planned[1]:
+            self._check_shapes(shape[1:], shape[1:] if one else shape)
         return array
+
+    def _check_axes(self, shape: tuple[int, ...], least: int) -> None:
+        if len(shape) == 3 and shape[0] >= least and 0 not in shape[1:]:
+            return
+        size = self._fixed_size() or _images.fitting_size(self._fits)
+        if len(shape) != 3 and size is not None:
+            raise _images.size_error(size, shape)
+        raise ValueError(f"images: expected shape (n, height, width), n at least {least}, got {shape}")
 
     def _validation(self, validation: Any) -> tuple[Any, Any]:
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
         try:
             images = self._images(validation[0])
+            if images.dtype != _UINT8:
+                _images.pixel_range(images)
             return images, _labels(validation[1], len(images), self._nodes())
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
+
+    def _check_validation(self, images: Any, image_shape: tuple[int, ...]) -> None:
+        """Refuse validation images of another size than the training's, if the layers depend on it."""
+        if images.shape[1:] != image_shape and not self._takes_any_size():
+            raise ValueError(f"validation: {_images.size_error(image_shape, images.shape)}")  # type: ignore[arg-type]
 
     @contextmanager
     def _kept_unless_finite(
@@ -489,17 +544,50 @@ class Sequential(KnownAttributes):
             if not isinstance(layer, Layer) or layer._own is not None:
                 _refuse(position, layer)
 
-    def _check_shapes(self, shape: tuple[int, ...]) -> None:
+    def _check_shapes(self, shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> None:
+        """Refuse images of a size that the layers do not take, or take only since their pixels are as many."""
         self._check_kinds()
         self._nodes()
+        given = given or shape
+        fixed = self._fixed_size()
+        if fixed is not None and shape != fixed:
+            raise _images.size_error(fixed, given)
+        try:
+            self._check_layers(shape)
+        except ValueError as error:
+            size = _images.fitting_size(self._fits)
+            if size is None:
+                raise
+            raise _images.size_error(size, given, str(error)) from None
+
+    def _check_layers(self, shape: tuple[int, ...]) -> None:
+        """Refuse layers that do not fit together, for images of a size."""
         for position, layer in enumerate(self.layers):
             where = f"layers[{position}] ({type(layer).__name__})"
+            if isinstance(layer, Conv3x3) and layer.in_channels is None and len(shape) == 3:
+                help = f"Conv3x3({layer.num_filters}, in_channels={shape[2]}) takes it"
+                raise ValueError(f"{where}: expected input (height, width), got {shape} ({help})")
             try:
                 shape = layer.output_shape(shape)
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from None
             if position > 0 and isinstance(self.layers[position - 1], Softmax):
                 raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
+
+    def _fits(self, image_shape: tuple[int, int]) -> bool:
+        try:
+            self._check_layers(image_shape)
+        except ValueError:
+            return False
+        return True
+
+    def _takes_any_size(self) -> bool:
+        return any(isinstance(layer, GlobalAveragePool) for layer in self.layers)
+
+    def _fixed_size(self) -> tuple[int, int] | None:
+        """Return the only size of images that the network takes; None if it has none, or has got other layers since."""
+        size = self.image_shape
+        return size if size is not None and not self._takes_any_size() and self._fits(size) else None
 
 
 def _layers(value: Any) -> list[Layer]:

@@ -13,6 +13,7 @@ from . import _checks
 __all__ = ["Schedule", "constant", "cosine", "factors", "one_cycle"]
 
 Schedule: TypeAlias = Callable[[int], NDArray[np.float64]]
+_Formula: TypeAlias = Callable[[NDArray[np.int_], int], NDArray[np.float64]]  # of some steps, and how many there are
 
 
 def constant(steps: int) -> NDArray[np.float64]:
@@ -22,7 +23,7 @@ def constant(steps: int) -> NDArray[np.float64]:
 
 def cosine(steps: int) -> NDArray[np.float64]:
     """Return (steps,) factors that fall from 1 to nearly 0 along half a cosine (Loshchilov and Hutter, 2017)."""
-    return 0.5 * (1 + np.cos(np.pi * np.arange(steps) / max(steps, 1)))
+    return _cosine(np.arange(steps), steps)
 
 
 def one_cycle(steps: int) -> NDArray[np.float64]:
@@ -30,16 +31,41 @@ def one_cycle(steps: int) -> NDArray[np.float64]:
 
     After Smith and Topin, 2019, "Super-Convergence": the optimizer's learn rate is the peak.
     """
+    return _one_cycle(np.arange(steps), steps)
+
+
+def _constant(at: NDArray[np.int_], _: int) -> NDArray[np.float64]:
+    return np.ones(len(at))
+
+
+def _cosine(at: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
+    factors: NDArray[np.float64] = 0.5 * (1 + np.cos(np.pi * at / max(steps, 1)))
+    return factors
+
+
+def _one_cycle(at: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
     rise = max(1, int(0.3 * steps))
-    up = 0.5 * (1 - np.cos(np.pi * np.arange(min(rise, steps)) / rise))
-    return np.concatenate([1 / 25 + (1 - 1 / 25) * up, cosine(max(steps - rise, 0))])
+    up = 0.5 * (1 - np.cos(np.pi * at / rise))
+    return np.where(at < rise, 1 / 25 + (1 - 1 / 25) * up, _cosine(at - rise, steps - rise))
 
 
+class Factors:
+    """The factors of a run's steps. Those of cnnx's own schedules are computed when they are due: a run may be long."""
+
+    def __init__(self, given: NDArray[np.float64] | None, formula: _Formula, steps: int) -> None:
+        self._given, self._formula, self._steps = given, formula, steps
+
+    def between(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the factors (stop - start,) of the steps from `start` to before `stop`."""
+        return self._formula(np.arange(start, stop), self._steps) if self._given is None else self._given[start:stop]
+
+
+_FORMULAS: dict[Any, _Formula] = {constant: _constant, cosine: _cosine, one_cycle: _one_cycle}
 _BY_NAME: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
 
 
-def factors(schedule: Schedule | str | None, steps: int) -> NDArray[np.float64]:
-    """Return the factors (steps,) of a schedule, which may be given by name; None is `constant`.
+def factors(schedule: Schedule | str | None, steps: int) -> Factors:
+    """Return the factors of a run's steps by a schedule, which may be given by name; None is `constant`.
 
     Raises:
         TypeError, ValueError: it is no schedule, or does not give a finite factor of at least 0 for every step.
@@ -48,10 +74,14 @@ def factors(schedule: Schedule | str | None, steps: int) -> NDArray[np.float64]:
         schedule = _BY_NAME[_checks.one_of("schedule", schedule, tuple(_BY_NAME))]
     if schedule is not None and not callable(schedule):
         raise TypeError(f"schedule: expected a function of the number of steps, or its name, got {schedule!r}")
-    found: Any = (schedule or constant)(steps)
+    schedule = schedule or constant
+    formula = next((formula for own, formula in _FORMULAS.items() if own is schedule), None)
+    if formula is not None:
+        return Factors(None, formula, steps)
+    found: Any = schedule(steps)
     if not isinstance(found, np.ndarray) or found.shape != (steps,) or found.dtype.kind not in "fiu":
         got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise ValueError(f"schedule: expected an array of numbers ({steps},), got {got}")
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise ValueError(f"schedule: expected finite factors of at least 0, got {found.min()} to {found.max()}")
-    return found.astype(np.float64)
+    return Factors(found.astype(np.float64), _constant, steps)
