@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -530,6 +531,7 @@ BAD_ARRAYS = {
     "of another precision": np.zeros((5, 3, 3), np.float32),
     "of integers": np.zeros((5, 3, 3), int),
     "byte-swapped": np.zeros((5, 3, 3), np.dtype(float).newbyteorder()),
+    "in Fortran order": np.zeros((5, 3, 3), order="F"),
     "empty": np.zeros(0),
 }
 
@@ -580,6 +582,16 @@ def described(**layer):
     return {"format": "cnnx", "version": 1, "layers": [layer]}
 
 
+def write_claiming(path, size, packed_size):
+    """Write 6 weights whose header and whose zip entry claim `size` bytes; the entry also that so many are packed."""
+    header = npy_header((size // 32, 4))
+    write_npz(path, described(layer="Softmax", input_len=size // 32, nodes=4), **{"0.weights": header + bytes(48)})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 28] = struct.pack("<2I", packed_size or len(header) + 48, len(header) + size)
+    path.write_bytes(content)
+
+
 HUGE = 1 << 25  # bytes that each of these files claims or unpacks to
 SMALL_LAYER = described(layer="Softmax", input_len=2, nodes=3)
 HUGE_LAYER = described(layer="Softmax", input_len=HUGE // 32, nodes=4)
@@ -598,6 +610,8 @@ HUNGRY_FILES = {
     "a layer whose array is cut": lambda path: write_npz(
         path, HUGE_LAYER, **{"0.weights": HUGE_WEIGHTS[0] + bytes(48)}
     ),
+    "a stored array longer than it is packed": lambda path: write_claiming(path, 4_000_000, None),
+    "a stored array longer than the file": lambda path: write_claiming(path, 4_000_000, 4_000_000 + 69),
     "a layer whose array is missing": lambda path: write_npz(path, HUGE_LAYER),
     "deflated a thousand times": lambda path: write_npz(
         path, HUGE_LAYER, zipfile.ZIP_DEFLATED, **{"0.weights": HUGE_WEIGHTS}
