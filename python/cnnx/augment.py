@@ -2,10 +2,16 @@
 
 An augmentation draws, for each sample, where in the image each pixel is to be read: a map (2, 3) from (y, x, 1) to a
 place in the image, read between its four neighbours by bilinear interpolation (`cnnx.reference.affine`). What lies
-outside the image is background: 0 for uint8 images, -0.5 for floats.
+outside the image is background: 0 for uint8 images, the smallest pixel of all images for floats, or what is asked for.
+
+The core knows the backgrounds 0 of bytes and -0.5 of floats, which are the same. Images with another background are
+read by numpy, which takes longer.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +22,22 @@ from ._attributes import KnownAttributes, Setting
 __all__ = ["Augmentation", "RandomAffine", "RandomShift"]
 
 
+_CHUNK = 256  # images that numpy reads at a time
+
+
+def _background(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.number(name, value, "a finite number or None", math.isfinite)
+
+
 class Augmentation(KnownAttributes):
-    """Draws a map for each sample."""
+    """Draws a map for each sample.
+
+    Attributes:
+        background: the pixel outside the images, in their own units: 0 to 255 for uint8. None for 0, or the smallest
+            pixel of float images.
+    """
+
+    background = Setting(_background)
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Return float64 (count, 2, 3): for each sample, of `image_shape` (height, width), the map to read it by."""
@@ -29,12 +49,14 @@ class RandomShift(Augmentation):
 
     Args:
         pixels: at least 0.
+        background: as in `Augmentation`.
     """
 
     pixels = Setting(_checks.count)
 
-    def __init__(self, pixels: int) -> None:
+    def __init__(self, pixels: int, *, background: float | None = None) -> None:
         self.pixels = pixels
+        self.background = background
 
     def maps(
         self,
@@ -55,16 +77,20 @@ class RandomAffine(Augmentation):
         rotation: up to this many degrees either way.
         scale: by a factor from 1 - scale to 1 + scale; less than 1.
         shift: by up to this many pixels in each direction, fractions included.
+        background: as in `Augmentation`.
     """
 
     rotation = Setting(_checks.not_negative)
     scale = Setting(_checks.share)
     shift = Setting(_checks.not_negative)
 
-    def __init__(self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> None:
+    def __init__(
+        self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0, background: float | None = None
+    ) -> None:
         self.rotation = rotation
         self.scale = scale
         self.shift = shift
+        self.background = background
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         angle = np.radians(rng.uniform(-self.rotation, self.rotation, count))
@@ -74,3 +100,30 @@ class RandomAffine(Augmentation):
         turn = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], 1)
         middle = (np.array(image_shape) - 1) / 2
         return np.concatenate([turn, (middle - turn @ middle + moved)[:, :, np.newaxis]], 2)
+
+
+def resampled(images: NDArray[Any], maps: NDArray[np.float64], background: float) -> NDArray[Any]:
+    """Return float images (n, height, width), each read by its map, as `cnnx.reference.affine` reads one."""
+    result = np.empty_like(images)
+    for start in range(0, len(images), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        result[some] = _read(images[some], maps[some], background)
+    return result
+
+
+def _read(images: NDArray[Any], maps: NDArray[np.float64], background: float) -> NDArray[Any]:
+    count, height, width = images.shape
+    places = np.tensordot(maps[:, :, :2], np.indices((height, width)), axes=1) + maps[:, :, 2, None, None]
+    v, u = np.clip(places[:, 0], -1, height), np.clip(places[:, 1], -1, width)  # further out is background all the same
+    i, j = np.floor(v).astype(np.intp), np.floor(u).astype(np.intp)
+    framed = np.pad(images, ((0, 0), (2, 2), (2, 2)), constant_values=background)
+    image = np.arange(count)[:, None, None]
+
+    def row(below: int) -> NDArray[Any]:
+        left, right = (framed[image, 2 + i + below, 2 + j + beside] for beside in (0, 1))
+        between: NDArray[Any] = left + (u - j) * (right - left)
+        return between
+
+    upper, lower = row(0), row(1)
+    read: NDArray[Any] = upper + (v - i) * (lower - upper)
+    return read

@@ -14,6 +14,7 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from . import _checks, _core, _images, _layer
 from ._attributes import KnownAttributes
 from ._checks import FloatArray
-from .augment import Augmentation
+from ._images import Pixels
+from .augment import Augmentation, resampled
 from .layers import Conv3x3, Dropout, GlobalAveragePool, Layer, Softmax
 from .optimizers import SGD, Optimizer
 from .schedules import Schedule, factors
@@ -33,6 +35,7 @@ __all__ = ["History", "Progress", "Sequential"]
 
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
+_MANY = 256  # images, beside whose prediction a look at their scale takes no time
 _MOST_THREADS = 256
 _MOST_SAMPLES = 2**59  # whose losses have an address
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
@@ -89,9 +92,13 @@ class Sequential(KnownAttributes):
         layers: the list of them. The next use notices what has changed in it.
         image_shape: (height, width) of the images that it was trained on, or None. If the layers depend on it, as a
             dense layer does, images of another size are refused.
+        pixels: the kind of images that it was trained on and their range, or None. Images that are clearly on another
+            scale cause a UserWarning.
     """
 
     image_shape: tuple[int, int] | None = None
+    pixels: Pixels | None = None
+    _familiar: Any = None  # the dtype of images whose scale has been looked at since the training
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own
     _fuse = True  # tests train the plain plan too
 
@@ -109,6 +116,8 @@ class Sequential(KnownAttributes):
             value = _layers(value)
         elif name == "image_shape" and value is not None:
             value = _checks.image_shape(name, value)
+        elif name == "pixels" and value is not None and not isinstance(value, Pixels):
+            raise TypeError(f"pixels: expected what a trained network has, or None, got {value!r}")
         super().__setattr__(name, value)
 
     def fit(
@@ -164,8 +173,7 @@ class Sequential(KnownAttributes):
             FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
         """
         images = self._images(images)
-        if images.dtype != _UINT8:
-            _images.pixel_range(images)
+        pixels = _images.pixels(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
         batch_size = min(_checks.positive_integer("batch_size", batch_size), len(images))
@@ -193,6 +201,12 @@ class Sequential(KnownAttributes):
             seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
             draws = np.random.default_rng(seed)
 
+        if (complaint := _images.complaint_about_bytes(pixels)) is not None:
+            warnings.warn(complaint, stacklevel=2)
+        elif self.pixels is not None:
+            self._check_scale(images, stacklevel=3)
+        remembered = pixels.and_of(self.pixels)
+        background = None if augment is None else _background(augment, pixels)
         follow.compiled(plan.parameter_count, self._dtype())  # its states are there from here on
         # The system gives their memory page by page, as the epochs fill them.
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
@@ -206,25 +220,31 @@ class Sequential(KnownAttributes):
                 is_whole = stop - step == window
                 some = slice(step * batch_size, min(stop * batch_size, count))
                 seen = slice(epoch * count + some.start, epoch * count + some.stop)
+                chosen, some_maps = order[some], None if maps is None else np.ascontiguousarray(maps[some], np.float64)
+                shown = images, labels, chosen, some_maps
+                if background is not None and some_maps is not None:
+                    moved = resampled(_as_floats(images[chosen], self._dtype()), some_maps, background)
+                    shown = moved, labels[chosen], np.arange(len(chosen)), None
                 with self._lock:
                     plan = self._trainable(images.shape[1:])
                     rates = follow.learn_rate * of_steps.between(epoch * steps + step, epoch * steps + stop)
                     with self._kept_unless_finite(follow, losses[seen], epoch, step, batch_size, rates):
+                        shown_images, shown_labels, shown_order, shown_maps = shown
                         plan.train(
-                            images,
-                            labels,
-                            order[some],
+                            shown_images,
+                            shown_labels,
+                            shown_order,
                             batch_size,
                             rates,
                             follow.compiled(plan.parameter_count, self._dtype()),
-                            None if maps is None else np.ascontiguousarray(maps[some], np.float64),
+                            shown_maps,
                             seed,
                             seen.start,
                             team,
                             losses[seen],
                             correct[seen],
                         )
-                self.image_shape = images.shape[1:]
+                self._remember(images, remembered)
                 follow.steps += stop - step
                 step = stop
                 result = None
@@ -252,8 +272,7 @@ class Sequential(KnownAttributes):
             threads: as in `fit`.
         """
         images = self._images(images)
-        if images.dtype != _UINT8:
-            _images.pixel_range(images)
+        pixels = _images.pixels(images)
         labels = _labels(labels, len(images), self._nodes())
         threads = _thread_count(threads, len(images), least=1)
         plan = self._network(images.shape[1:])
@@ -261,7 +280,7 @@ class Sequential(KnownAttributes):
         seed = int(np.random.randint(2**63, dtype=np.int64)) if has_dropout else 0
         order, losses, correct = np.arange(len(images)), np.empty(len(images)), np.empty(len(images), np.bool_)
         plan.gradient(images, labels, order, seed, 0, threads, self.gradient, losses, correct)
-        self.image_shape = images.shape[1:]
+        self._remember(images, pixels.and_of(self.pixels))
         return float(losses.mean()), float(correct.mean())
 
     def apply(self, optimizer: Optimizer) -> None:
@@ -340,6 +359,8 @@ class Sequential(KnownAttributes):
         """
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
+        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+            self._check_scale(images, stacklevel=3)
         losses, correct = self._network(images.shape[1:]).evaluate(images, labels, _thread_count(threads, len(images)))
         if images.dtype != _UINT8 and not np.isfinite(losses).all():
             _images.refuse_non_finite(images)
@@ -354,6 +375,8 @@ class Sequential(KnownAttributes):
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
         images = self._images(images[np.newaxis] if one else images, 0, one)
+        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+            self._check_scale(images, stacklevel=3)
         probabilities: FloatArray = self._network(images.shape[1:]).predict(images, _thread_count(threads, len(images)))
         return probabilities[0] if one else probabilities
 
@@ -366,7 +389,7 @@ class Sequential(KnownAttributes):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle needs: the plan belongs to this object's own arrays."""
-        return {"layers": self.layers, "image_shape": self.image_shape}
+        return {"layers": self.layers, "image_shape": self.image_shape, "pixels": self.pixels}
 
     def __copy__(self) -> Sequential:
         """Return a network with layers of its own."""
@@ -375,7 +398,7 @@ class Sequential(KnownAttributes):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the layers and plan anew."""
         self.__init__(state["layers"])  # type: ignore[misc]  # the constructor checks them too
-        self.image_shape = state.get("image_shape")
+        self.image_shape, self.pixels = state.get("image_shape"), state.get("pixels")
 
     def _images(self, images: Any, least: int = 1, one: bool = False) -> Any:
         """Return images as the core takes them; `one` if the caller gave a single image."""
@@ -393,6 +416,22 @@ class Sequential(KnownAttributes):
         if shape[1:] != self._planned[1]:
             self._check_shapes(shape[1:], shape[1:] if one else shape)
         return array
+
+    def _remember(self, images: Any, pixels: Pixels) -> None:
+        """Remember what the images were that a step has been taken on."""
+        self.image_shape = images.shape[1:]
+        if self.pixels is None or pixels[:3] != self.pixels[:3]:
+            self._familiar = None
+        self.pixels = pixels
+
+    def _check_scale(self, images: Any, stacklevel: int) -> None:
+        """Warn of images on another scale than those of the training."""
+        trained = self.pixels
+        complaint = None if trained is None else _images.complaint_about_scale(images, trained)
+        if complaint is not None:
+            warnings.warn(complaint, stacklevel=stacklevel)
+        else:
+            self._familiar = images.dtype
 
     def _check_axes(self, shape: tuple[int, ...], least: int) -> None:
         if len(shape) == 3 and shape[0] >= least and 0 not in shape[1:]:
@@ -586,6 +625,19 @@ def _refuse(position: int, layer: Any) -> NoReturn:
 def _is_finite(array: FloatArray) -> bool:
     """Whether all numbers are; the sum of their squares, which is quick, usually tells."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _background(augment: Augmentation, pixels: Pixels) -> float | None:
+    """Return what surrounds augmented images, as the first layer reads it; None if it is what the core takes."""
+    given = augment.background
+    if pixels.dtype == "uint8":
+        return None if not given else given / 255 - 0.5
+    background = pixels.least if given is None else given
+    return None if background == -0.5 else background
+
+
+def _as_floats(images: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return (images / 255 - 0.5).astype(dtype) if images.dtype == _UINT8 else images
 
 
 def _labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
