@@ -171,7 +171,7 @@ struct Network<T>::Prediction {
   bool predict(Workspace<T>& w, Index i) const {
     const Index pixels = plan.image().count();
     if (plan.needs_small() && images.values != nullptr && !are_small(images.values + i * pixels, pixels)) return false;
-    load(w, images, i, nullptr, plan.image());
+    load(w, images, i, nullptr, 0, plan.image());
     for (std::size_t at = 0; at < plan.stages().size(); ++at) plan.stages()[at]->forward(w.passes[at]);
     const T* const totals = w.values.back().get();
     if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) return false;  // weights that are not

@@ -5,31 +5,33 @@
 namespace cnnx {
 
 template <class T>
-void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* map, const Shape& shape) {
+void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* map, double background,
+          const Shape& shape) {
   const Index count = shape.count();
-  const bool shifts = map != nullptr && is_shift(map), resamples = map != nullptr && !shifts;
+  const bool moves = map != nullptr, shifts = moves && is_shift(map);
   T* const image = w.values.front().get();
-  T* const loaded = resamples ? w.source.get() : image;
+  T* const read = moves ? w.source.get() : image;
   w.sample.bytes = nullptr;
   if (images.bytes != nullptr) {
     const std::uint8_t* bytes = images.bytes + sample * count;
-    if (shifts) {  // bytes stay bytes
+    const bool stay_bytes = !moves || (shifts && background == -0.5);  // a byte of 0
+    if (shifts && stay_bytes) {
       shift<std::uint8_t>(w.shifted.data(), bytes, shape.height, shape.width, map, 0);
       bytes = w.shifted.data();
     }
-    active_target().kernels<T>().scale_pixels(loaded, bytes, count);
-    if (!resamples) w.sample.bytes = bytes;
+    if (stay_bytes) w.sample.bytes = bytes;
+    active_target().kernels<T>().scale_pixels(stay_bytes ? image : read, bytes, count);
+    if (stay_bytes) return;
   } else {
-    const T* const values = images.values + sample * count;
-    if (shifts)
-      shift<T>(image, values, shape.height, shape.width, map, T{-0.5});
-    else
-      copy(loaded, values, count);
+    copy(read, images.values + sample * count, count);
   }
-  if (resamples) resample<T>(image, loaded, shape.height, shape.width, map, T{-0.5});
+  if (shifts)
+    shift<T>(image, read, shape.height, shape.width, map, static_cast<T>(background));
+  else if (moves)
+    resample<T>(image, read, shape.height, shape.width, map, static_cast<T>(background));
 }
 
-template void load(Workspace<float>&, const Images<float>&, Index, const double*, const Shape&);
-template void load(Workspace<double>&, const Images<double>&, Index, const double*, const Shape&);
+template void load(Workspace<float>&, const Images<float>&, Index, const double*, double, const Shape&);
+template void load(Workspace<double>&, const Images<double>&, Index, const double*, double, const Shape&);
 
 }  // namespace cnnx

@@ -50,6 +50,7 @@ struct Batches {
   Index batch_size;           // samples a step; the last step may have fewer
   const double* learn_rates;  // one a step
   const double* maps;         // (samples, 2, 3), how each image is resampled, or null
+  double background;          // the pixel outside an image, as the first layer reads it
   std::uint64_t seed;         // of the random numbers
   Index samples_before;       // how many samples this run of training has served; 0 for its first window
 
@@ -63,6 +64,7 @@ struct Batches {
             batch_size,
             learn_rates != nullptr ? learn_rates + step : nullptr,
             maps != nullptr ? maps + 6 * first : nullptr,
+            background,
             seed,
             samples_before + first};
   }
@@ -80,9 +82,10 @@ void prefetch(const Images<T>& images, Index sample, const Shape& shape) noexcep
 
 // Puts a sample at the first boundary, resampled if there is a map.
 template <class T>
-void load(Workspace<T>& workspace, const Images<T>& images, Index sample, const double* map, const Shape& shape);
+void load(Workspace<T>& workspace, const Images<T>& images, Index sample, const double* map, double background,
+          const Shape& shape);
 
-extern template void load(Workspace<float>&, const Images<float>&, Index, const double*, const Shape&);
-extern template void load(Workspace<double>&, const Images<double>&, Index, const double*, const Shape&);
+extern template void load(Workspace<float>&, const Images<float>&, Index, const double*, double, const Shape&);
+extern template void load(Workspace<double>&, const Images<double>&, Index, const double*, double, const Shape&);
 
 }  // namespace cnnx

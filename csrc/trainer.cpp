@@ -181,7 +181,7 @@ void Trainer<T>::forward(Workspace<T>& w, const Run& run, Index sample) const {
   const int label = b.labels[sample];
   w.sample.training = true;
   w.sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
-  load(w, run.images, image, b.maps != nullptr ? b.maps + 6 * sample : nullptr, plan_.image());
+  load(w, run.images, image, b.maps != nullptr ? b.maps + 6 * sample : nullptr, b.background, plan_.image());
   if (sample + 1 < b.samples) prefetch(run.images, b.order[sample + 1], plan_.image());
   for (std::size_t i = 0; i < plan_.stages().size(); ++i) plan_.stages()[i]->forward(w.passes[i]);
   const Outcome outcome = plan_.loss().value(w.probabilities.get(), w.values.back().get(), label);

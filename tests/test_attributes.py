@@ -41,6 +41,7 @@ BAD_SETTINGS = [
     *(("RandomShift", "pixels", bad) for bad in (-1, 1.5, "2", True)),
     *(("RandomAffine", name, bad) for name in ("rotation", "scale", "shift") for bad in (-0.1, NAN, "1", None)),
     ("RandomAffine", "scale", 1.0),
+    *((kind, "background", bad) for kind in ("RandomShift", "RandomAffine") for bad in (NAN, float("inf"), "0", True)),
     *(("Sequential", "layers", bad) for bad in (None, 3, [None], "layers")),
 ]
 

@@ -168,8 +168,8 @@ def test_fit_s_options_are_named():
 class Given(Augmentation):
     """Reads the samples by maps that a test has chosen."""
 
-    def __init__(self, chosen):
-        self.chosen = chosen
+    def __init__(self, chosen, background=None):
+        self.chosen, self.background = chosen, background
 
     def maps(self, count, *_):
         assert count == len(self.chosen)
@@ -179,10 +179,11 @@ class Given(Augmentation):
 SHIFTS = [(0, 0), (2, -1), (-3, 4), (0, 13), (11, 0), (-20, 1), (1, 14), (5, -13)]
 
 
+@pytest.mark.parametrize("background", [None, "-0.5", "another"])
 @pytest.mark.parametrize("kind", ["bytes", "floats", "blank"])
 @pytest.mark.parametrize("maps", ["whole shifts", "affine"])
 @pytest.mark.parametrize("names", ["biased:7 pool softmax:5", STACKS[2]])
-def test_augmented_images_are_the_reference_s(dtype, rng, names, maps, kind):
+def test_augmented_images_are_the_reference_s(dtype, rng, names, maps, kind, background):
     images, labels = problem(rng, names, 40, kind)
     chosen = np.zeros((40, 2, 3))
     chosen[:, 0, 0] = chosen[:, 1, 1] = 1
@@ -191,9 +192,13 @@ def test_augmented_images_are_the_reference_s(dtype, rng, names, maps, kind):
     else:
         chosen += rng.normal(size=(40, 2, 3)) * [0.2, 0.2, 2]
     pixels = images / 255 - 0.5 if images.dtype == np.uint8 else images
-    moved = np.array([reference.affine(image, matrix, -0.5) for image, matrix in zip(pixels, chosen, strict=True)])
+    is_bytes = images.dtype == np.uint8
+    given = {None: None, "-0.5": 0 if is_bytes else -0.5, "another": 51 if is_bytes else 0.25}[background]
+    outside = given if given is not None else (0 if is_bytes else images.min())
+    outside = outside / 255 - 0.5 if is_bytes else outside
+    moved = np.array([reference.affine(image, matrix, outside) for image, matrix in zip(pixels, chosen, strict=True)])
     losses = []
-    for shown, options in ((images, {"augment": Given(chosen)}), (moved, {})):
+    for shown, options in ((images, {"augment": Given(chosen, given)}), (moved, {})):
         network = Sequential(stack(cnnx, names, dtype))
         # Without a step, since rounding may break a tie in the pooling, from where on two runs part.
         history = network.fit(shown, labels, epochs=1, learn_rate=0.0, batch_size=4, shuffle=False, **options)

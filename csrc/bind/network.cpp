@@ -44,11 +44,13 @@ class BoundNetwork {
   // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
   void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
              const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
-             std::uint64_t seed, Index samples_before, int threads, py::array losses, py::array correct) {
+             double background, std::uint64_t seed, Index samples_before, int threads, py::array losses,
+             py::array correct) {
     check_arrays(Access::write);
     const auto samples = checked_images(images);
     const auto label = labels_of(order, labels, samples.count);
     auto batches = checked_batches(label, order, batch_size, maps, seed, samples_before);
+    batches.background = background;
     batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
     const auto settings = checked_optimizer(optimizer);
@@ -151,6 +153,7 @@ class BoundNetwork {
             batch_size,
             nullptr,
             map,
+            0,
             seed,
             samples_before};
   }
@@ -208,8 +211,8 @@ void bind(py::module_& module, const char* name) {
       .def(py::init<std::vector<BoundLayer>, int, int, bool>(), "layers"_a, "height"_a, "width"_a, "fuse"_a = true)
       .def_property_readonly("parameter_count", &Bound::parameter_count)
       .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
-           array("learn_rates"), "optimizer"_a, "maps"_a, "seed"_a, "samples_before"_a, "threads"_a, array("losses"),
-           array("correct"))
+           array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,
+           array("losses"), array("correct"))
       .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
            "threads"_a, array("gradient"), array("losses"), array("correct"))
       .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)

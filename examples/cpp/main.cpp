@@ -78,8 +78,8 @@ int main(int argc, char** argv) try {
   for (int epoch = 0; epoch < epochs; ++epoch) {
     std::shuffle(order.begin(), order.end(), rng);
     std::transform(order.begin(), order.end(), labels.begin(), [&](auto i) { return train.labels[i]; });
-    const cnnx::Batches batches{order.data(),       labels.data(), samples, 1,
-                                learn_rates.data(), nullptr,       0,       epoch * samples};
+    const cnnx::Batches batches{order.data(),   labels.data(), samples, 1, learn_rates.data(), nullptr, 0, 0,
+                                epoch * samples};
     network.train(train.images(), batches, {}, 1, {nullptr, losses.data(), correct.get()});
     std::printf("epoch %d: average loss %.3f\n", epoch + 1,
                 std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(samples));

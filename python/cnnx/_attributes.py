@@ -18,10 +18,11 @@ class Setting(Generic[T]):
 
     Args:
         check: returns the value to keep for a name and a value; TypeError or ValueError if it does not fit.
+        default: the value before the first assignment.
     """
 
-    def __init__(self, check: Callable[[str, Any], T]) -> None:
-        self.check = check
+    def __init__(self, check: Callable[[str, Any], T], default: Any = None) -> None:
+        self.check, self.default = check, default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -35,7 +36,7 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
-        kept: T = instance.__dict__[f"_{self.name}"]
+        kept: T = instance.__dict__.get(f"_{self.name}", self.default)
         return kept
 
     def __set__(self, instance: object, value: Any) -> None:

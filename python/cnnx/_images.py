@@ -1,15 +1,22 @@
-"""What a network asks of its images: their size and that their pixels are finite. Messages are about the image."""
+"""What a network asks of its images: their size, their scale, finite pixels. Messages are about the image.
+
+A network reads bytes as x / 255 - 0.5 and floats unchanged. So images of another scale than the training's are easily
+given, and recognised badly. Scales are compared by ranges of pixels, and only what is clear is reported.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST_SIDE = 256  # of the images that an error message looks for
+_FEW_VALUES = 16  # the largest byte of images that were hardly meant to go up to 255
+_ENOUGH = 8  # images to judge the scale of bytes by: a single one may be dark
+_SEVERAL = 16  # images to judge by that they are all too dark
 _CHUNK = 256  # images at a time, so that they are still in the cache when they are read again
 
 
@@ -50,3 +57,78 @@ def refuse_non_finite(images: NDArray[Any], start: int = 0) -> None:
         image, y, x = bad[0].tolist()
         value = images[image, y, x]
         raise ValueError(f"images: expected finite pixels, got {value} at images[{image + start}, {y}, {x}]")
+
+
+class Pixels(NamedTuple):
+    """The kind of images that a network was trained on, and the range of their pixels.
+
+    Attributes:
+        dtype: "uint8" or "float".
+        least: the smallest pixel; 0 for bytes.
+        most: the largest pixel; 255 for bytes that are not all dark.
+        images: how many images that is known of.
+    """
+
+    dtype: str
+    least: float
+    most: float
+    images: int
+
+    def as_read(self) -> tuple[float, float]:
+        """Return the range of what the first layer gets."""
+        is_bytes = self.dtype == "uint8"
+        return (self.least / 255 - 0.5, self.most / 255 - 0.5) if is_bytes else (self.least, self.most)
+
+    def __str__(self) -> str:
+        least, most = self.as_read()
+        read = f" (read as {least:.3g} to {most:.3g})" if self.dtype == "uint8" else ""
+        return f"{self.dtype} from {self.least:.3g} to {self.most:.3g}{read}"
+
+    def and_of(self, before: Pixels | None) -> Pixels:
+        """Return the range of these images and those before them, if they are of one kind."""
+        if before is None or before.dtype != self.dtype:
+            return self
+        least, most = min(self.least, before.least), max(self.most, before.most)
+        return Pixels(self.dtype, least, most, self.images + before.images)
+
+
+def pixels(images: NDArray[Any]) -> Pixels:
+    """Return the kind and range of some images; ValueError if a pixel is not finite."""
+    if images.dtype != np.uint8:
+        return Pixels("float", *pixel_range(images), len(images))
+    most = int(images[:_CHUNK].max())
+    most = most if most > _FEW_VALUES else int(images.max())
+    return Pixels("uint8", 0, 255 if most > _FEW_VALUES or len(images) < _ENOUGH else most, len(images))
+
+
+def complaint_about_bytes(found: Pixels) -> str | None:
+    """Return what to warn of if the bytes to train on look as if they were meant to be read as 0 to 1, or to 16."""
+    if found.dtype != "uint8" or not 0 < found.most <= _FEW_VALUES:
+        return None
+    most = int(found.most)
+    return (
+        f"images: expected bytes from 0 to 255, which are read as x / 255 - 0.5, got none above {most} "
+        f"(images * {255 // most} uses the whole range)"
+    )
+
+
+def complaint_about_scale(images: NDArray[Any], trained: Pixels) -> str | None:
+    """Return what to warn of if some images are clearly on another scale than those of the training."""
+    if not images.size or trained.images < _SEVERAL:
+        return None
+    some = images[:_SEVERAL]
+    low, high = float(some.min()), float(some.max())
+    given = Pixels("uint8" if images.dtype == np.uint8 else "float", low, high, len(some))
+    (low, high), (least, most) = given.as_read(), trained.as_read()
+    span = most - least
+    if not (math.isfinite(low) and math.isfinite(high)) or span <= 0:
+        return None
+    is_outside = high > most + span or low < least - span
+    is_above = low >= least + 0.4 * span and high > most + 0.1 * span
+    is_below = high <= most - 0.4 * span and low < least - 0.1 * span
+    is_narrow = len(some) == _SEVERAL and 0 < high - low < span / (_FEW_VALUES - 1)
+    is_of_another_kind = (trained.dtype, given.dtype) == ("float", "uint8") and max(most, -least) > 0.6
+    if not (is_outside or is_above or is_below or is_narrow or is_of_another_kind):
+        return None
+    help = "give uint8, or floats as x / 255 - 0.5" if trained.dtype == "uint8" else "scale them as those were"
+    return f"images: expected pixels as in the training, {trained}, got {given} ({help})"

@@ -2,10 +2,13 @@
 
 An augmentation draws, for each sample, where in the image each pixel is to be read: a map (2, 3) from (y, x, 1) to a
 place in the image, read between its four neighbours by bilinear interpolation (`cnnx.reference.affine`). What lies
-outside the image is background: 0 for uint8 images, -0.5 for floats.
+outside the image is background: 0 for uint8 images, the smallest pixel of all images for floats, or what is asked for.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,19 @@ from ._attributes import KnownAttributes, Setting
 __all__ = ["Augmentation", "RandomAffine", "RandomShift"]
 
 
+def _background(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.number(name, value, "a finite number or None", math.isfinite)
+
+
 class Augmentation(KnownAttributes):
-    """Draws a map for each sample."""
+    """Draws a map for each sample.
+
+    Attributes:
+        background: the pixel outside the images, in their own units: 0 to 255 for uint8. None for 0, or the smallest
+            pixel of float images.
+    """
+
+    background = Setting(_background)
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Return float64 (count, 2, 3): for each sample, of `image_shape` (height, width), the map to read it by."""
@@ -29,12 +43,14 @@ class RandomShift(Augmentation):
 
     Args:
         pixels: at least 0.
+        background: as in `Augmentation`.
     """
 
     pixels = Setting(_checks.count)
 
-    def __init__(self, pixels: int) -> None:
+    def __init__(self, pixels: int, *, background: float | None = None) -> None:
         self.pixels = pixels
+        self.background = background
 
     def maps(
         self,
@@ -55,16 +71,20 @@ class RandomAffine(Augmentation):
         rotation: up to this many degrees either way.
         scale: by a factor from 1 - scale to 1 + scale; less than 1.
         shift: by up to this many pixels in each direction, fractions included.
+        background: as in `Augmentation`.
     """
 
     rotation = Setting(_checks.not_negative)
     scale = Setting(_checks.share)
     shift = Setting(_checks.not_negative)
 
-    def __init__(self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0) -> None:
+    def __init__(
+        self, *, rotation: float = 0.0, scale: float = 0.0, shift: float = 0.0, background: float | None = None
+    ) -> None:
         self.rotation = rotation
         self.scale = scale
         self.shift = shift
+        self.background = background
 
     def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         angle = np.radians(rng.uniform(-self.rotation, self.rotation, count))

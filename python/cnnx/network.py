@@ -14,6 +14,7 @@ import math
 import os
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from . import _checks, _core, _images, _layer
 from ._attributes import KnownAttributes
 from ._checks import FloatArray
+from ._images import Pixels
 from .augment import Augmentation
 from .layers import Conv3x3, Dropout, GlobalAveragePool, Layer, Softmax
 from .optimizers import SGD, Optimizer
@@ -34,6 +36,7 @@ __all__ = ["History", "Progress", "Sequential"]
 
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
+_MANY = 256  # images, beside whose prediction a look at their scale takes no time
 _MOST_THREADS = 256
 _MOST_SAMPLES = 2**59  # whose losses have an address
 _IMAGES_PER_THREAD = 256  # fewer are done before another thread has started
@@ -90,9 +93,13 @@ class Sequential(KnownAttributes):
         layers: the list of them. The next use notices what has changed in it.
         image_shape: (height, width) of the images that it was trained on, or None. If the layers depend on it, as a
             dense layer does, images of another size are refused.
+        pixels: the kind of images that it was trained on and their range, or None. Images that are clearly on another
+            scale cause a UserWarning.
     """
 
     image_shape: tuple[int, int] | None = None
+    pixels: Pixels | None = None
+    _familiar: Any = None  # the dtype of images whose scale has been looked at since the training
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own
     _fuse = True  # tests train the plain plan too
 
@@ -116,6 +123,8 @@ class Sequential(KnownAttributes):
             value = _layers(value)
         elif name == "image_shape" and value is not None:
             value = _checks.image_shape(name, value)
+        elif name == "pixels" and value is not None and not isinstance(value, Pixels):
+            raise TypeError(f"pixels: expected what a trained network has, or None, got {value!r}")
         super().__setattr__(name, value)
 
     def fit(
@@ -171,8 +180,7 @@ class Sequential(KnownAttributes):
             FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
         """
         images = self._images(images)
-        if images.dtype != _UINT8:
-            _images.pixel_range(images)
+        pixels = _images.pixels(images)
         labels = _labels(labels, len(images), self._nodes())
         epochs = _checks.positive_integer("epochs", epochs)
         batch_size = min(_checks.positive_integer("batch_size", batch_size), len(images))
@@ -200,6 +208,12 @@ class Sequential(KnownAttributes):
             seed = int(generator.integers(2**63) if rng is not None else np.random.randint(2**63, dtype=np.int64))
             draws = np.random.default_rng(seed)
 
+        if (complaint := _images.complaint_about_bytes(pixels)) is not None:
+            warnings.warn(complaint, stacklevel=2)
+        elif self.pixels is not None:
+            self._check_scale(images, stacklevel=3)
+        remembered = pixels.and_of(self.pixels)
+        background = _background(augment, pixels)
         follow.compiled(plan.parameter_count, self._dtype())  # its states are there from here on
         # The system gives their memory page by page, as the epochs fill them.
         losses, correct = np.empty(epochs * count), np.empty(epochs * count, np.bool_)
@@ -227,13 +241,14 @@ class Sequential(KnownAttributes):
                                 rates,
                                 follow.compiled(plan.parameter_count, self._dtype()),
                                 None if maps is None else np.ascontiguousarray(maps[some], np.float64),
+                                background,
                                 seed,
                                 seen.start,
                                 team,
                                 losses[seen],
                                 correct[seen],
                             )
-                    self.image_shape = images.shape[1:]
+                    self._remember(images, remembered)
                     step = stop
                     result = None
                     if step == steps and validation is not None:
@@ -269,8 +284,7 @@ class Sequential(KnownAttributes):
             threads: as in `fit`.
         """
         images = self._images(images)
-        if images.dtype != _UINT8:
-            _images.pixel_range(images)
+        pixels = _images.pixels(images)
         labels = _labels(labels, len(images), self._nodes())
         threads = _thread_count(threads, len(images), least=1)
         plan = self._network(images.shape[1:])
@@ -278,7 +292,7 @@ class Sequential(KnownAttributes):
         seed = int(np.random.randint(2**63, dtype=np.int64)) if has_dropout else 0
         order, losses, correct = np.arange(len(images)), np.empty(len(images)), np.empty(len(images), np.bool_)
         plan.gradient(images, labels, order, seed, 0, threads, self.gradient, losses, correct)
-        self.image_shape = images.shape[1:]
+        self._remember(images, pixels.and_of(self.pixels))
         return float(losses.mean()), float(correct.mean())
 
     def apply(self, optimizer: Optimizer) -> None:
@@ -356,6 +370,8 @@ class Sequential(KnownAttributes):
         """
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
+        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+            self._check_scale(images, stacklevel=3)
         losses, correct = self._network(images.shape[1:]).evaluate(images, labels, _thread_count(threads, len(images)))
         if images.dtype != _UINT8 and not np.isfinite(losses).all():
             _images.refuse_non_finite(images)
@@ -370,6 +386,8 @@ class Sequential(KnownAttributes):
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
         images = self._images(images[np.newaxis] if one else images, 0, one)
+        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+            self._check_scale(images, stacklevel=3)
         probabilities: FloatArray = self._network(images.shape[1:]).predict(images, _thread_count(threads, len(images)))
         return probabilities[0] if one else probabilities
 
@@ -411,6 +429,22 @@ class Sequential(KnownAttributes):
         if shape[1:] != self._planned[1]:
             self._check_shapes(shape[1:], shape[1:] if one else shape)
         return array
+
+    def _remember(self, images: Any, pixels: Pixels) -> None:
+        """Remember what the images were that a step has been taken on."""
+        self.image_shape = images.shape[1:]
+        if self.pixels is None or pixels[:3] != self.pixels[:3]:
+            self._familiar = None
+        self.pixels = pixels
+
+    def _check_scale(self, images: Any, stacklevel: int) -> None:
+        """Warn of images on another scale than those of the training."""
+        trained = self.pixels
+        complaint = None if trained is None else _images.complaint_about_scale(images, trained)
+        if complaint is not None:
+            warnings.warn(complaint, stacklevel=stacklevel)
+        else:
+            self._familiar = images.dtype
 
     def _check_axes(self, shape: tuple[int, ...], least: int) -> None:
         if len(shape) == 3 and shape[0] >= least and 0 not in shape[1:]:
@@ -628,6 +662,14 @@ if hasattr(os, "register_at_fork"):
 def _is_finite(array: FloatArray) -> bool:
     """Whether all numbers are; the sum of their squares, which is quick, usually tells."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _background(augment: Augmentation | None, pixels: Pixels) -> float:
+    """Return what surrounds augmented images, as the first layer reads it."""
+    given = None if augment is None else augment.background
+    if pixels.dtype == "uint8":
+        return (given or 0) / 255 - 0.5
+    return pixels.least if given is None else given
 
 
 def _labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
