@@ -63,8 +63,8 @@ def lint(session: nox.Session) -> None:
 @nox.parametrize("sanitizers", ["address,undefined", "thread"], ids=["address", "thread"])
 def sanitize(session: nox.Session, sanitizers: str) -> None:
     """Run the suite under the address and undefined-behaviour sanitizers, and what has threads under the thread one."""
-    defines = ["-Ccmake.define.CNNX_WERROR=ON", f"-Ccmake.define.CNNX_SANITIZE={sanitizers}"]
-    session.install(".[test]", "pytest-xdist", *defines)
+    define = f"-Ccmake.define.CNNX_SANITIZE={sanitizers}"
+    session.install(".[test]", "pytest-xdist", "-Ccmake.define.CNNX_WERROR=ON", define)
     if sanitizers == "thread":
         runtime = "libtsan.so"
         options = {"OPENBLAS_NUM_THREADS": "1"}
