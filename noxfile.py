@@ -68,7 +68,7 @@ def sanitize(session: nox.Session, sanitizers: str) -> None:
     if sanitizers == "thread":
         runtime = "libtsan.so"
         options = {"OPENBLAS_NUM_THREADS": "1"}
-        chosen = ["tests/test_batches.py", "tests/test_predict.py", "-k", "thread"]
+        chosen = ["tests/test_batches.py", "tests/test_predict.py", "tests/test_threads.py", "-k", "thread or while_it"]
     else:
         runtime = "libasan.so"
         options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}

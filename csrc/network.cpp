@@ -103,7 +103,11 @@ void Network<T>::train(const Images<T>& images, const Batches& batches, const Op
                        const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool is_new = trainers_[0] == nullptr && trainers_[1] == nullptr;
-  if (is_new || batches.samples_before == 0) trains_plain_ = !filters_are_small();
+  if (is_new || batches.samples_before == 0) {
+    trains_plain_ = !filters_are_small();
+    for (const auto& trainer : trainers_)
+      if (trainer != nullptr) trainer->forget();
+  }
   const auto needs_plain = [&](Index step) {
     const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
     return trains_plain_ || !images_are_small(images, batches.order + first, count);

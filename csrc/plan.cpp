@@ -91,6 +91,7 @@ class Lowering {
     }
     packed->readers = 1;
     flat_offset_ += packed->count();
+    if (flat_offset_ > 0x7fffffff) refuse("expected at most 2147483647 parameters in all");
     known_.push_back(packed);
     return packed;
   }

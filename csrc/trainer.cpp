@@ -74,13 +74,14 @@ void Trainer<T>::see() {
     copy(seen, p->arrays.weights, p->weights_size);
     if (p->arrays.biases != nullptr) copy(seen + p->weights_size, p->arrays.biases, p->biases_size);
   }
+  has_seen_ = true;
 }
 
 // Parameters that share a background are sums, which packing them anew would round. So a later window goes on with
 // the packed ones, unless somebody has changed the caller's.
 template <class T>
-void Trainer<T>::take_parameters(bool restart) {
-  if (!restart && are_as_seen()) return;
+void Trainer<T>::take_parameters() {
+  if (has_seen_ && are_as_seen()) return;
   plan_.pack(parameters_);
   see();
   steps_ = 0;
@@ -96,7 +97,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
   };
   make_state(first_state_, optimizer.first_state);
   make_state(second_state_, optimizer.second_state);
-  take_parameters(batches.samples_before == 0);
+  take_parameters();
 
   const auto for_states = [&](const auto& body) {
     for (const auto& p : plan_.parameters()) {
@@ -125,7 +126,8 @@ template <class T>
 void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
                           const Results<T>& results) {
   threads = make_memory(batch.samples, threads);
-  take_parameters(true);
+  has_seen_ = false;
+  take_parameters();
   step_batch_by_batch({images, batch, results}, threads, [](Index) {});
   for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);
 }

@@ -18,6 +18,9 @@ class Trainer {
   void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results, SharedMutex& writing);
 
+  // Has the next window take the parameters anew.
+  void forget() noexcept { has_seen_ = false; }
+
   // The mean gradient of the one batch, in the order of the parameters' arrays, which stay as they are.
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
 
@@ -30,7 +33,7 @@ class Trainer {
   Index shards_of(Index samples) const noexcept;
   // For a batch of so many samples. Returns how many of the threads it keeps busy.
   int make_memory(Index samples, int threads);
-  void take_parameters(bool restart);
+  void take_parameters();
   bool are_as_seen() const noexcept;
   void see();
 
@@ -48,7 +51,8 @@ class Trainer {
   std::vector<Buffer<T>> shards_;  // gradients of parts of a batch; in the end the first has the mean
   Buffer<T> first_state_, second_state_;
   std::vector<T> seen_;  // the caller's parameters when they were read or written last
-  Index steps_ = 0;      // sample by sample, since the parameters were taken
+  bool has_seen_ = false;
+  Index steps_ = 0;  // sample by sample, since the parameters were taken
 };
 
 // A step on a gradient that is there already, in the caller's own arrays.

@@ -14,17 +14,17 @@ namespace {
 
 template <class T>
 void pack_filters(T* packed, const T* filters, const T* biases, const Conv3x3Shape& s) noexcept {
-  const int taps = s.taps(), padded = padded_channels<T>(s.filters);
-  for (int tap = 0; tap < taps; ++tap)
+  const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
+  for (Index tap = 0; tap < taps; ++tap)
     for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
   for (int f = 0; f < padded; ++f) packed[taps * padded + f] = biases != nullptr && f < s.filters ? biases[f] : T{0};
 }
 
 template <class T>
 void unpack_filters(T* filters, T* biases, const T* packed, const Conv3x3Shape& s) noexcept {
-  const int taps = s.taps(), padded = padded_channels<T>(s.filters);
+  const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
   for (int f = 0; f < s.filters; ++f)
-    for (int tap = 0; tap < taps; ++tap) filters[f * taps + tap] = packed[tap * padded + f];
+    for (Index tap = 0; tap < taps; ++tap) filters[f * taps + tap] = packed[tap * padded + f];
   if (biases != nullptr)
     for (int f = 0; f < s.filters; ++f) biases[f] = packed[taps * padded + f];
 }
@@ -44,7 +44,7 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run r
   typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
   for (int v = 0; v < Tile::vectors; ++v) {
-    const auto bias = load<typename Tile::V>(packed + s.taps() * padded + v * Tile::lanes);
+    const auto bias = load<typename Tile::V>(packed + Index{s.taps()} * padded + v * Tile::lanes);
     for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
   }
   for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
@@ -92,7 +92,8 @@ void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* inpu
       }
   for (int t = 0; t < taps; ++t)
     for (int v = 0; v < Tile::vectors; ++v)
-      Tile::write(d_packed + (first_tap + t) * padded_channels<T>(s.filters) + v * Tile::lanes, sum[t][v], filters);
+      Tile::write(d_packed + Index{first_tap + t} * padded_channels<T>(s.filters) + v * Tile::lanes, sum[t][v],
+                  filters);
 }
 
 template <class Tile, class T>
@@ -112,7 +113,7 @@ void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, co
       with_constant<most>(smaller(s.taps() - tap, most), [&](auto taps) {
         conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + first, d_output + first, input, tap, filters, s);
       });
-    conv3x3_backward_biases_tile<decltype(tile)>(d_packed + s.taps() * padded_channels<T>(s.filters) + first,
+    conv3x3_backward_biases_tile<decltype(tile)>(d_packed + Index{s.taps()} * padded_channels<T>(s.filters) + first,
                                                  d_output + first, filters, s);
   });
 }
