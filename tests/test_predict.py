@@ -169,7 +169,7 @@ MISFITS = {
     "no layers": ([], r"^layers: expected Softmax at the end, got no layers$"),
     "no Softmax": ([Conv3x3(2)], r"^layers: expected Softmax at the end, got Conv3x3$"),
     "pooling an image": ([MaxPool2(), soft(12)], r"layers\[0\] \(MaxPool2\): expected .+, got \(7, 8\)$"),
-    "two convolutions": ([Conv3x3(2), Conv3x3(2), soft(9)], r"layers\[1\] \(Conv3x3\): expected .+, got \(5, 6, 2\)$"),
+    "two convolutions": ([Conv3x3(2), Conv3x3(2), soft(9)], r"layers\[1\] \(Conv3x3\): expected .+, got \(5, 6, 2\) "),
     "too many inputs": ([Conv3x3(2), soft(61)], r"layers\[1\] \(Softmax\): expected .*\b61\b.+ got .*\(5, 6, 2\)$"),
     "unpooled": (
         [Conv3x3(2), MaxPool2(), soft(60)],
