@@ -25,13 +25,20 @@ class Slot(NamedTuple):
     network: weakref.ref[Any]
 
 
+class Seen:
+    """What the last forward pass left for backprop; a pass writes here, since a layer checks what it is assigned."""
+
+    def __init__(self) -> None:
+        self.input: FloatArray | None = None
+        self.input_shape: tuple[int, ...] | None = None
+        self.totals: FloatArray | None = None
+
+
 class Layer(KnownAttributes):
     """What a network needs to know of its layers.
 
     A layer is free until a network takes it. From then on its arrays are slices of the network's flat array, until the
     network is gone or does not list the layer any more. A copy of a layer is free.
-
-    Forward passes write `last_input` and its like into ``__dict__``: checking an assignment takes longer.
 
     Attributes:
         kind: the name by which the core and saved files know the layer.
@@ -39,11 +46,17 @@ class Layer(KnownAttributes):
     """
 
     kind: str
-    last_input: FloatArray | None = None
     slot: Slot | None = None
     _core: Any = None
     _dtype: Any = None
+    _seen: Seen
     _own: str | None = "no layer that the core knows"  # why a network cannot compute it
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Make a layer that has seen nothing."""
+        layer = super().__new__(cls)
+        layer._seen = Seen()
+        return layer
 
     def __init_subclass__(cls) -> None:
         """Note what a user's subclass computes itself: a network calls the core's layer instead."""
@@ -61,6 +74,15 @@ class Layer(KnownAttributes):
         if name in ("kind", "forward", "backprop"):
             raise AttributeError(f"{name}: expected only to be used, got an assignment, which no network would notice")
         super().__setattr__(name, value)
+
+    @property
+    def last_input(self) -> FloatArray | None:
+        """What the last forward pass saw."""
+        return self._seen.input
+
+    @last_input.setter
+    def last_input(self, value: FloatArray | None) -> None:
+        self._seen.input = value
 
     @property
     def dtype(self) -> Any:

@@ -17,8 +17,6 @@ __all__ = ["Dense", "Softmax"]
 class _DenseLayer(Layer):
     """What Dense and Softmax share: ``totals = input @ weights + biases``."""
 
-    last_input_shape: tuple[int, ...] | None = None
-
     def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
         self._dtype = _checks.float_dtype(dtype)
         shape = (_checks.positive_integer("input_len", input_len), _checks.positive_integer("nodes", nodes))
@@ -27,6 +25,15 @@ class _DenseLayer(Layer):
 
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
         raise NotImplementedError
+
+    @property
+    def last_input_shape(self) -> tuple[int, ...] | None:
+        """The shape that the last forward pass's input had."""
+        return self._seen.input_shape
+
+    @last_input_shape.setter
+    def last_input_shape(self, value: tuple[int, ...] | None) -> None:
+        self._seen.input_shape = value
 
     @property
     def weights(self) -> FloatArray:
@@ -64,7 +71,7 @@ class _DenseLayer(Layer):
     def _gradient_and_input(self, d_L_d_out: Any) -> tuple[FloatArray, FloatArray]:
         """Return the two as the core takes them."""
         input_len, nodes = self._weights.shape
-        flat = _checks.as_shaped("last_input", remembered(self.last_input), self._dtype, (input_len,))
+        flat = _checks.as_shaped("last_input", remembered(self._seen.input), self._dtype, (input_len,))
         return _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (nodes,)), flat
 
 
@@ -108,8 +115,8 @@ class Dense(_DenseLayer):
         """Turn input_len values, in any shape, into (nodes,)."""
         flat, shape = self._flattened(input)
         output: FloatArray = self.core.forward(flat)
-        seen = self.__dict__
-        seen["last_input"], seen["last_input_shape"] = flat, shape
+        seen = self._seen
+        seen.input, seen.input_shape = flat, shape
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -127,7 +134,7 @@ class Dense(_DenseLayer):
         """
         rate = _checks.learn_rate(learn_rate)
         gradient, flat = self._gradient_and_input(d_L_d_out)
-        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, remembered(self.last_input_shape), rate)
+        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, remembered(self._seen.input_shape), rate)
         return d_L_d_input
 
 
@@ -155,7 +162,6 @@ class Softmax(_DenseLayer):
     """
 
     kind = "Softmax"
-    last_totals: FloatArray | None = None
 
     def __init__(
         self,
@@ -166,6 +172,15 @@ class Softmax(_DenseLayer):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(input_len, nodes, dtype, rng)
+
+    @property
+    def last_totals(self) -> FloatArray | None:
+        """(nodes,), the last forward pass's values before the softmax function."""
+        return self._seen.totals
+
+    @last_totals.setter
+    def last_totals(self, value: FloatArray | None) -> None:
+        self._seen.totals = value
 
     def _initial_weights(self, shape: tuple[int, int], rng: Any) -> FloatArray:
         return standard_normal(shape, rng, self._dtype, divisor=shape[0])
@@ -178,8 +193,8 @@ class Softmax(_DenseLayer):
         flat, shape = self._flattened(input)
         output: FloatArray
         output, totals = self.core.forward(flat)
-        seen = self.__dict__
-        seen["last_input"], seen["last_input_shape"], seen["last_totals"] = flat, shape, totals
+        seen = self._seen
+        seen.input, seen.input_shape, seen.totals = flat, shape, totals
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -202,8 +217,8 @@ class Softmax(_DenseLayer):
             d_L_d_input, in the shape of the last input, through the weights before the update.
         """
         rate = _checks.learn_rate(learn_rate)
-        totals = _checks.as_shaped("last_totals", remembered(self.last_totals), self._dtype, self._biases.shape)
+        totals = _checks.as_shaped("last_totals", remembered(self._seen.totals), self._dtype, self._biases.shape)
         gradient, flat = self._gradient_and_input(d_L_d_out)
-        shape = remembered(self.last_input_shape)
+        shape = remembered(self._seen.input_shape)
         d_L_d_input: FloatArray = self.core.backprop(gradient, flat, totals, shape, rate)
         return d_L_d_input

@@ -142,7 +142,7 @@ class Conv3x3(Layer):
         """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
         image = self._image("input", input)
         output: FloatArray = self.core.forward(image)
-        self.__dict__["last_input"] = image
+        self._seen.input = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
@@ -160,7 +160,7 @@ class Conv3x3(Layer):
             d_L_d_input, in the input's shape, through the filters before the update (the article leaves it out).
         """
         rate = _checks.learn_rate(learn_rate)
-        image = self._image("last_input", remembered(self.last_input))
+        image = self._image("last_input", remembered(self._seen.input))
         height, width = image.shape[:2]
         ring = 2 if self._padding == "same" else 0
         shape = (height + ring - 2, width + ring - 2, self._filters.shape[0])
@@ -219,7 +219,7 @@ class MaxPool2(Layer):
         """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output: FloatArray = self.core.forward(image)
-        self.__dict__["last_input"] = image
+        self._seen.input = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -228,7 +228,7 @@ class MaxPool2(Layer):
         Args:
             d_L_d_out: the loss gradient for the output, (height // 2, width // 2, channels).
         """
-        last_input = remembered(self.last_input)
+        last_input = remembered(self._seen.input)
         image = _checks.as_array(
             "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
         )
@@ -253,7 +253,7 @@ class GlobalAveragePool(Layer):
     kind = "GlobalAveragePool"
 
     def __init__(self) -> None:
-        self.last_input = None
+        """Take no argument: nothing of it can be set."""
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -267,7 +267,7 @@ class GlobalAveragePool(Layer):
         if image.size == 0:
             raise ValueError(f"input: expected at least one value in (height, width, channels), got {image.shape}")
         output: FloatArray = self.core.forward(image)
-        self.__dict__["last_input"] = image
+        self._seen.input = image
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -276,7 +276,7 @@ class GlobalAveragePool(Layer):
         Args:
             d_L_d_out: the loss gradient for the output, (channels,).
         """
-        last_input = remembered(self.last_input)
+        last_input = remembered(self._seen.input)
         image = _checks.as_array(
             "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
         )
@@ -297,7 +297,7 @@ class ReLU(Layer):
     kind = "ReLU"
 
     def __init__(self) -> None:
-        self.last_input = None
+        """Take no argument: nothing of it can be set."""
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -309,7 +309,7 @@ class ReLU(Layer):
         """Return the input with 0 in place of everything below."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
         output: FloatArray = self.core.forward(values)
-        self.__dict__["last_input"] = values
+        self._seen.input = values
         return output
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
@@ -318,7 +318,7 @@ class ReLU(Layer):
         Args:
             d_L_d_out: the loss gradient for the output, in the input's shape.
         """
-        last_input = remembered(self.last_input)
+        last_input = remembered(self._seen.input)
         values = _checks.as_numbers("last_input", last_input, _checks.own_float_dtype(last_input))
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape)
         d_L_d_input: FloatArray = self.core.backprop(gradient, values)
@@ -364,10 +364,10 @@ class Dropout(Layer):
     def forward(self, input: FloatArray) -> FloatArray:
         """Return a copy of the input."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
-        self.__dict__["last_input"] = values
+        self._seen.input = values
         return np.copy(values)
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
         """Return a copy of the gradient, which has the input's shape."""
-        values = remembered(self.last_input)
+        values = remembered(self._seen.input)
         return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))

@@ -28,7 +28,7 @@ from ._attributes import KnownAttributes
 from ._checks import FloatArray
 from ._images import Pixels
 from .augment import Augmentation
-from .layers import Conv3x3, Dropout, GlobalAveragePool, Layer, Softmax
+from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from .optimizers import SGD, Optimizer
 from .schedules import Schedule, factors
 
@@ -36,6 +36,7 @@ __all__ = ["History", "Progress", "Sequential"]
 
 _UINT8 = np.dtype(np.uint8)
 _SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
+_KINDS = {Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax}  # all others are looked at
 _MANY = 256  # images, beside whose prediction a look at their scale takes no time
 _MOST_THREADS = 256
 _MOST_SAMPLES = 2**59  # whose losses have an address
@@ -113,8 +114,8 @@ class Sequential(KnownAttributes):
 
     def _unplan(self) -> None:
         """Be without the core's network, as a new object, a copy and a forked process are."""
-        self._plan: Any = None  # the core's network
-        self._planned: tuple[list[Any], tuple[int, ...]] = ([], ())  # the core's layers and the image shape it has
+        # The core's layers, the image shape, and the core's network: one tuple, since threads may predict at once.
+        self._planned: tuple[list[Any], tuple[int, ...], Any] = ([], (), None)
         self._lock = threading.RLock()  # no array moves while a window of steps trains it
         _networks.add(self)
 
@@ -123,7 +124,9 @@ class Sequential(KnownAttributes):
             value = _layers(value)
         elif name == "image_shape" and value is not None:
             value = _checks.image_shape(name, value)
-        elif name == "pixels" and value is not None and not isinstance(value, Pixels):
+        elif name == "pixels":
+            self._familiar = None
+        if name == "pixels" and value is not None and not isinstance(value, Pixels):
             raise TypeError(f"pixels: expected what a trained network has, or None, got {value!r}")
         super().__setattr__(name, value)
 
@@ -297,7 +300,7 @@ class Sequential(KnownAttributes):
 
     def apply(self, optimizer: Optimizer) -> None:
         """Take the optimizer's step along `gradient`; ValueError if an array of a layer was made read-only."""
-        if self._plan is None or self._gradient is None:
+        if self._planned[2] is None or self._gradient is None:
             raise RuntimeError("apply: expected gradients before it, got none")
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
@@ -370,7 +373,7 @@ class Sequential(KnownAttributes):
         """
         images = self._images(images)
         labels = _labels(labels, len(images), self._nodes())
-        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+        if images.dtype is not self._familiar or len(images) >= _MANY:
             self._check_scale(images, stacklevel=3)
         losses, correct = self._network(images.shape[1:]).evaluate(images, labels, _thread_count(threads, len(images)))
         if images.dtype != _UINT8 and not np.isfinite(losses).all():
@@ -385,10 +388,13 @@ class Sequential(KnownAttributes):
             threads: as in `evaluate`.
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
-        images = self._images(images[np.newaxis] if one else images, 0, one)
-        if self.pixels is not None and (images.dtype is not self._familiar or len(images) >= _MANY):
+        images = self._images(images[np.newaxis] if one else images, least=0)
+        shape = images.shape
+        count = shape[0]
+        if images.dtype is not self._familiar or count >= _MANY:
             self._check_scale(images, stacklevel=3)
-        probabilities: FloatArray = self._network(images.shape[1:]).predict(images, _thread_count(threads, len(images)))
+        network = self._network(shape[1:], shape[1:] if one else shape)
+        probabilities: FloatArray = network.predict(images, _thread_count(threads, count))
         return probabilities[0] if one else probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -413,9 +419,10 @@ class Sequential(KnownAttributes):
         self._unplan()
         self._adopt()
 
-    def _images(self, images: Any, least: int = 1, one: bool = False) -> Any:
-        """Return images as the core takes them; `one` if the caller gave a single image."""
-        self._check_kinds()
+    def _images(self, images: Any, least: int = 1) -> Any:
+        """Return images as the core takes them."""
+        if not _KINDS.issuperset(map(type, self.layers)):
+            self._check_kinds()
         dtype = images.dtype if isinstance(images, np.ndarray) else None
         if dtype == _UINT8:
             array = _checks.as_numbers("images", images, _UINT8)
@@ -426,16 +433,15 @@ class Sequential(KnownAttributes):
         shape = array.shape
         if len(shape) != 3 or shape[0] < least or 0 in shape:
             self._check_axes(shape, least)
-        if shape[1:] != self._planned[1]:
-            self._check_shapes(shape[1:], shape[1:] if one else shape)
+        if least and shape[1:] != self._planned[1]:
+            self._check_shapes(shape[1:], shape)
         return array
 
     def _remember(self, images: Any, pixels: Pixels) -> None:
         """Remember what the images were that a step has been taken on."""
         self.image_shape = images.shape[1:]
-        if self.pixels is None or pixels[:3] != self.pixels[:3]:
-            self._familiar = None
-        self.pixels = pixels
+        familiar = self._familiar if self.pixels is not None and pixels[:3] == self.pixels[:3] else None
+        self.pixels, self._familiar = pixels, familiar
 
     def _check_scale(self, images: Any, stacklevel: int) -> None:
         """Warn of images on another scale than those of the training."""
@@ -523,19 +529,22 @@ class Sequential(KnownAttributes):
             raise ValueError(f"layers: expected Softmax at the end, got {got}")
         return len(last.biases)
 
-    def _network(self, image_shape: tuple[int, ...]) -> Any:
-        """Return the core's network for images of this size, made anew when an array, a setting or a layer is new."""
-        wanted = [layer.core for layer in self.layers], image_shape
-        if wanted == self._planned:
-            return self._plan
-        self._check_shapes(image_shape)
+    def _network(self, image_shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> Any:
+        """Return the core's network for images of this size, made anew when an array, a setting or a layer is new.
+
+        `given` is the shape that the caller gave, for an error.
+        """
+        planned_cores, planned_shape, plan = self._planned
+        if planned_shape == image_shape and [layer.core for layer in self.layers] == planned_cores:
+            return plan
+        self._check_shapes(image_shape, given)
         kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
         self._adopt()
         cores = [layer.core for layer in self.layers]
         height, width = image_shape
-        self._plan = kind(cores, height, width, fuse=self._fuse)
-        self._planned = cores, image_shape
-        return self._plan
+        plan = kind(cores, height, width, fuse=self._fuse)
+        self._planned = cores, image_shape, plan
+        return plan
 
     def _trainable(self, image_shape: tuple[int, ...]) -> Any:
         """Return the plan, if it may write into the parameters."""
@@ -643,7 +652,7 @@ def _refuse(position: int, layer: Any) -> NoReturn:
     raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
 
 
-_OF_ONE_OBJECT = ("_plan", "_planned", "_lock", "_gradient", "_flat")
+_OF_ONE_OBJECT = ("_planned", "_lock", "_gradient", "_flat")
 _networks: weakref.WeakSet[Sequential] = weakref.WeakSet()
 _abandoned: list[Any] = []
 
@@ -651,7 +660,7 @@ _abandoned: list[Any] = []
 def _after_fork() -> None:
     """In the child, forget the core's networks: a thread that the child does not have may hold their locks."""
     for network in list(_networks):
-        _abandoned.append(network._plan)  # which nobody may destroy either
+        _abandoned.append(network._planned)  # which nobody may destroy either
         network._unplan()
 
 
