@@ -54,7 +54,7 @@ ROWS = [
     Row('ties="first"', partial(article, ties="first")),
     Row("a bias", partial(article, use_bias=True), 1.5),
     Row("ReLU before the pool", partial(article, before=[ReLU]), 1.5),
-    Row("ReLU behind the pool", partial(article, behind=[ReLU]), 1.5),
+    Row("ReLU after the pool", partial(article, behind=[ReLU]), 1.5),
     Row("a bias, and ReLU before the pool", partial(article, use_bias=True, before=[ReLU]), 1.5),
     Row("dropout before the dense layer", partial(article, behind=[partial(Dropout, 0.5)]), 3),
     Row('"same" padding', partial(article, padding="same"), 2.3),

@@ -93,7 +93,7 @@ void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& 
     }
 }
 
-// Where windows overlap, the order of a sum hangs on the runs' lengths: they are the same on every target.
+// Where windows overlap, the order of a sum depends on the runs' lengths: they are the same on every target.
 template <class T>
 void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                    const Conv3x3Shape& s) noexcept {

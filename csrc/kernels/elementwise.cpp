@@ -25,8 +25,8 @@ inline std::uint32_t mixed(std::uint32_t x) {
   return x ^ (x >> 16);
 }
 
-// output = input / (1 - rate), or 0 with probability `rate`: each number's fate hangs on `key` and its place alone, so
-// the same call with gradients is the backward pass.
+// output = input / (1 - rate), or 0 with probability `rate`: each number's fate depends on `key` and its place alone,
+// so the same call with gradients is the backward pass.
 template <class T>
 void dropout(T* __restrict output, const T* __restrict input, T rate, std::uint64_t key, Index count) noexcept {
   const std::uint32_t low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);

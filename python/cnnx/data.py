@@ -151,7 +151,7 @@ def _parse_idx(file: BufferedReader, md5: str | None) -> ByteArray:
 
 
 def _read_header(stream: BufferedReader | _Gunzip) -> bytes:
-    """Return the header as it stands in the file, with the sizes unread at offset 4."""
+    """Return the header as it is in the file, with the sizes unread at offset 4."""
     magic = _read_exactly(stream, 4)
     if magic[:2] != b"\0\0":
         raise DataError(f"expected an IDX file, which begins with two zero bytes, got 0x{magic[:2].hex()}")

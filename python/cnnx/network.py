@@ -83,7 +83,7 @@ class Sequential(KnownAttributes):
     refused at the first use, with the layer's position.
 
     The network copies its layers' parameters into one array, `parameters`, and gives the layers its slices. An array
-    assigned to a layer is copied into its slice. A layer may stand at several positions: it has its parameters once,
+    assigned to a layer is copied into its slice. A layer may be used at several positions: it has its parameters once,
     and training sums its gradients. A layer may belong to several networks: each of them trains it, and its arrays
     stay with the first. A copy, by `copy` or `pickle`, has layers and arrays of its own.
 
@@ -312,7 +312,7 @@ class Sequential(KnownAttributes):
     def gradient(self) -> FloatArray:
         """All parameters' gradients in the order of `parameters`: one flat array.
 
-        A layer that stands at several positions has one gradient, the sum over them.
+        A layer that is used at several positions has one gradient, the sum over them.
         """
         count = sum(layer.parameter_count() for layer in self._distinct())
         if self._gradient is None or self._gradient.size != count or self._gradient.dtype != self._dtype():
@@ -323,7 +323,7 @@ class Sequential(KnownAttributes):
     def parameters(self) -> FloatArray:
         """All parameters, layer by layer: one flat array whose slices are the layers' arrays.
 
-        A layer that stands at several positions has its parameters at the first of them. The array stays the same as
+        A layer that is used at several positions has its parameters at the first of them. The array stays the same as
         long as the layers do.
 
         Raises:

@@ -204,7 +204,7 @@ class _Arrays:
 
 
 def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read what stands before an array: its shape, whether it is in Fortran order, its dtype."""
+    """Read what comes before an array: its shape, whether it is in Fortran order, its dtype."""
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # others may have a header of 4 GB
         raise ValueError(f"{name}: expected an array in npy format 1.0, got {version}")

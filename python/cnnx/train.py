@@ -244,7 +244,7 @@ def _saving(path: Path) -> Iterator[None]:
 
 
 def _digits(source: str) -> data.Digits:
-    """Load the digits; an error names the option, not the argument behind it."""
+    """Load the digits; an error names the option, not the argument that it becomes."""
     if not source:
         raise ValueError(f'--data: expected "sample", "mnist" or a folder, got {source!r}')
     try:
