@@ -19,7 +19,7 @@ namespace {
 
 template <class T>
 std::unique_ptr<T[]> scratch(Index count) {
-  return std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(count));
+  return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);  // make_unique would fill it with zeros
 }
 
 // Activations are indexed by int inside a kernel.
