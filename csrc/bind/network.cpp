@@ -46,6 +46,7 @@ class BoundNetwork {
              const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
              double background, std::uint64_t seed, Index samples_before, int threads, py::array losses,
              py::array correct) {
+    const py::object alive = itself();
     check_arrays(Access::write);
     const auto samples = checked_images(images);
     const auto label = labels_of(order, labels, samples.count);
@@ -60,6 +61,7 @@ class BoundNetwork {
 
   void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
                 Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
+    const py::object alive = itself();
     check_arrays(Access::read);
     const auto samples = checked_images(images);
     const auto label = labels_of(order, labels, samples.count);
@@ -100,6 +102,7 @@ class BoundNetwork {
  private:
   // Looks for Ctrl-C between parts, each of which takes some tenths of a second.
   void predict_in_parts(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
+    const py::object alive = itself();
     constexpr Index work_a_part = Index{1} << 31;
     const Index part = std::max<Index>(256, work_a_part / std::max<Index>(network_.work(), 1));
     for (Index first = 0; first < images.count; first += part) {
@@ -112,6 +115,10 @@ class BoundNetwork {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
   }
+
+  // A reference to the Python object, for as long as a call works without the lock: an interpreter that ends drops
+  // those of its daemon threads.
+  py::object itself() { return py::cast(this, py::return_value_policy::reference); }
 
   std::vector<Layer<T>> checked_layers(Access access) const {
     std::vector<Layer<T>> layers;
