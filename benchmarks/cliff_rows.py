@@ -24,11 +24,11 @@ class Row(NamedTuple):
 
 
 def article(dtype: str, rng: Any, filters: int = 8, nodes: int = 10, **change: Any) -> Sequential:
-    """Return the article's network with `ties`, layers `before` and `behind` the pool, options of its convolution."""
-    ties, before, behind = change.pop("ties", "all"), change.pop("before", ()), change.pop("behind", ())
+    """Return the article's network with `ties`, layers `before` and `after` the pool, options of its convolution."""
+    ties, before, after = change.pop("ties", "all"), change.pop("before", ()), change.pop("after", ())
     conv = Conv3x3(filters, dtype=dtype, rng=rng, **change)
     inputs = (conv.output_shape((28, 28))[0] // 2) ** 2 * filters
-    layers = [conv, *(layer() for layer in before), MaxPool2(ties=ties), *(layer() for layer in behind)]
+    layers = [conv, *(layer() for layer in before), MaxPool2(ties=ties), *(layer() for layer in after)]
     return Sequential([*layers, Softmax(inputs, nodes, dtype=dtype, rng=rng)])
 
 
@@ -54,9 +54,9 @@ ROWS = [
     Row('ties="first"', partial(article, ties="first")),
     Row("a bias", partial(article, use_bias=True), 1.5),
     Row("ReLU before the pool", partial(article, before=[ReLU]), 1.5),
-    Row("ReLU after the pool", partial(article, behind=[ReLU]), 1.5),
+    Row("ReLU after the pool", partial(article, after=[ReLU]), 1.5),
     Row("a bias, and ReLU before the pool", partial(article, use_bias=True, before=[ReLU]), 1.5),
-    Row("dropout before the dense layer", partial(article, behind=[partial(Dropout, 0.5)]), 3),
+    Row("dropout before the dense layer", partial(article, after=[partial(Dropout, 0.5)]), 3),
     Row('"same" padding', partial(article, padding="same"), 2.3),
     Row("momentum", article, 4, MOMENTUM),
     Row("Adam", article, 8, ADAM),
