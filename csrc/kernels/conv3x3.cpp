@@ -29,18 +29,26 @@ void unpack_filters(T* filters, T* biases, const T* packed, const Conv3x3Shape& 
     for (int f = 0; f < s.filters; ++f) biases[f] = packed[taps * padded + f];
 }
 
-// Calls body with the length of the three runs, as a constant for images, which have one channel.
+// Calls body(first pixel, number of pixels as a constant) for the pixels of one row. A body that may do a pixel twice,
+// because it sets and does not add, may `reach_back`: the last pixels are then done with some of those before them.
 template <class Body>
-void with_run(const Conv3x3Shape& s, Body&& body) {
-  if (s.channels == 1)
-    body(std::integral_constant<int, 3>{});
-  else
-    body(3 * s.channels);
+void for_pixels(int width, Body&& body, bool reach_back = false) {
+  int x = 0;
+  const auto sweep = [&](auto pixels) {
+    for (; width - x >= pixels; x += pixels) body(x, pixels);
+    if (reach_back && x < width && width >= pixels) {
+      body(width - pixels, pixels);
+      x = width;
+    }
+  };
+  sweep(std::integral_constant<int, conv_tile_pixels>{});
+  sweep(std::integral_constant<int, conv_tile_pixels / 2>{});
+  sweep(std::integral_constant<int, 1>{});
 }
 
 // `pixels` neighbouring outputs of one row, one register tile of their filters.
-template <class Tile, int pixels, class T, class Run>
-void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run run, const Conv3x3Shape& s) {
+template <class Tile, int pixels, class T>
+void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
   for (int v = 0; v < Tile::vectors; ++v) {
@@ -48,11 +56,14 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run r
     for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
   }
   for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
-    for (int i = 0; i < run; ++i, packed += padded)
-      for (int v = 0; v < Tile::vectors; ++v) {
-        const auto filter = load<typename Tile::V>(packed + v * Tile::lanes);
-        for (int p = 0; p < pixels; ++p) sum[p][v] += input[p * s.channels + i] * filter;
+    for (int i = 0; i < 3 * s.channels; ++i, packed += padded) {
+      typename Tile::V filter[Tile::vectors];
+      for (int v = 0; v < Tile::vectors; ++v) filter[v] = load<typename Tile::V>(packed + v * Tile::lanes);
+      for (int p = 0; p < pixels; ++p) {
+        const auto pixel = all<typename Tile::V>(input[p * s.channels + i]);
+        for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += pixel * filter[v];
       }
+    }
   for (int p = 0; p < pixels; ++p)
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
 }
@@ -60,15 +71,14 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, Run r
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
-    with_run(s, [&](auto run) {
-      for (int y = 0; y < s.out_height(); ++y)
-        for (int x = 0; x < s.out_width(); x += conv_tile_pixels)
-          with_constant<conv_tile_pixels>(smaller(s.out_width() - x, conv_tile_pixels), [&](auto pixels) {
-            conv3x3_tile<decltype(tile), pixels>(output + (Index{y} * s.out_width() + x) * s.filters + first,
-                                                 input + (Index{y} * s.width + x) * s.channels, packed + first, count,
-                                                 run, s);
-          });
-    });
+    for (int y = 0; y < s.out_height(); ++y) {
+      T* const out_row = output + Index{y} * s.out_width() * s.filters + first;
+      const T* const row = input + Index{y} * s.width * s.channels;
+      const auto compute = [&](int x, auto pixels) {
+        conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, s);
+      };
+      for_pixels(s.out_width(), compute, true);
+    }
   });
 }
 
@@ -85,11 +95,14 @@ void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* inpu
 
   typename Tile::V sum[taps][Tile::vectors] = {};
   for (int y = 0; y < s.out_height(); ++y, input += (s.width - s.out_width()) * s.channels)
-    for (int x = 0; x < s.out_width(); ++x, input += s.channels, d_output += s.filters)
-      for (int v = 0; v < Tile::vectors; ++v) {
-        const auto gradient = Tile::read(d_output + v * Tile::lanes, filters);
-        for (int t = 0; t < taps; ++t) sum[t][v] += input[offset[t]] * gradient;
+    for (int x = 0; x < s.out_width(); ++x, input += s.channels, d_output += s.filters) {
+      typename Tile::V gradient[Tile::vectors];
+      for (int v = 0; v < Tile::vectors; ++v) gradient[v] = Tile::read(d_output + v * Tile::lanes, filters);
+      for (int t = 0; t < taps; ++t) {
+        const auto pixel = all<typename Tile::V>(input[offset[t]]);
+        for (int v = 0; v < Tile::vectors; ++v) sum[t][v] += pixel * gradient[v];
       }
+    }
   for (int t = 0; t < taps; ++t)
     for (int v = 0; v < Tile::vectors; ++v)
       Tile::write(d_packed + Index{first_tap + t} * padded_channels<T>(s.filters) + v * Tile::lanes, sum[t][v],
@@ -108,11 +121,18 @@ void conv3x3_backward_biases_tile(T* d_biases, const T* d_output, int filters, c
 template <class T>
 void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
-    constexpr int most = tile.vectors == 1 ? 9 : 6;
-    for (int tap = 0; tap < s.taps(); tap += most)
-      with_constant<most>(smaller(s.taps() - tap, most), [&](auto taps) {
+    // There are nine taps for each channel.
+    int tap = 0;
+    const auto sweep = [&](auto taps) {
+      for (; s.taps() - tap >= taps; tap += taps)
         conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + first, d_output + first, input, tap, filters, s);
-      });
+    };
+    if constexpr (tile.vectors == 1) {
+      sweep(std::integral_constant<int, 9>{});
+    } else {
+      sweep(std::integral_constant<int, 6>{});
+      sweep(std::integral_constant<int, 3>{});
+    }
     conv3x3_backward_biases_tile<decltype(tile)>(d_packed + Index{s.taps()} * padded_channels<T>(s.filters) + first,
                                                  d_output + first, filters, s);
   });
@@ -123,11 +143,14 @@ void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, co
 template <class Tile, int pixels, class T>
 void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int taps, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors] = {};
-  for (int f = 0; f < s.filters; ++f, filters += s.taps())
-    for (int v = 0; v < Tile::vectors; ++v) {
-      const auto filter = Tile::read(filters + v * Tile::lanes, taps);
-      for (int p = 0; p < pixels; ++p) sum[p][v] += d_output[p * s.filters + f] * filter;
+  for (int f = 0; f < s.filters; ++f, filters += s.taps()) {
+    typename Tile::V filter[Tile::vectors];
+    for (int v = 0; v < Tile::vectors; ++v) filter[v] = Tile::read(filters + v * Tile::lanes, taps);
+    for (int p = 0; p < pixels; ++p) {
+      const auto gradient = all<typename Tile::V>(d_output[p * s.filters + f]);
+      for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += gradient * filter[v];
     }
+  }
   for (int p = 0; p < pixels; ++p)
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(shares + p * s.taps() + v * Tile::lanes, sum[p][v], taps);
 }
@@ -140,22 +163,23 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
   const int width = s.width * s.channels;
   __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(width));
   for (int y = 0; y < s.out_height(); ++y, d_input += width)
-    for (int x = 0; x < s.out_width(); x += conv_tile_pixels) {
-      const int count = smaller(s.out_width() - x, conv_tile_pixels);
+    for_pixels(s.out_width(), [&](int x, auto pixels) {
       for_channel_tiles<T>(s.taps(), [&](auto tile, int first, int taps) {
-        with_constant<conv_tile_pixels>(count, [&](auto pixels) {
-          conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
-        });
+        conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
       });
-      with_run(s, [&](auto run) {
+      const auto add = [&](auto run) {
         const T* share = scratch;
         T* window = d_input + x * s.channels;
-        for (int p = 0; p < count; ++p, window += s.channels)
+        for (int p = 0; p < pixels; ++p, window += s.channels)
           for (int dy = 0; dy < 3; ++dy, share += run)
             for (int i = 0; i < run; ++i) window[dy * width + i] += share[i];
-      });
-      d_output += count * s.filters;
-    }
+      };
+      if (s.channels == 1)
+        add(std::integral_constant<int, 3>{});
+      else
+        add(3 * s.channels);
+      d_output += pixels * s.filters;
+    });
 }
 
 template <class T>

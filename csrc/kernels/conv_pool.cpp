@@ -23,37 +23,22 @@ void conv_pool_forward(const PooledImage<T>& pooled, const T* packed, const Conv
   });
 }
 
-// d_packed is set, not added to; its padding stays as it is. d_background is the sum over all of the background.
 template <Ties ties, class Tile, class T>
-void conv_pool_backward_tile(T* __restrict d_packed, const T* __restrict d_pooled, const T* __restrict d_background,
-                             const PooledImage<T>& pooled, const T* __restrict kept, int first, int filters,
-                             const ConvPoolShape& shape) {
-  using V = typename Tile::V;
-  const ConvPoolShape s = shape;
-  const Patches patches(pooled, s.width);
-  const int* __restrict foreground = pooled.foreground, count = pooled.count;
-  const T* __restrict values = pooled.values + first;
-  FiltersGradient<ties, V> sum;
-  for (int k = 0; k < count; ++k) {
-    const Index place = foreground[k];
-    const V largest = Tile::read(values + place * s.stride, filters);
-    const V gradient = Tile::read(d_pooled + place * s.stride + first, filters);
-    sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(gradient, largest) : gradient);
-    kept += kept_count<V, T>(ties);
-  }
-  V rest = Tile::read(d_background + first, filters);
-  if (s.relu) rest = through_relu(rest, Tile::read(pooled.background + first, filters));
-  const T pixel = count < s.patches() ? pooled.background_pixel : T{0};
-  sum.template write<Tile>(d_packed + first, rest, pixel, filters, s);
+void filters_gradient(T* d_packed, const T* d_pooled, const T* d_background, const PooledImage<T>& pooled,
+                      const T* kept, int first, int filters, const ConvPoolShape& s) {
+  FiltersGradient<ties, typename Tile::V> gradient;
+  conv_pool_backward_tile<Tile>(gradient, d_pooled + first, pooled, kept, first, filters, s);
+  gradient.template write<Tile>(d_packed, Tile::read(d_background + first, filters), pooled, first, filters, s);
 }
 
+// d_packed is set, not added to; its padding stays as it is. d_background is the sum over all of the background.
 template <class T>
 void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const PooledImage<T>& pooled,
                         const ConvPoolShape& s) noexcept {
   for_tiles_and_kept<T>(s, [&](auto tile, int first, int filters, Index kept) {
-    const auto backward = s.ties == Ties::all ? conv_pool_backward_tile<Ties::all, decltype(tile), T>
-                                              : conv_pool_backward_tile<Ties::first, decltype(tile), T>;
-    backward(d_packed, d_pooled, d_background, pooled, pooled.kept + kept, first, filters, s);
+    const auto set = s.ties == Ties::all ? filters_gradient<Ties::all, decltype(tile), T>
+                                         : filters_gradient<Ties::first, decltype(tile), T>;
+    set(d_packed, d_pooled, d_background, pooled, pooled.kept + kept, first, filters, s);
   });
 }
 

@@ -66,11 +66,6 @@ __attribute__((always_inline)) inline void convolve(V (&output)[4], const V (&fi
 }
 
 template <class V>
-V larger(const V& a, const V& b) {
-  return b > a ? b : a;
-}
-
-template <class V>
 __attribute__((always_inline)) inline V pool(const V (&output)[4]) {
   return larger(larger(output[0], output[1]), larger(output[2], output[3]));
 }
@@ -84,7 +79,8 @@ constexpr Index kept_count(Ties ties) noexcept {
 template <class V, class T>
 __attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], Ties ties) {
   if (ties == Ties::all) {
-    for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) store(kept, output[q]);
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) store(kept + q * static_cast<Index>(sizeof(V) / sizeof(T)), output[q]);
   } else {  // the winner's number in two rows of four pixels: 0 and 1, 4 and 5
     const auto is_lower = less(larger(output[0], output[1]), larger(output[2], output[3]));
     const auto is_right = (is_lower & less(output[2], output[3])) | (~is_lower & less(output[0], output[1]));
@@ -98,20 +94,20 @@ struct FiltersGradient {
   V filter[9] = {}, bias = {};
 
   // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
+  // Returns what it gives to the biases.
   template <class T>
-  __attribute__((always_inline)) void add(const Patches<T>& patches, Index first, const T* kept, const V& largest,
-                                          const V& gradient) {
+  [[nodiscard]] __attribute__((always_inline)) V add(const Patches<T>& patches, Index first, const T* kept,
+                                                     const V& largest, const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
       // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
       const auto winner = load<typename Lookup<V>::Indices>(kept);
-      bias += gradient;
 #pragma GCC unroll 3
       for (int y = 0; y < 3; ++y) {
         const Lookup<V> pixels(patches.row[y] + first, patches.row[y + 1] + first);
 #pragma GCC unroll 3
         for (int x = 0; x < 3; ++x) filter[3 * y + x] += pixels[winner + x] * gradient;
       }
-      return;
+      return gradient;
     }
     V d_output[4];
     if constexpr (ties == Ties::first) {
@@ -122,51 +118,81 @@ struct FiltersGradient {
       for (int q = 0; q < 4; ++q, kept += sizeof(V) / sizeof(T)) output[q] = load<V>(kept);
       hand_out<ties>(d_output, output, largest, gradient);
     }
-    bias += (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
     for_products([&](int y, int x, int q, int t)
                      __attribute__((always_inline)) { filter[t] += patches.row[y][first + x] * d_output[q]; });
+    return (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
   }
 
   // Adds what the background gives, whose every pixel is the same, and sets the packed gradient.
   template <class Tile, class T>
-  void write(T* d_packed, const V& d_background, T pixel, int filters, const ConvPoolShape& s) const {
+  void write(T* d_packed, V d_background, const PooledImage<T>& pooled, int first, int filters,
+             const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
+    if (s.relu) d_background = through_relu(d_background, Tile::read(pooled.background + first, filters));
+    // Without a background its gradient is 0, but for rounding.
+    const T pixel = pooled.count < s.patches() ? pooled.background_pixel : T{0};
     const V rest = T{ties == Ties::all ? 4 : 1} * d_background;
     V share = pixel * rest;
     hide(share);  // or one target might fuse it into the sums and another not
-    for (int t = 0; t < 9; ++t) Tile::write(d_packed + t * padded, filter[t] + share, filters);
-    Tile::write(d_packed + 9 * padded, s.bias ? bias + rest : V{}, filters);
+    for (int t = 0; t < 9; ++t) Tile::write(d_packed + first + t * padded, filter[t] + share, filters);
+    Tile::write(d_packed + first + 9 * padded, s.bias ? bias + rest : V{}, filters);
   }
 };
 
 // Kernels keep all that they read in locals: to the compiler, a vector that is stored may change anything else.
 
-// `first` is the tile's first filter, and `kept` begins where the tile's own values do.
+// `first` is the tile's first filter, and `kept` begins where the tile's own values do, or is null.
 template <class Tile, class T>
 void conv_pool_forward_tile(const PooledImage<T>& pooled, T* __restrict kept, const T* __restrict packed, int first,
                             int filters, const ConvPoolShape& shape) {
   using V = typename Tile::V;
   const ConvPoolShape s = shape;
   const Patches patches(pooled, s.width);
-  const int* __restrict foreground = pooled.foreground, count = pooled.count;
+  const int* __restrict foreground = pooled.foreground, places = pooled.count;
   T* __restrict values = pooled.values + first;
-  const T background_pixel = pooled.background_pixel;
   const int padded = padded_channels<T>(s.filters);
   V filter[9], output[4];
   for (int t = 0; t < 9; ++t) filter[t] = load<V>(packed + first + t * padded);
   const V bias = load<V>(packed + first + 9 * padded);
   const auto write = [&](T* to, V largest) { Tile::write(to, s.relu ? relu(largest) : largest, filters); };
-  for (int k = 0; k < count; ++k) {
+  const T background_pixel = pooled.background_pixel;
+  convolve(output, filter, bias, [&](int, int) { return background_pixel; });
+  write(pooled.background + first, places < s.patches() ? output[0] : V{});
+  const Index kept_each = kept_count<V, T>(s.ties);
+  for (int k = 0; k < places; ++k) {
     const Index place = foreground[k];
     const Index first_pixel = patches.first_pixel[place];
     convolve(output, filter, bias, [&](int y, int x) { return patches.row[y][first_pixel + x]; });
     write(values + place * s.stride, pool(output));
     if (kept == nullptr) continue;
     keep(kept, output, s.ties);
-    kept += kept_count<V, T>(s.ties);
+    kept += kept_each;
   }
-  convolve(output, filter, bias, [&](int, int) { return background_pixel; });
-  write(pooled.background + first, count < s.patches() ? output[0] : V{});
+}
+
+// The gradient of a tile's filters from the foreground. `d_pooled` begins at the tile's first filter.
+template <class Tile, class T, Ties ties>
+void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, const T* __restrict d_pooled,
+                             const PooledImage<T>& pooled, const T* __restrict kept, int first, int filters,
+                             const ConvPoolShape& shape) {
+  using V = typename Tile::V;
+  const ConvPoolShape s = shape;
+  const Patches patches(pooled, s.width);
+  const int* __restrict foreground = pooled.foreground, places = pooled.count;
+  const T* __restrict values = pooled.values + first;
+  FiltersGradient<ties, V> sum;
+  V bias{};
+  kept += places * kept_count<V, T>(ties);
+  for (int k = places; k-- > 0;) {
+    kept -= kept_count<V, T>(ties);
+    const Index place = foreground[k];
+    const V largest = Tile::read(values + place * s.stride, filters);
+    const V d = Tile::read(d_pooled + place * s.stride, filters);
+    bias += sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(d, largest) : d);
+    if constexpr (register_count == 16) stay_in_memory(bias);  // nine sums for the taps need the registers more
+  }
+  sum.bias = bias;
+  gradient = sum;
 }
 
 }  // namespace

@@ -20,17 +20,18 @@ struct NodeSums {
   Index stride;               // from a channel's weights to the next one's
   V sum[tiles][row_lanes] = {};
 
-  // Adds the weights of `lanes` neighbouring channels, each times its factor.
+  // Adds the weights of `lanes` neighbouring channels, each times its factor. The loops count to eight all the same:
+  // then they are unrolled, and the sums stay in registers.
   template <class Lanes, class Factor>
   __attribute__((always_inline)) void add(const T* weights, Lanes lanes, const Factor& factor) {
-    for (int lane = 0; lane < lanes; ++lane)
-      for (int i = 0; i < tiles; ++i)
+    for (int lane = 0; lane < row_lanes; ++lane)
+      for (int i = 0; i < tiles && lane < lanes; ++i)
         sum[i][lane] += factor(lane) * Tile::read(weights + lane * stride + first[i], nodes);
   }
   template <class Lanes, class Factor>
   __attribute__((always_inline)) void add(const NodeSums& other, Lanes lanes, const Factor& factor) {
-    for (int lane = 0; lane < lanes; ++lane)
-      for (int i = 0; i < tiles; ++i) sum[i][lane] += factor(lane) * other.sum[i][lane];
+    for (int lane = 0; lane < row_lanes; ++lane)
+      for (int i = 0; i < tiles && lane < lanes; ++i) sum[i][lane] += factor(lane) * other.sum[i][lane];
   }
   void write(T* totals, const T* biases) {
     for (int i = 0; i < tiles; ++i) {
@@ -41,12 +42,12 @@ struct NodeSums {
   }
 };
 
-// Calls body(first channel, number of channels as a constant) for every block of eight channels.
+// Calls body(first channel, number of channels) for every block of eight channels; eight is a constant.
 template <class Body>
 __attribute__((always_inline)) inline void for_blocks(int channels, Body&& body) {
   int block = 0;
   for (; block + row_lanes <= channels; block += row_lanes) body(block, std::integral_constant<int, row_lanes>{});
-  if (block < channels) with_constant<row_lanes - 1>(channels - block, [&](auto lanes) { body(block, lanes); });
+  if (block < channels) body(block, channels - block);
 }
 
 // With a background a, rows x_r = a + z_r:  sum over r of x_r W_r = a * (sum over all r of W_r) + sum over listed r of
@@ -112,12 +113,15 @@ template <class T>
 void dense_backward_update(T* __restrict d_input, T* __restrict weights, T* __restrict biases,
                            const T* __restrict d_totals, const T* __restrict input, T learn_rate,
                            const DenseShape& s) noexcept {
-  constexpr int most = 16;
-  for (int first = 0; first < s.nodes; first += most)
-    with_constant<most>(smaller(s.nodes - first, most), [&](auto nodes) {
+  int first = 0;
+  const auto sweep = [&](auto nodes) {
+    for (; s.nodes - first >= nodes; first += nodes)
       dense_backward_update_nodes<nodes>(d_input, weights + first, d_totals + first, input, learn_rate, first == 0,
                                          s.inputs(), s.nodes);
-    });
+  };
+  sweep(std::integral_constant<int, 10>{});
+  sweep(std::integral_constant<int, 4>{});
+  sweep(std::integral_constant<int, 1>{});
   for (int n = 0; n < s.nodes; ++n) biases[n] = fused(-learn_rate, d_totals[n], biases[n]);
 }
 

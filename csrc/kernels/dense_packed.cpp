@@ -5,12 +5,6 @@
 namespace cnnx {
 namespace {
 
-// How many Wides of nodes a forward pass sums at a time, in registers; and a backward pass, which adds the nodes of
-// such a group before it adds groups, so that every target must have the same.
-inline constexpr int forward_wides = native_bytes == 64 ? 12 : (register_count - 4) * native_bytes / 64;
-template <class T>
-inline constexpr int backward_wides = sizeof(T) == 8 ? 12 : 6;
-
 // Calls body(weight in numpy's layout, weight in the packed one, its lane of D or 0) for every weight.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
@@ -61,23 +55,11 @@ void dense_unpack(T* __restrict weights, const T* __restrict packed, const Dense
     for_packed_weights<T>(s, [&](Index to, Index from, Index) { weights[to] = packed[from]; });
 }
 
-// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes.
-template <class T, int most, class Body>
-void for_wides(const DenseShape& s, Body&& body) {
-  constexpr int nodes_a_wide = lanes_of<T> / row_lanes;
-  const int wides = s.wides<T>();
-  for (int first = 0; first < wides; first += most)
-    with_constant<most>(smaller(wides - first, most), [&](auto count) {
-      const int node = first * nodes_a_wide;
-      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
-    });
-}
-
 template <class T>
 void dense_forward_packed(T* totals, const T* input, const T* packed, const T* biases, const DenseShape& s) noexcept {
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks();
-  for_wides<T, forward_wides>(s, [&](auto count, int nodes, int node) {
+  for_wides<T>(s, [&](auto count, int nodes, int node) {
     Wide<T> sum[count] = {};
     const T* weights = packed + node * row_lanes;
     for (int block = 0; block < blocks; ++block, weights += row_size) {
@@ -96,7 +78,7 @@ void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* pac
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks();
-  for_wides<T, backward_wides<T>>(s, [&](auto count, int nodes, int node) {
+  for_wides<T>(s, [&](auto count, int nodes, int node) {
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     const bool is_first = node == 0;
     Index at = node * row_lanes;

@@ -17,15 +17,37 @@ namespace {
 // The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
 // else.
 
+// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes: by tens, which is what
+// the article has, and what is left by a few. Every target has the same groups, since a backward pass adds their nodes
+// before it adds groups.
+template <class T, class Body>
+void for_wides(const DenseShape& s, Body&& body) {
+  constexpr int nodes_a_wide = lanes_of<T> / row_lanes;
+  int first = 0;
+  const auto sweep = [&](auto count) {
+    for (; s.wides<T>() - first >= count; first += count) {
+      const int node = first * nodes_a_wide;
+      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
+    }
+  };
+  sweep(std::integral_constant<int, 10 / nodes_a_wide>{});
+  sweep(std::integral_constant<int, 2>{});
+  sweep(std::integral_constant<int, 1>{});
+}
+
 // Adds up the partial sums of all nodes, and the biases.
 template <int count, class T>
 void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
-  T partial[count * lanes_of<T>];
+  constexpr int all_nodes = count * lanes_of<T> / row_lanes;
+  T partial[all_nodes * row_lanes];
   __builtin_memcpy(partial, sum, sizeof partial);
-  for (int n = 0; n < nodes; ++n) {
-    const T* const p = partial + n * row_lanes;
-    totals[n] = biases[n] + (((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])));
+  using Two = Vec<T, 2 * sizeof(T)>;
+  Two halves[all_nodes];  // of a node: ((0 + 4) + (2 + 6), (1 + 5) + (3 + 7))
+  for (int n = 0; n < all_nodes; ++n) {
+    const auto at = [&](int lane) { return load<Two>(partial + n * row_lanes + lane); };
+    halves[n] = (at(0) + at(4)) + (at(2) + at(6));
   }
+  for (int n = 0; n < nodes; ++n) totals[n] = biases[n] + (halves[n][0] + halves[n][1]);
 }
 
 // What a sample's d_totals do to a row of weights, `count` Wides of nodes.
@@ -36,8 +58,7 @@ struct DenseStep {
   // The change is factor * d_totals for each unit of a row's input.
   DenseStep(const T* d_totals, T factor, int nodes) {
     T spread[count * lanes_of<T>] = {};
-    for (int n = 0; n < nodes; ++n)
-      for (int lane = 0; lane < row_lanes; ++lane) spread[n * row_lanes + lane] = d_totals[n];
+    for (int n = 0; n < nodes; ++n) Row<T>::all(d_totals[n]).write(spread + n * row_lanes);
     for (int j = 0; j < count; ++j) {
       gradient[j] = Wide<T>::read(spread + j * lanes_of<T>);
       change[j].add_product(Wide<T>::all(factor), gradient[j]);
@@ -66,6 +87,17 @@ struct DenseStep {
       next.write(changed);
     }
     return folded(through);
+  }
+};
+
+// A group of nodes' partial sums.
+template <class T, int count>
+struct NodeSums {
+  Wide<T> sum[count] = {};
+
+  __attribute__((always_inline)) void add(const Row<T>& row, const T* weights) {
+    const auto both = widened(row);
+    for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
   }
 };
 

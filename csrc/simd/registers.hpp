@@ -46,6 +46,12 @@ void store(T* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
+// The same number in all lanes: x - 0 is x, even of -0, so that nothing is subtracted.
+template <class V, class T>
+V all(T value) {
+  return value - V{};
+}
+
 // A register's worth of numbers, each from a byte, on targets that have an instruction for it. (Masked with all lanes,
 // here and below, since GCC 12 warns of the plain functions' own code.)
 inline constexpr bool can_load_bytes = native_bytes >= 32;
@@ -99,6 +105,21 @@ inline auto equal(const Vec<float, 32>& a, const Vec<float, 32>& b) {
 }
 inline auto less(const Vec<float, 32>& a, const Vec<float, 32>& b) {
   return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ);
+}
+#endif
+
+// b > a ? b : a, lane by lane.
+template <class V>
+V larger(const V& a, const V& b) {
+  return b > a ? b : a;
+}
+#if defined(__AVX2__)
+// One instruction, which the compiler does not find.
+inline Vec<float, 32> larger(const Vec<float, 32>& a, const Vec<float, 32>& b) {
+  return (Vec<float, 32>)_mm256_max_ps((__m256)b, (__m256)a);
+}
+inline Vec<double, 32> larger(const Vec<double, 32>& a, const Vec<double, 32>& b) {
+  return (Vec<double, 32>)_mm256_max_pd((__m256d)b, (__m256d)a);
 }
 #endif
 
@@ -181,6 +202,12 @@ void hide(V& v) {
 #else
   asm("" : "+x"(v));
 #endif
+}
+
+// Keeps a vector out of the registers, which others need more.
+template <class V>
+void stay_in_memory(V& v) {
+  asm("" : "+m"(v));
 }
 
 // a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may

@@ -78,7 +78,7 @@ struct Logical {
   }
   static Logical all(T value) {
     Logical v;
-    for (auto& part : v.part) part = Vec<T, part_bytes>{} + value;
+    for (auto& part : v.part) part = cnnx::all<Vec<T, part_bytes>>(value);
     return v;
   }
   void write(T* to) const {
