@@ -76,6 +76,33 @@ def test_a_loaded_network_goes_on_as_the_saved_one(saved):
     assert bits(loaded) == bits(network)
 
 
+def test_a_loaded_network_knows_the_images_it_was_trained_on(saved):
+    network, path = saved
+    loaded = cnnx.load(path)
+    assert loaded.image_shape == network.image_shape == (7, 8)
+    assert network.pixels is not None
+    assert loaded.pixels == network.pixels
+
+
+def test_a_loaded_network_warns_of_images_on_another_scale(tmp_path):
+    images, labels = cnnx.data.load("sample")[:2]
+    network = article_cnn()
+    network.fit(images[:50], labels[:50], epochs=1, learn_rate=0.005)
+    network.save(tmp_path / "file")
+    with pytest.warns(UserWarning, match="expected pixels as in the training"):
+        cnnx.load(tmp_path / "file").predict(images[:50].astype(float))
+
+
+@pytest.mark.parametrize("are_left_out", [True, False])
+def test_a_file_that_does_not_know_its_images_is_loaded(saved, are_left_out):
+    network, path = saved
+    images = {} if are_left_out else {"image_shape": None, "pixels": None}  # cnnx 0.1 left them out
+    rewrite(path, lambda d: {"format": d["format"], "version": d["version"], "layers": d["layers"], **images})
+    loaded = cnnx.load(path)
+    assert (loaded.image_shape, loaded.pixels) == (None, None)
+    assert bits(loaded) == bits(network)
+
+
 def test_extreme_values_survive(tmp_path, dtype):
     network, _, _ = small_problem(dtype)
     network.layers[0].filters.flat[:6] = [np.nan, np.inf, -np.inf, -0.0, np.finfo(dtype).smallest_subnormal, 1e-30]
@@ -512,6 +539,12 @@ BAD_DESCRIPTIONS = {
     "another dtype": lambda description: description["layers"][0].update(dtype="float32"),
     "an unknown dtype": lambda description: description["layers"][0].update(dtype="float8"),
     "unknown ties": lambda description: description["layers"][1].update(ties="last"),
+    "a shape of one number": lambda description: description.update(image_shape=[28]),
+    "a shape a text": lambda description: description.update(image_shape="28x28"),
+    "pixels a list": lambda description: description.update(pixels=[1, 2]),
+    "pixels without a range": lambda description: description.update(pixels={"dtype": "uint8"}),
+    "pixels of an unknown dtype": lambda description: description["pixels"].update(dtype="int"),
+    "a pixel a text": lambda description: description["pixels"].update(least="dark"),
     "a list of descriptions": lambda description: [description],
 }
 
@@ -557,6 +590,29 @@ def test_a_file_that_was_compressed_again_is_read(saved):
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
     assert bits(cnnx.load(path)) == bits(network)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of zipfile's destructor
+@pytest.mark.parametrize("call", ["save", "load"])
+def test_any_allocation_may_fail(saved, call):
+    testcapi = pytest.importorskip("_testcapi")
+    network, path = saved
+    whole, call = path.read_bytes(), {"save": lambda: network.save(path), "load": lambda: cnnx.load(path)}[call]
+    outcomes = set()
+    for k in range(0, 3000, 7):
+        error = None
+        testcapi.set_nomemory(k, k + 1)
+        try:
+            call()
+        except Exception as raised:
+            error = raised
+        finally:
+            testcapi.remove_mem_hooks()
+        outcomes.add(type(error))
+        assert listing(path.parent) == [path.name]
+        assert path.read_bytes() == whole
+        assert "damaged" not in str(error) or "allocate" in str(error), error
+    assert {type(None), MemoryError} <= outcomes
 
 
 def npy_header(shape, descr="<f8"):

@@ -1,7 +1,7 @@
 """A network as one file: an npz without pickle.
 
-It holds each layer's arrays as "position.name" and a JSON text, "network": the format's version and, for each layer,
-its class and the arguments to construct it.
+It holds each layer's arrays as "position.name" and a JSON text, "network": the format's version, for each layer its
+class and the arguments to construct it, and the shape and the pixels of the images that the network was trained on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from . import _checks, layers
+from ._images import Pixels
 from .network import Sequential
 
 __all__ = ["load", "save"]
@@ -44,7 +45,8 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written, or is there and write-protected.
     """
     described = [{"layer": layer.kind, **layer.settings()} for layer in network.layers]
-    text = json.dumps({"format": "cnnx", "version": FORMAT_VERSION, "layers": described})
+    images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
+    text = json.dumps({"format": "cnnx", "version": FORMAT_VERSION, "layers": described, **images})
     if len(text) > _LONGEST_DESCRIPTION:
         raise ValueError(f"network: expected layers that {_LONGEST_DESCRIPTION} characters describe, got {len(text)}")
     arrays: dict[str, Any] = {
@@ -82,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _network(_Arrays(archive, os.fstat(file.fileno()).st_size))
-        except MemoryError:
+        except (MemoryError, SystemError):  # numpy has bugs where memory ends, for which the file is not to blame
             raise
         except _NewerFormatError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -109,7 +111,18 @@ def _network(arrays: _Arrays) -> Sequential:
         raise _NewerFormatError(
             f"expected format version {FORMAT_VERSION} or older, got {description['version']}: a newer cnnx wrote it"
         )
-    return Sequential(_layer(position, entry, arrays) for position, entry in enumerate(description["layers"]))
+    network = Sequential(_layer(position, entry, arrays) for position, entry in enumerate(description["layers"]))
+    if (shape := description.get("image_shape")) is not None:  # files of cnnx 0.1 lack it
+        network.image_shape = tuple(shape)
+    if (pixels := description.get("pixels")) is not None:
+        network.pixels = _pixels(**pixels)
+    return network
+
+
+def _pixels(dtype: str, least: float, most: float, images: int) -> Pixels:
+    if dtype not in ("uint8", "float"):
+        raise ValueError(f"pixels: expected uint8 or float, got {dtype!r}")
+    return Pixels(dtype, float(least), float(most), int(images))
 
 
 def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
