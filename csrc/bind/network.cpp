@@ -32,20 +32,37 @@ struct BoundAdam {
 
 using BoundOptimizer = std::variant<BoundSGD, BoundAdam>;
 
-// A network and the numpy arrays whose memory it borrows.
-template <class T>
+// A network of either dtype, so that each function is bound once.
 class BoundNetwork {
  public:
-  BoundNetwork(std::vector<BoundLayer> layers, int height, int width, bool fuse)
+  virtual ~BoundNetwork() = default;
+  virtual Index parameter_count() const = 0;
+  // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
+  virtual void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
+                     const py::array& learn_rates, const BoundOptimizer& optimizer,
+                     const std::optional<py::array>& maps, double background, std::uint64_t seed, Index samples_before,
+                     int threads, py::array losses, py::array correct) = 0;
+  virtual void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
+                        Index samples_before, int threads, py::array flat, py::array losses, py::array correct) = 0;
+  virtual void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) = 0;
+  virtual py::array predict(const py::array& images, int threads) = 0;
+  virtual py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images,
+                                                                             const py::array& labels, int threads) = 0;
+};
+
+// It and the numpy arrays whose memory it borrows.
+template <class T>
+class TypedNetwork final : public BoundNetwork {
+ public:
+  TypedNetwork(std::vector<BoundLayer> layers, int height, int width, bool fuse)
       : bound_(std::move(layers)), layers_(checked_layers(Access::read)), network_(layers_, height, width, fuse) {}
 
-  Index parameter_count() const { return network_.parameter_count(); }
+  Index parameter_count() const override { return network_.parameter_count(); }
 
-  // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
   void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
              const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
              double background, std::uint64_t seed, Index samples_before, int threads, py::array losses,
-             py::array correct) {
+             py::array correct) override {
     const py::object alive = itself();
     check_arrays(Access::write);
     const auto samples = checked_images(images);
@@ -60,7 +77,7 @@ class BoundNetwork {
   }
 
   void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
-                Index samples_before, int threads, py::array flat, py::array losses, py::array correct) {
+                Index samples_before, int threads, py::array flat, py::array losses, py::array correct) override {
     const py::object alive = itself();
     check_arrays(Access::read);
     const auto samples = checked_images(images);
@@ -72,7 +89,7 @@ class BoundNetwork {
     network_.gradient(samples, batch, threads, gradient, results);
   }
 
-  void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) {
+  void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) override {
     check_arrays(Access::write);
     const T* const gradient = checked_flat(flat, "gradient", Access::read);
     const auto settings = checked_optimizer(optimizer);
@@ -80,7 +97,7 @@ class BoundNetwork {
     network_.apply(gradient, settings, learn_rate);
   }
 
-  py::array_t<T> predict(const py::array& images, int threads) {
+  py::array predict(const py::array& images, int threads) override {
     const auto samples = checked_images(images);
     auto probabilities = new_array<T>({static_cast<int>(samples.count), network_.nodes()});
     predict_in_parts(samples, nullptr, threads, {probabilities.mutable_data(), nullptr, nullptr});
@@ -88,7 +105,7 @@ class BoundNetwork {
   }
 
   py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images, const py::array& labels,
-                                                                     int threads) {
+                                                                     int threads) override {
     const auto samples = checked_images(images);
     const auto* const given = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
     std::vector<std::int32_t> label(given, given + samples.count);  // another thread may write to the caller's
@@ -118,7 +135,7 @@ class BoundNetwork {
 
   // A reference to the Python object, for as long as a call works without the lock: an interpreter that ends drops
   // those of its daemon threads.
-  py::object itself() { return py::cast(this, py::return_value_policy::reference); }
+  py::object itself() { return py::cast(static_cast<BoundNetwork*>(this), py::return_value_policy::reference); }
 
   std::vector<Layer<T>> checked_layers(Access access) const {
     std::vector<Layer<T>> layers;
@@ -209,22 +226,11 @@ class BoundNetwork {
   Network<T> network_;
 };
 
-template <class T>
-void bind(py::module_& module, const char* name) {
-  using namespace py::literals;
-  using Bound = BoundNetwork<T>;
-  const auto array = [](const char* argument) { return py::arg(argument).noconvert(); };
-  py::class_<Bound>(module, name)
-      .def(py::init<std::vector<BoundLayer>, int, int, bool>(), "layers"_a, "height"_a, "width"_a, "fuse"_a = true)
-      .def_property_readonly("parameter_count", &Bound::parameter_count)
-      .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
-           array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,
-           array("losses"), array("correct"))
-      .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
-           "threads"_a, array("gradient"), array("losses"), array("correct"))
-      .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)
-      .def("predict", &Bound::predict, array("images"), "threads"_a)
-      .def("evaluate", &Bound::evaluate, array("images"), array("labels"), "threads"_a);
+std::unique_ptr<BoundNetwork> new_network(std::vector<BoundLayer> layers, int height, int width, const py::dtype& dtype,
+                                          bool fuse) {
+  if (dtype.num() == py::dtype::num_of<float>())
+    return std::make_unique<TypedNetwork<float>>(std::move(layers), height, width, fuse);
+  return std::make_unique<TypedNetwork<double>>(std::move(layers), height, width, fuse);
 }
 
 }  // namespace
@@ -238,8 +244,18 @@ void bind_network(py::module_& module) {
   py::class_<BoundAdam>(module, "Adam")
       .def(py::init<py::array, double, double, double, double, py::array, py::array>(), array("steps"), "beta1"_a,
            "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"));
-  bind<float>(module, "NetworkFloat32");
-  bind<double>(module, "NetworkFloat64");
+  using Bound = BoundNetwork;
+  py::class_<Bound>(module, "Network")
+      .def(py::init(&new_network), "layers"_a, "height"_a, "width"_a, "dtype"_a, "fuse"_a = true)
+      .def_property_readonly("parameter_count", &Bound::parameter_count)
+      .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
+           array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,
+           array("losses"), array("correct"))
+      .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
+           "threads"_a, array("gradient"), array("losses"), array("correct"))
+      .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)
+      .def("predict", &Bound::predict, array("images"), "threads"_a)
+      .def("evaluate", &Bound::evaluate, array("images"), array("labels"), "threads"_a);
 }
 
 }  // namespace cnnx

@@ -109,17 +109,10 @@ void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* inpu
                   filters);
 }
 
-template <class Tile, class T>
-void conv3x3_backward_biases_tile(T* d_biases, const T* d_output, int filters, const Conv3x3Shape& s) {
-  typename Tile::V sum[Tile::vectors] = {};
-  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
-    for (int v = 0; v < Tile::vectors; ++v) sum[v] += Tile::read(d_output + v * Tile::lanes, filters);
-  for (int v = 0; v < Tile::vectors; ++v) Tile::write(d_biases + v * Tile::lanes, sum[v], filters);
-}
-
 // d_packed is set; what pads its rows stays as it is.
 template <class T>
-void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape& s) noexcept {
+void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_output, const T* input,
+                              const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
     // There are nine taps for each channel.
     int tap = 0;
@@ -133,9 +126,11 @@ void conv3x3_backward_filters(T* d_packed, const T* d_output, const T* input, co
       sweep(std::integral_constant<int, 6>{});
       sweep(std::integral_constant<int, 3>{});
     }
-    conv3x3_backward_biases_tile<decltype(tile)>(d_packed + Index{s.taps()} * padded_channels<T>(s.filters) + first,
-                                                 d_output + first, filters, s);
   });
+  T* const d_biases = d_packed + Index{s.taps()} * padded_channels<T>(s.filters);
+  for (int f = 0; f < s.filters; ++f) d_biases[f] = 0;
+  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
+    for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
 }
 
 // What `pixels` neighbouring outputs of one row give to the taps of their windows, one register tile of them:

@@ -55,19 +55,17 @@ void for_background(const PooledImage<T>& pooled, const ConvPoolShape& s, Body&&
 // For later layers that know of no background: writes its values to all its places, and sums their gradients.
 template <class T>
 void spread_background(const PooledImage<T>& pooled, const ConvPoolShape& s) noexcept {
-  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
-    const auto values = tile.read(pooled.background + first, filters);
-    for_background(pooled, s,
-                   [&](Index patch) { tile.write(pooled.values + patch * s.stride + first, values, filters); });
-  });
+  const std::size_t row = sizeof(T) * static_cast<std::size_t>(s.filters);
+  for_background(pooled, s,
+                 [&](Index patch) { __builtin_memcpy(pooled.values + patch * s.stride, pooled.background, row); });
 }
 
 template <class T>
-void sum_background(T* d_background, const T* d_pooled, const PooledImage<T>& pooled, const ConvPoolShape& s) noexcept {
-  for_channel_tiles<T, 1>(s.filters, [&](auto tile, int first, int filters) {
-    typename decltype(tile)::V sum = {};
-    for_background(pooled, s, [&](Index patch) { sum += tile.read(d_pooled + patch * s.stride + first, filters); });
-    tile.write(d_background + first, sum, filters);
+void sum_background(T* __restrict d_background, const T* __restrict d_pooled, const PooledImage<T>& pooled,
+                    const ConvPoolShape& s) noexcept {
+  for (int f = 0; f < s.filters; ++f) d_background[f] = 0;
+  for_background(pooled, s, [&](Index patch) {
+    for (int f = 0; f < s.filters; ++f) d_background[f] += d_pooled[patch * s.stride + f];
   });
 }
 

@@ -98,12 +98,13 @@ class Adam:
         second_moment: numpy.typing.NDArray[typing.Any],
     ) -> None: ...
 
-class NetworkFloat32:
+class Network:
     def __init__(
         self,
         layers: collections.abc.Sequence[Conv3x3 | MaxPool2 | GlobalAveragePool | ReLU | Dropout | Dense | Softmax],
         height: int,
         width: int,
+        dtype: numpy.dtype[typing.Any],
         fuse: bool = True,
     ) -> None: ...
     def apply(self, gradient: numpy.typing.NDArray[typing.Any], optimizer: SGD | Adam, learn_rate: float) -> None: ...
@@ -122,55 +123,7 @@ class NetworkFloat32:
         losses: numpy.typing.NDArray[typing.Any],
         correct: numpy.typing.NDArray[typing.Any],
     ) -> None: ...
-    def predict(
-        self, images: numpy.typing.NDArray[typing.Any], threads: int
-    ) -> numpy.typing.NDArray[numpy.float32]: ...
-    def train(
-        self,
-        images: numpy.typing.NDArray[typing.Any],
-        labels: numpy.typing.NDArray[typing.Any],
-        order: numpy.typing.NDArray[typing.Any],
-        batch_size: int,
-        learn_rates: numpy.typing.NDArray[typing.Any],
-        optimizer: SGD | Adam,
-        maps: numpy.typing.NDArray[typing.Any] | None,
-        background: float,
-        seed: int,
-        samples_before: int,
-        threads: int,
-        losses: numpy.typing.NDArray[typing.Any],
-        correct: numpy.typing.NDArray[typing.Any],
-    ) -> None: ...
-    @property
-    def parameter_count(self) -> int: ...
-
-class NetworkFloat64:
-    def __init__(
-        self,
-        layers: collections.abc.Sequence[Conv3x3 | MaxPool2 | GlobalAveragePool | ReLU | Dropout | Dense | Softmax],
-        height: int,
-        width: int,
-        fuse: bool = True,
-    ) -> None: ...
-    def apply(self, gradient: numpy.typing.NDArray[typing.Any], optimizer: SGD | Adam, learn_rate: float) -> None: ...
-    def evaluate(
-        self, images: numpy.typing.NDArray[typing.Any], labels: numpy.typing.NDArray[typing.Any], threads: int
-    ) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.bool]]: ...
-    def gradient(
-        self,
-        images: numpy.typing.NDArray[typing.Any],
-        labels: numpy.typing.NDArray[typing.Any],
-        order: numpy.typing.NDArray[typing.Any],
-        seed: int,
-        samples_before: int,
-        threads: int,
-        gradient: numpy.typing.NDArray[typing.Any],
-        losses: numpy.typing.NDArray[typing.Any],
-        correct: numpy.typing.NDArray[typing.Any],
-    ) -> None: ...
-    def predict(
-        self, images: numpy.typing.NDArray[typing.Any], threads: int
-    ) -> numpy.typing.NDArray[numpy.float64]: ...
+    def predict(self, images: numpy.typing.NDArray[typing.Any], threads: int) -> numpy.typing.NDArray[typing.Any]: ...
     def train(
         self,
         images: numpy.typing.NDArray[typing.Any],

@@ -538,11 +538,10 @@ class Sequential(KnownAttributes):
         if planned_shape == image_shape and [layer.core for layer in self.layers] == planned_cores:
             return plan
         self._check_shapes(image_shape, given)
-        kind = _core.NetworkFloat32 if self._dtype() == np.float32 else _core.NetworkFloat64
         self._adopt()
         cores = [layer.core for layer in self.layers]
         height, width = image_shape
-        plan = kind(cores, height, width, fuse=self._fuse)
+        plan = _core.Network(cores, height, width, self._dtype(), fuse=self._fuse)
         self._planned = cores, image_shape, plan
         return plan
 
