@@ -29,21 +29,59 @@ void unpack_filters(T* filters, T* biases, const T* packed, const Conv3x3Shape& 
     for (int f = 0; f < s.filters; ++f) biases[f] = packed[taps * padded + f];
 }
 
-// Calls body(first pixel, number of pixels as a constant) for the pixels of one row. A body that may do a pixel twice,
-// because it sets and does not add, may `reach_back`: the last pixels are then done with some of those before them.
-template <class Body>
-void for_pixels(int width, Body&& body, bool reach_back = false) {
+// The filters for the convolution that is the backward pass of one: channels and filters have changed places, and the
+// windows are turned by half a turn. Packed as above, for biases of 0.
+template <class T>
+void pack_flipped_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
+  const int padded = padded_channels<T>(s.channels);
+  __builtin_memset(packed, 0, sizeof(T) * static_cast<std::size_t>(Index{9 * s.filters + 1} * padded));
+  for (int tap = 9; tap-- > 0;)
+    for (int f = 0; f < s.filters; ++f, packed += padded)
+      __builtin_memcpy(packed, filters + (Index{f} * 9 + tap) * s.channels,
+                       sizeof(T) * static_cast<std::size_t>(s.channels));
+}
+
+// Adds a packed gradient to one of the filters, (filters, taps), and the biases after them.
+template <class T>
+void add_unpacked_filters(T* __restrict gradient, const T* __restrict d_packed, const Conv3x3Shape& s) noexcept {
+  const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
+  for (int f = 0; f < s.filters; ++f)
+    for (Index tap = 0; tap < taps; ++tap) gradient[f * taps + tap] += d_packed[tap * padded + f];
+  for (int f = 0; f < s.filters; ++f) gradient[s.filters * taps + f] += d_packed[taps * padded + f];
+}
+
+// Calls body(first pixel, number of pixels as a constant) for the pixels of one row: `most` at a time, a multiple of
+// six, and the rest by fewer.
+template <int most, class Body>
+void for_pixels(int width, Body&& body) {
   int x = 0;
   const auto sweep = [&](auto pixels) {
     for (; width - x >= pixels; x += pixels) body(x, pixels);
-    if (reach_back && x < width && width >= pixels) {
-      body(width - pixels, pixels);
-      x = width;
-    }
   };
-  sweep(std::integral_constant<int, conv_tile_pixels>{});
-  sweep(std::integral_constant<int, conv_tile_pixels / 2>{});
+  sweep(std::integral_constant<int, most>{});
+  if constexpr (most > 6) sweep(std::integral_constant<int, 6>{});
+  sweep(std::integral_constant<int, 3>{});
   sweep(std::integral_constant<int, 1>{});
+}
+
+// The same for a body that may do a pixel twice, because it sets and does not add: the rest is one group, which reaches
+// back.
+template <int most, class Body>
+void for_pixels_reaching_back(int width, Body&& body) {
+  int x = 0;
+  for (; width - x >= most; x += most) body(x, std::integral_constant<int, most>{});
+  const int rest = width - x;
+  bool done = rest == 0;
+  const auto finish = [&](auto pixels) {
+    if (done || rest > pixels || width < pixels) return;
+    body(width - pixels, pixels);
+    done = true;
+  };
+  finish(std::integral_constant<int, 1>{});
+  finish(std::integral_constant<int, 3>{});
+  finish(std::integral_constant<int, 6>{});
+  if constexpr (most > 6) finish(std::integral_constant<int, most>{});
+  if (!done) for_pixels<most>(width, body);
 }
 
 // `pixels` neighbouring outputs of one row, one register tile of their filters.
@@ -77,7 +115,8 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
       const auto compute = [&](int x, auto pixels) {
         conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, s);
       };
-      for_pixels(s.out_width(), compute, true);
+      // A multiply-add waits for the one before it, so that a CPU needs eight sums or more at a time.
+      for_pixels_reaching_back<tile.vectors == 1 ? 12 : 6>(s.out_width(), compute);
     }
   });
 }
@@ -158,7 +197,7 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
   const int width = s.width * s.channels;
   __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(width));
   for (int y = 0; y < s.out_height(); ++y, d_input += width)
-    for_pixels(s.out_width(), [&](int x, auto pixels) {
+    for_pixels<conv_tile_pixels>(s.out_width(), [&](int x, auto pixels) {
       for_channel_tiles<T>(s.taps(), [&](auto tile, int first, int taps) {
         conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
       });
@@ -181,6 +220,8 @@ template <class T>
 void enter(Kernels<T>& k) {
   k.pack_filters = pack_filters<T>;
   k.unpack_filters = unpack_filters<T>;
+  k.pack_flipped_filters = pack_flipped_filters<T>;
+  k.add_unpacked_filters = add_unpacked_filters<T>;
   k.conv3x3_forward = conv3x3_forward<T>;
   k.conv3x3_backward_filters = conv3x3_backward_filters<T>;
   k.conv3x3_backward_input = conv3x3_backward_input<T>;

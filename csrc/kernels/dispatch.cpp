@@ -72,7 +72,8 @@ const Target& chosen(const std::string& name) {
 }  // namespace
 
 const std::vector<Target>& supported_targets() {
-  static const std::vector<Target> targets = make_targets();
+  // Never destroyed: threads that still compute when the process ends call kernels.
+  static const auto& targets = *new const std::vector<Target>(make_targets());
   return targets;
 }
 

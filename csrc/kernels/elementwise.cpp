@@ -44,6 +44,13 @@ void add(T* __restrict sum, const T* __restrict addend, Index count) noexcept {
 }
 
 template <class T>
+Index count_nonzero(const T* values, Index count) noexcept {
+  Index found = 0;
+  for (Index i = 0; i < count; ++i) found += values[i] != 0;
+  return found;
+}
+
+template <class T>
 void scale(T* values, T factor, Index count) noexcept {
   for (Index i = 0; i < count; ++i) values[i] *= factor;
 }
@@ -109,6 +116,7 @@ void enter(Kernels<T>& k) {
   k.relu_backward = relu_backward<T>;
   k.dropout = dropout<T>;
   k.add = add<T>;
+  k.count_nonzero = count_nonzero<T>;
   k.scale = scale<T>;
   k.sgd_update = sgd_update<T>;
   k.sgd_momentum_update = sgd_momentum_update<T>;

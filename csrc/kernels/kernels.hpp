@@ -158,6 +158,8 @@ struct Kernels {
   // kernels/conv3x3.cpp; biases may be null
   void (*pack_filters)(T* packed, const T* filters, const T* biases, const Conv3x3Shape&) noexcept;
   void (*unpack_filters)(T* filters, T* biases, const T* packed, const Conv3x3Shape&) noexcept;
+  void (*pack_flipped_filters)(T* packed, const T* filters, const Conv3x3Shape&) noexcept;
+  void (*add_unpacked_filters)(T* gradient, const T* d_packed, const Conv3x3Shape&) noexcept;
   void (*conv3x3_forward)(T* output, const T* input, const T* packed, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
@@ -223,6 +225,7 @@ struct Kernels {
   void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
   void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
   void (*add)(T* sum, const T* addend, Index count) noexcept;
+  Index (*count_nonzero)(const T* values, Index count) noexcept;
   void (*scale)(T* values, T factor, Index count) noexcept;
   void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
   void (*sgd_momentum_update)(T* parameters, T* velocity, const T* gradient, T learn_rate, const SgdSettings&,

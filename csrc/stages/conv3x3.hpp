@@ -16,6 +16,7 @@ class Convolution {
  public:
   struct Scratch {
     Buffer<T> padded, d_padded;
+    Buffer<T> d_packed, flipped, d_ring;  // for gradients that are not sparse
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
 
@@ -39,6 +40,10 @@ class Convolution {
       scratch.padded = new_buffer<T>(padded_size());
       scratch.d_padded = new_buffer<T>(padded_size());
     }
+    const Conv3x3Shape turned = backward_shape();
+    scratch.d_packed = new_buffer<T>(packed_->by_tap_size());
+    scratch.flipped = new_buffer<T>(packed_filters_size<T>(turned));
+    scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
     const auto entries = static_cast<std::size_t>(outputs() + 1);
     scratch.entry_count.resize(static_cast<std::size_t>(shape_.filters));
     scratch.entry_offset.resize(entries);
@@ -56,18 +61,51 @@ class Convolution {
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                 Scratch& scratch) const {
     const auto& k = kernels();
+    const T* const filters = parameters.of(*packed_);
+    const T* const in_ring = same() ? scratch.padded.get() : input;
+    const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent / 100;
+    const bool wants_sparse_input = d_input != nullptr && !(is_dense && has_wide_input());
     const auto entries = scratch.entries();
-    k.conv3x3_gather(entries, d_output, shape_);
-    k.conv3x3_backward_filters_sparse(gradient, entries, same() ? scratch.padded.get() : input, shape_);
+    if (!is_dense || wants_sparse_input) k.conv3x3_gather(entries, d_output, shape_);
+    if (is_dense) {
+      k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, in_ring, shape_);
+      k.add_unpacked_filters(gradient, scratch.d_packed.get(), shape_);
+    } else {
+      k.conv3x3_backward_filters_sparse(gradient, entries, in_ring, shape_);
+    }
     if (d_input == nullptr) return;
-    T* const d_padded = same() ? scratch.d_padded.get() : d_input;
-    k.conv3x3_backward_input_sparse(d_padded, entries, parameters.of(*packed_), shape_);
-    if (same()) crop(d_input, d_padded, shape_);
+    if (wants_sparse_input) {
+      T* const d_padded = same() ? scratch.d_padded.get() : d_input;
+      k.conv3x3_backward_input_sparse(d_padded, entries, filters, shape_);
+      if (same()) crop(d_input, d_padded, shape_);
+    } else {
+      spread_in_ring(scratch.d_ring.get(), d_output);
+      k.pack_flipped_filters(scratch.flipped.get(), filters, shape_);
+      k.conv3x3_forward(d_input, scratch.d_ring.get(), scratch.flipped.get(), backward_shape());
+    }
   }
 
  private:
+  // A gradient with more numbers that are not zero is multiplied as a whole, which is quicker for each product.
+  static constexpr Index least_dense_percent = 35;
+
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
   bool same() const noexcept { return packed_->layer().same; }
+  // Channels are the lanes of the input's gradient.
+  bool has_wide_input() const noexcept { return shape_.channels * sizeof(T) >= 16; }
+  // The input's gradient is a convolution too: of the output's gradient, in a ring of zeros that makes its output as
+  // large as the input.
+  Conv3x3Shape backward_shape() const noexcept {
+    const int ring = same() ? 0 : 2;
+    return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels};
+  }
+  // What is around stays zero.
+  void spread_in_ring(T* ring, const T* d_output) const noexcept {
+    const Index width = Index{backward_shape().width} * shape_.filters, thickness = same() ? 1 : 2;
+    const Index row = Index{shape_.out_width()} * shape_.filters;
+    ring += thickness * (width + shape_.filters);
+    for (int y = 0; y < shape_.out_height(); ++y, ring += width, d_output += row) copy(ring, d_output, row);
+  }
   Index padded_size() const noexcept { return Index{shape_.height} * shape_.width * shape_.channels; }
 
   std::shared_ptr<PackedConv<T>> packed_;
