@@ -67,7 +67,7 @@ class Cnnx:
             if kind in ("conv", "same"):
                 channels = {"in_channels": shape[2]} if len(shape) == 3 else {}
                 padding = "same" if kind == "same" else "valid"
-                made.append(cnnx.Conv3x3(int(number), padding=padding, bias=True, dtype=np.float32, **channels))
+                made.append(cnnx.Conv3x3(int(number), padding=padding, use_bias=True, dtype=np.float32, **channels))
             elif kind == "dense":
                 made.append(cnnx.Dense(int(np.prod(shape)), int(number), dtype=np.float32))
             else:

@@ -48,7 +48,7 @@ class Network<T>::Contexts {
       }
     }
     if (context == nullptr) context = std::make_unique<Context>(plan_);
-    while (context->workspaces.size() < static_cast<std::size_t>(threads))
+    while (context->workspaces.size() < static_cast<std::size_t>(threads * plan_.samples_at_once()))
       context->workspaces.push_back(std::make_unique<Workspace<T>>(plan_, context->parameters));
     return context;
   }
@@ -162,29 +162,55 @@ struct Network<T>::Prediction {
     constexpr Index at_once = 64;
     std::atomic<Index> next{0};
     run_team(threads, [&](int thread, Barrier&) {
-      Workspace<T>& w = *context->workspaces[static_cast<std::size_t>(thread)];
-      w.sample.training = false;
-      for (Index first = next.fetch_add(at_once); first < images.count; first = next.fetch_add(at_once))
-        for (Index i = first; i < std::min(first + at_once, images.count); ++i)
-          if (wants(i) && !predict(w, i)) leave(i);
+      const std::size_t block = static_cast<std::size_t>(plan.samples_at_once());
+      const std::span mine(context->workspaces.begin() + static_cast<std::ptrdiff_t>(block) * thread, block);
+      std::vector<Index> loaded;
+      loaded.reserve(block);
+      const auto predict_loaded = [&] {
+        predict(mine.first(loaded.size()), loaded, leave);
+        loaded.clear();
+      };
+      for (const auto& w : mine) w->sample.training = false;
+      for (Index first = next.fetch_add(at_once); first < images.count; first = next.fetch_add(at_once)) {
+        for (Index i = first; i < std::min(first + at_once, images.count); ++i) {
+          if (!wants(i)) continue;
+          if (!fits(i)) {
+            leave(i);
+            continue;
+          }
+          load(*mine[loaded.size()], images, i, nullptr, 0, plan.image());
+          loaded.push_back(i);
+          if (loaded.size() == block) predict_loaded();
+        }
+        if (!loaded.empty()) predict_loaded();
+      }
     });
     contexts.give_back(std::move(context));
   }
 
-  // Returns whether the plan could.
-  bool predict(Workspace<T>& w, Index i) const {
+  // Whether the plan may take an image.
+  bool fits(Index i) const {
     const Index pixels = plan.image().count();
-    if (plan.needs_small() && images.values != nullptr && !are_small(images.values + i * pixels, pixels)) return false;
-    load(w, images, i, nullptr, 0, plan.image());
-    for (std::size_t at = 0; at < plan.stages().size(); ++at) plan.stages()[at]->forward(w.passes[at]);
-    const T* const totals = w.values.back().get();
-    if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) return false;  // weights that are not
-    T* const probabilities =
-        results.probabilities != nullptr ? results.probabilities + i * plan.loss().nodes() : w.probabilities.get();
-    const Outcome outcome = plan.loss().value(probabilities, totals, labels != nullptr ? labels[i] : 0);
-    if (results.losses != nullptr) results.losses[i] = outcome.loss;
-    if (results.correct != nullptr) results.correct[i] = outcome.correct;
-    return true;
+    return !plan.needs_small() || images.values == nullptr || are_small(images.values + i * pixels, pixels);
+  }
+
+  template <class Leave>
+  void predict(std::span<const std::unique_ptr<Workspace<T>>> block, const std::vector<Index>& loaded,
+               const Leave& leave) const {
+    plan.forward(block);
+    for (std::size_t k = 0; k < block.size(); ++k) {
+      const Index i = loaded[k];
+      const T* const totals = block[k]->values.back().get();
+      if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) {  // because of weights that are not
+        leave(i);
+        continue;
+      }
+      T* const probabilities = results.probabilities != nullptr ? results.probabilities + i * plan.loss().nodes()
+                                                                : block[k]->probabilities.get();
+      const Outcome outcome = plan.loss().value(probabilities, totals, labels != nullptr ? labels[i] : 0);
+      if (results.losses != nullptr) results.losses[i] = outcome.loss;
+      if (results.correct != nullptr) results.correct[i] = outcome.correct;
+    }
   }
 };
 

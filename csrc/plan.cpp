@@ -1,6 +1,7 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "fused/conv_pool.hpp"
 #include "fused/conv_pool_dense.hpp"
@@ -105,6 +106,8 @@ class Lowering {
   Stages<T> stages_;
 };
 
+constexpr std::size_t most_at_once = dense_block;
+
 // In this order: a rule sees what those before it have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
@@ -134,6 +137,8 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   loss_ = SoftmaxCrossEntropy<T>(lowering.nodes());
   has_ties_ = lowering.has_ties();
   parameter_count_ = lowering.parameter_count();
+  for (const auto& stage : stages_) samples_at_once_ = std::max(samples_at_once_, stage->samples_at_once());
+  while (first_at_once_ < stages_.size() && stages_[first_at_once_]->samples_at_once() == 1) ++first_at_once_;
   for (const auto& stage : stages_) {
     work_ += stage->work();
     needs_small_ = needs_small_ || stage->needs_small();
@@ -165,6 +170,28 @@ void Plan<T>::derive(PackedValues<T>& values) const {
 template <class T>
 void Plan<T>::unpack(const PackedValues<T>& values) const {
   for (const auto& p : parameters_) p->unpack(p->arrays, values.of(*p));
+}
+
+template <class T>
+void Plan<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> samples) const {
+  for (const auto& sample : samples)
+    for (std::size_t i = 0; i < first_at_once_; ++i) stages_[i]->forward(sample->passes[i]);
+  for (std::size_t i = first_at_once_; i < stages_.size(); ++i) {
+    std::array<const Pass<T>*, most_at_once> passes;
+    for (std::size_t k = 0; k < samples.size(); ++k) passes[k] = &samples[k]->passes[i];
+    stages_[i]->forward_block(Passes<T>(passes.data(), samples.size()));
+  }
+}
+
+template <class T>
+void Plan<T>::backward(std::span<const std::unique_ptr<Workspace<T>>> samples, T* gradient) const {
+  for (std::size_t i = stages_.size(); i-- > first_at_once_;) {
+    std::array<const Pass<T>*, most_at_once> passes;
+    for (std::size_t k = 0; k < samples.size(); ++k) passes[k] = &samples[k]->passes[i];
+    stages_[i]->backward_block(Passes<T>(passes.data(), samples.size()), gradient);
+  }
+  for (const auto& sample : samples)
+    for (std::size_t i = first_at_once_; i-- > 0;) stages_[i]->backward(sample->passes[i], gradient);
 }
 
 template <class T>

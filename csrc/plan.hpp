@@ -8,6 +8,9 @@
 namespace cnnx {
 
 template <class T>
+struct Workspace;
+
+template <class T>
 class Plan {
  public:
   // Throws std::invalid_argument if the layers do not fit together. Without fusion every layer is a stage of its own,
@@ -30,6 +33,12 @@ class Plan {
   // Takes all parameters from the caller's arrays.
   void pack(PackedValues<T>& values) const;
   void derive(PackedValues<T>& values) const;
+  // How many samples go through at once.
+  int samples_at_once() const noexcept { return samples_at_once_; }
+  // Both passes for so many samples or fewer.
+  void forward(std::span<const std::unique_ptr<Workspace<T>>> samples) const;
+  void backward(std::span<const std::unique_ptr<Workspace<T>>> samples, T* gradient) const;
+
   // Gives them back.
   void unpack(const PackedValues<T>& values) const;
 
@@ -38,6 +47,8 @@ class Plan {
   Stages<T> stages_;
   SoftmaxCrossEntropy<T> loss_;
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
+  int samples_at_once_ = 1;
+  std::size_t first_at_once_ = 0;  // the first stage that gains by it; those before it take a sample after the other
   Index parameter_count_ = 0, packed_size_ = 0, derived_size_ = 0, work_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };

@@ -48,7 +48,7 @@ template <class T>
 int Trainer<T>::make_memory(Index samples, int threads) {
   const Index shards = shards_of(samples);
   threads = static_cast<int>(std::min<Index>(threads, shards));
-  while (workspaces_.size() < static_cast<std::size_t>(threads))
+  while (workspaces_.size() < static_cast<std::size_t>(threads * plan_.samples_at_once()))
     workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_));
   while (shards_.size() < static_cast<std::size_t>(shards)) shards_.push_back(new_buffer<T>(plan_.packed_size()));
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
@@ -140,7 +140,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   parameters_.in_place = true;
   for (Index step = 0; step < run.batches.samples; ++step) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
-    forward(w, run, step);
+    forward({&workspaces_[0], 1}, run, step);
     for (std::size_t i = stages.size(); i-- > 0;) stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
@@ -154,16 +154,19 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
   const Batches& batches = run.batches;
   std::atomic<Index> next_shard{0};
   run_team(threads, [&](int thread, Barrier& all_threads) {
-    Workspace<T>& w = *workspaces_[static_cast<std::size_t>(thread)];
+    const std::size_t at_once = static_cast<std::size_t>(plan_.samples_at_once());
+    const std::span mine(workspaces_.begin() + static_cast<std::ptrdiff_t>(at_once) * thread, at_once);
     for (Index step = 0; step < batches.steps(); ++step) {
       const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
       const Index shards = shards_of(count);
       for (Index shard = next_shard++; shard < shards; shard = next_shard++) {
         T* const gradient = shards_[static_cast<std::size_t>(shard)].get();
         std::memset(static_cast<void*>(gradient), 0, sizeof(T) * static_cast<std::size_t>(plan_.packed_size()));
-        for (Index i = count * shard / shards; i < count * (shard + 1) / shards; ++i) {
-          forward(w, run, first + i);
-          add_gradient(w, gradient);
+        const Index last = first + count * (shard + 1) / shards;
+        for (Index i = first + count * shard / shards; i < last; i += plan_.samples_at_once()) {
+          const auto block = mine.first(std::min(at_once, static_cast<std::size_t>(last - i)));
+          forward(block, run, i);
+          plan_.backward(block, gradient);
         }
       }
       all_threads.meet([&] {
@@ -175,26 +178,28 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
   });
 }
 
-// One sample's way to its loss, and the loss's gradient; `sample` counts from the first of the batches.
+// Some samples' way to their losses, and the losses' gradients; `first` counts from the first of the batches.
 template <class T>
-void Trainer<T>::forward(Workspace<T>& w, const Run& run, Index sample) const {
+void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, const Run& run, Index first) const {
   const Batches& b = run.batches;
-  const Index image = b.order[sample];
-  const int label = b.labels[sample];
-  w.sample.training = true;
-  w.sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
-  load(w, run.images, image, b.maps != nullptr ? b.maps + 6 * sample : nullptr, b.background, plan_.image());
-  if (sample + 1 < b.samples) prefetch(run.images, b.order[sample + 1], plan_.image());
-  for (std::size_t i = 0; i < plan_.stages().size(); ++i) plan_.stages()[i]->forward(w.passes[i]);
-  const Outcome outcome = plan_.loss().value(w.probabilities.get(), w.values.back().get(), label);
-  run.results.losses[sample] = outcome.loss;
-  run.results.correct[sample] = outcome.correct;
-  plan_.loss().gradient(w.gradients.back().get(), w.probabilities.get(), label);
-}
-
-template <class T>
-void Trainer<T>::add_gradient(Workspace<T>& w, T* gradient) const {
-  for (std::size_t i = plan_.stages().size(); i-- > 0;) plan_.stages()[i]->backward(w.passes[i], gradient);
+  Index sample = first;
+  for (const auto& w : block) {
+    w->sample.training = true;
+    w->sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
+    load(*w, run.images, b.order[sample], b.maps != nullptr ? b.maps + 6 * sample : nullptr, b.background,
+         plan_.image());
+    if (++sample < b.samples) prefetch(run.images, b.order[sample], plan_.image());
+  }
+  plan_.forward(block);
+  sample = first;
+  for (const auto& w : block) {
+    const int label = b.labels[sample];
+    const Outcome outcome = plan_.loss().value(w->probabilities.get(), w->values.back().get(), label);
+    run.results.losses[sample] = outcome.loss;
+    run.results.correct[sample] = outcome.correct;
+    plan_.loss().gradient(w->gradients.back().get(), w->probabilities.get(), label);
+    ++sample;
+  }
 }
 
 // Adds the shards as a balanced binary tree, so that several machines could each compute a subtree and agree to the

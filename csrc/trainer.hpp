@@ -40,14 +40,13 @@ class Trainer {
   void step_sample_by_sample(const Run& run);
   template <class Update>
   void step_batch_by_batch(const Run& run, int threads, const Update& update);
-  void forward(Workspace<T>& workspace, const Run& run, Index sample) const;
-  void add_gradient(Workspace<T>& workspace, T* gradient) const;
+  void forward(std::span<const std::unique_ptr<Workspace<T>>> block, const Run& run, Index first) const;
   void finish_gradient(Index samples, Index shards) const;
   void update(const Optimizer<T>& optimizer, T learn_rate, Index step);
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
-  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;  // one a thread
+  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;  // for each thread as many as go through at once
   std::vector<Buffer<T>> shards_;  // gradients of parts of a batch; in the end the first has the mean
   Buffer<T> first_state_, second_state_;
   std::vector<T> seen_;  // the caller's parameters when they were read or written last

@@ -103,6 +103,94 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
   dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
 }
 
+// `samples` and `wides` of nodes: as many sums in registers.
+template <int samples, int wides, class T>
+void forward_tile(T* const* totals, const T* const* inputs, const T* packed, const T* biases, int first_wide,
+                  const DenseShape& s) {
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
+  const int node = first_wide * lanes_of<T> / row_lanes, blocks = s.blocks();
+  const T* weights = packed + first_wide * lanes_of<T>;
+  Wide<T> sum[samples][wides] = {};
+  for (int block = 0; block < blocks; ++block, weights += row_size) {
+    Wide<T> weight[wides];
+    for (int j = 0; j < wides; ++j) weight[j] = Wide<T>::read(weights + j * lanes_of<T>);
+    for (int k = 0; k < samples; ++k) {
+      const auto both = widened(Row<T>::read(inputs[k] + block * row_lanes));
+      for (int j = 0; j < wides; ++j) sum[k][j].add_product(both, weight[j]);
+    }
+  }
+  const int nodes = smaller(s.nodes - node, wides * lanes_of<T> / row_lanes);
+  for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sum[k], biases + node, nodes);
+}
+
+// Calls body(first sample, number of samples as a constant).
+template <int most, class Body>
+void for_samples(int samples, Body&& body) {
+  int first = 0;
+  const auto sweep = [&](auto count) {
+    for (; samples - first >= count; first += count) body(first, count);
+  };
+  if constexpr (most >= 8) sweep(std::integral_constant<int, 8>{});
+  if constexpr (most >= 4) sweep(std::integral_constant<int, 4>{});
+  sweep(std::integral_constant<int, 1>{});
+}
+
+template <class T>
+void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
+                         const DenseShape& s) noexcept {
+  constexpr int wides = native_bytes == 64 ? 4 : 1;
+  for_samples<4>(samples, [&](int k, auto count) {
+    int first = 0;
+    for (; first + wides <= s.wides<T>(); first += wides)
+      forward_tile<count, wides>(totals + k, inputs + k, packed, biases, first, s);
+    if constexpr (wides > 1)
+      for (; first < s.wides<T>(); ++first) forward_tile<count, 1>(totals + k, inputs + k, packed, biases, first, s);
+  });
+}
+
+// The sums for each lane go over nodes, and those for each weight over samples, on every target.
+template <int samples, bool wants_input, class T>
+void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed, const T* const* d_totals,
+                   const T* const* inputs, const DenseShape& s) {
+  using V = Vec<T, Row<T>::part_bytes>;
+  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
+  const int blocks = s.blocks(), nodes = s.nodes;
+  const T *in[samples], *gradient[samples];
+  for (int k = 0; k < samples; ++k) in[k] = inputs[k], gradient[k] = d_totals[k];
+  for (int block = 0; block < blocks; ++block)
+    for (int lane = 0; lane < row_lanes; lane += Row<T>::lanes) {
+      const Index channel = block * row_lanes + lane;
+      const T* weights = packed + block * row_size + lane;
+      T* d_weights = d_packed + block * row_size + lane;
+      V d[samples] = {};
+      for (int n = 0; n < nodes; ++n, weights += row_lanes, d_weights += row_lanes) {
+        [[maybe_unused]] const auto weight = load<V>(weights);
+        auto d_weight = load<V>(d_weights);
+        for (int k = 0; k < samples; ++k) {
+          const auto g = all<V>(gradient[k][n]);
+          if constexpr (wants_input) d[k] += g * weight;
+          d_weight += g * load<V>(in[k] + channel);
+        }
+        store(d_weights, d_weight);
+      }
+      if constexpr (wants_input)
+        for (int k = 0; k < samples; ++k) store(d_inputs[k] + channel, d[k]);
+    }
+}
+
+template <class T>
+void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T* packed, const T* const* d_totals,
+                          const T* const* inputs, int samples, const DenseShape& s) noexcept {
+  for (int k = 0; k < samples; ++k)
+    for (int n = 0; n < s.nodes; ++n) d_biases[n] += d_totals[k][n];
+  for_samples<dense_block>(samples, [&](int k, auto count) {
+    if (d_inputs != nullptr)
+      backward_tile<count, true>(d_inputs + k, d_packed, packed, d_totals + k, inputs + k, s);
+    else
+      backward_tile<count, false>(d_inputs, d_packed, packed, d_totals + k, inputs + k, s);
+  });
+}
+
 template <class T>
 void enter(Kernels<T>& k) {
   k.dense_pack = dense_pack<T>;
@@ -111,6 +199,8 @@ void enter(Kernels<T>& k) {
   k.dense_forward_packed = dense_forward_packed<T>;
   k.dense_backward_update_packed = dense_backward_update_packed<T>;
   k.dense_backward_packed = dense_backward_packed<T>;
+  k.dense_forward_block = dense_forward_block<T>;
+  k.dense_backward_block = dense_backward_block<T>;
 }
 
 }  // namespace

@@ -103,6 +103,9 @@ struct DenseShape {
   }
 };
 
+// How many samples a dense layer takes at once, so that its weights are read once for all of them.
+inline constexpr int dense_block = 8;
+
 // What a dense layer reads. With a background, only the rows listed have values of their own, `stride` apart; all
 // others are the background, (channels), in blocks of eight with zeros after the last channel, as the rows are.
 template <class T>
@@ -207,6 +210,13 @@ struct Kernels {
   // As above, but weights and biases stay and their gradients are added to d_packed and d_biases.
   void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                                 const T* input, const DenseShape&) noexcept;
+
+  // Both for several samples, at most dense_block. Totals are the same to the bit as those of one sample alone;
+  // d_inputs are set, or none if d_inputs is null.
+  void (*dense_forward_block)(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
+                              const DenseShape&) noexcept;
+  void (*dense_backward_block)(T* const* d_inputs, T* d_packed, T* d_biases, const T* packed, const T* const* d_totals,
+                               const T* const* inputs, int samples, const DenseShape&) noexcept;
 
   // kernels/conv_pool_dense.cpp. Weights are `folded` after packing or folding, until the first update in place.
   // d_pooled is scratch, as long as the pooled values and the background. The backward kernels set d_filters; the first

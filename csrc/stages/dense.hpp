@@ -30,6 +30,27 @@ class DenseStage final : public Stage<T> {
     this->kernels().dense_backward_packed(pass.d_input, d_packed, d_packed + packed_->biases_offset(),
                                           pass.parameters->of(*packed_), pass.d_output, pass.input, shape_);
   }
+  int samples_at_once() const override { return packed_->weights_size < least_for_blocks ? 1 : dense_block; }
+  void forward_block(const Passes<T>& passes) const override {
+    const auto& p = *passes.front()->parameters;
+    if (!p.are_packed) return Stage<T>::forward_block(passes);
+    T* totals[dense_block];
+    const T* inputs[dense_block];
+    for (std::size_t i = 0; i < passes.size(); ++i) totals[i] = passes[i]->output, inputs[i] = passes[i]->input;
+    this->kernels().dense_forward_block(totals, inputs, static_cast<int>(passes.size()), p.of(*packed_),
+                                        p.of(*packed_) + packed_->biases_offset(), shape_);
+  }
+  void backward_block(const Passes<T>& passes, T* gradient) const override {
+    T* d_inputs[dense_block];
+    const T *d_totals[dense_block], *inputs[dense_block];
+    for (std::size_t i = 0; i < passes.size(); ++i)
+      d_inputs[i] = passes[i]->d_input, d_totals[i] = passes[i]->d_output, inputs[i] = passes[i]->input;
+    const Pass<T>& first = *passes.front();
+    T* const d_packed = gradient + packed_->offset;
+    this->kernels().dense_backward_block(first.is_first ? nullptr : d_inputs, d_packed,
+                                         d_packed + packed_->biases_offset(), first.parameters->of(*packed_), d_totals,
+                                         inputs, static_cast<int>(passes.size()), shape_);
+  }
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     T* const values = pass.parameters->of(*packed_);
     this->kernels().dense_backward_update_packed(pass.d_input, values, values + packed_->biases_offset(), pass.d_output,
@@ -37,6 +58,9 @@ class DenseStage final : public Stage<T> {
   }
 
  private:
+  // Fewer weights stay in L1 or L2 from sample to sample, and the memory of several samples costs more.
+  static constexpr Index least_for_blocks = 1 << 15;
+
   std::shared_ptr<PackedDense<T>> packed_;
   DenseShape shape_;
 };

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "packed.hpp"
@@ -43,6 +44,10 @@ struct Pass {
   PackedValues<T>* parameters;
 };
 
+// Several samples' ways through one stage.
+template <class T>
+using Passes = std::span<const Pass<T>* const>;
+
 template <class T>
 class Stage {
  public:
@@ -62,6 +67,16 @@ class Stage {
   // Sets d_input, unless the stage is first. Adds the parameters' gradient to `gradient`, where they have their
   // offsets.
   virtual void backward(const Pass<T>&, T* gradient) const = 0;
+
+  // How many samples it takes at once, to read its weights once for all of them; and both passes for that many or
+  // fewer.
+  virtual int samples_at_once() const { return 1; }
+  virtual void forward_block(const Passes<T>& passes) const {
+    for (const auto* const pass : passes) forward(*pass);
+  }
+  virtual void backward_block(const Passes<T>& passes, T* gradient) const {
+    for (const auto* const pass : passes) backward(*pass, gradient);
+  }
 
   // The same, with a step of plain gradient descent on the packed parameters. `scratch` holds a gradient. A stage may
   // do better with one sweep that computes and applies it.
