@@ -103,19 +103,23 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
   dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
 }
 
-// `samples` and `wides` of nodes: as many sums in registers.
+// `samples` and `wides` of nodes: as many sums in registers. Not inlined, so that pointers are too.
 template <int samples, int wides, class T>
-void forward_tile(T* const* totals, const T* const* inputs, const T* packed, const T* biases, int first_wide,
-                  const DenseShape& s) {
+[[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* packed, const T* biases,
+                                    int first_wide, const DenseShape& s) {
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int node = first_wide * lanes_of<T> / row_lanes, blocks = s.blocks();
   const T* weights = packed + first_wide * lanes_of<T>;
+  const T* in[samples];
+  for (int k = 0; k < samples; ++k) in[k] = inputs[k];
   Wide<T> sum[samples][wides] = {};
   for (int block = 0; block < blocks; ++block, weights += row_size) {
     Wide<T> weight[wides];
     for (int j = 0; j < wides; ++j) weight[j] = Wide<T>::read(weights + j * lanes_of<T>);
     for (int k = 0; k < samples; ++k) {
-      const auto both = widened(Row<T>::read(inputs[k] + block * row_lanes));
+      auto row = Row<T>::read(in[k] + block * row_lanes);
+      row.stay_in_registers();
+      const auto both = widened(row);
       for (int j = 0; j < wides; ++j) sum[k][j].add_product(both, weight[j]);
     }
   }
@@ -150,8 +154,8 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
 
 // The sums for each lane go over nodes, and those for each weight over samples, on every target.
 template <int samples, bool wants_input, class T>
-void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed, const T* const* d_totals,
-                   const T* const* inputs, const DenseShape& s) {
+[[gnu::noinline]] void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
+                                     const T* const* d_totals, const T* const* inputs, const DenseShape& s) {
   using V = Vec<T, Row<T>::part_bytes>;
   const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks(), nodes = s.nodes;
