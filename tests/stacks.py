@@ -7,7 +7,7 @@ from cnnx import reference
 
 IMAGE = (11, 14)
 
-# What a layer's name before the colon makes, of the size behind it.
+# What a layer's name before the colon makes, of the size after it.
 MAKERS = {
     "article": lambda m, size, _, options: m.Conv3x3(int(size), **options),
     "biased": lambda m, size, _, options: m.Conv3x3(int(size), use_bias=True, **options),
@@ -39,6 +39,8 @@ STACKS = [
     "conv:6 relu pool:first conv:9 average softmax:5",
     "same:3 average dense:4 relu softmax:3",
     "dense:9 relu dense:4 relu softmax:3",
+    "dense:215 relu softmax:5",  # from 32,768 weights on, a dense layer takes eight samples at once
+    "same:2 relu dense:108 relu softmax:4",
     "softmax:3",
 ]
 
