@@ -93,15 +93,25 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
     const auto bias = load<typename Tile::V>(packed + Index{s.taps()} * padded + v * Tile::lanes);
     for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
   }
-  for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels)
+  // An address is a pointer and up to three times the channels: few enough registers for all of them.
+  constexpr int together = 4, groups = (pixels + together - 1) / together;
+  const Index channels = s.channels;
+  for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels) {
+    const T* at[groups];
+    for (int g = 0; g < groups; ++g) at[g] = input + g * together * channels;
     for (int i = 0; i < 3 * s.channels; ++i, packed += padded) {
       typename Tile::V filter[Tile::vectors];
       for (int v = 0; v < Tile::vectors; ++v) filter[v] = load<typename Tile::V>(packed + v * Tile::lanes);
       for (int p = 0; p < pixels; ++p) {
-        const auto pixel = all<typename Tile::V>(input[p * s.channels + i]);
+        const auto pixel = all<typename Tile::V>(at[p / together][p % together * channels]);
         for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += pixel * filter[v];
       }
+      for (int g = 0; g < groups; ++g) {
+        ++at[g];
+        hide_pointer(at[g]);
+      }
     }
+  }
   for (int p = 0; p < pixels; ++p)
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
 }

@@ -60,6 +60,15 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
       for_separate_channel_tiles<T>(run, [&](auto tile, int first, int taps) {
         const T* const row = input + dy * s.width * s.channels + first;
         typename decltype(tile)::V total[tile.vectors] = {};
+        if constexpr (tile.partial) {
+          // A whole register that reaches back is quicker to read; what it has of others' sums is dropped.
+          if (const int back = tile.lanes - taps; first >= back) {
+            for (int i = 0; i < count; ++i)
+              total[0] += gradient[i] * load<typename decltype(tile)::V>(row + offset[i] - back);
+            for (int t = 0; t < taps; ++t) d_filters[first + t] += total[0][back + t];
+            return;
+          }
+        }
         for (int i = 0; i < count; ++i)
           for (int v = 0; v < tile.vectors; ++v)
             total[v] += gradient[i] * tile.read(row + offset[i] + v * tile.lanes, taps);
@@ -72,10 +81,11 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
 }
 
 // What all outputs give to a run of `lanes` taps of their windows, which begins at `first` in a filter and at
-// d_input[at] in the first window. The sum over an output's filters stays in registers.
+// d_input[at] in the first window; not to the run's first `done` taps. The sum over an output's filters stays in
+// registers.
 template <int lanes, class T>
 void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& entries, const T* __restrict filters,
-                                Index first, Index at, const Conv3x3Shape& s) {
+                                Index first, Index at, int done, const Conv3x3Shape& s) {
   using Run = Logical<T, lanes>;
   const int* const __restrict start = entries.start, * const __restrict filter = entries.filter;
   const T* const __restrict value = entries.value;
@@ -88,8 +98,14 @@ void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& 
       for (int e = start[output]; e < end; ++e)
         share.add_product(Run::all(value[e]), Run::read(filters + Index{filter[e]} * taps + first));
       T* const window = d_input + y * row + x * channels + at;
-      share += Run::read(window);
-      share.write(window);
+      if (done > 0) {
+        T rest[lanes];
+        share.write(rest);
+        for (int lane = done; lane < lanes; ++lane) window[lane] += rest[lane];
+      } else {
+        share += Run::read(window);
+        share.write(window);
+      }
     }
 }
 
@@ -103,11 +119,18 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
     Index first = 0;
     const auto sweep = [&](auto lanes) {
       for (; first + lanes <= run; first += lanes)
-        conv3x3_backward_input_run<lanes>(d_input, entries, filters, dy * run + first, dy * row + first, s);
+        conv3x3_backward_input_run<lanes>(d_input, entries, filters, dy * run + first, dy * row + first, 0, s);
     };
     sweep(std::integral_constant<int, 4 * lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T>>{});
-    sweep(std::integral_constant<int, lanes_of<T> / 4>{});
+    constexpr int fewest = lanes_of<T> / 4;
+    sweep(std::integral_constant<int, fewest>{});
+    if (const Index back = first + fewest - run; first >= back && first < run) {
+      first -= back;
+      conv3x3_backward_input_run<fewest>(d_input, entries, filters, dy * run + first, dy * row + first,
+                                         static_cast<int>(back), s);
+      continue;
+    }
     sweep(std::integral_constant<int, 1>{});
   }
 }

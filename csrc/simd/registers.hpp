@@ -204,6 +204,12 @@ void hide(V& v) {
 #endif
 }
 
+// Makes the compiler forget how one pointer follows from another, and so keep it in a register.
+template <class T>
+void hide_pointer(const T*& pointer) {
+  asm("" : "+r"(pointer));
+}
+
 // Keeps a vector out of the registers, which others need more.
 template <class V>
 void stay_in_memory(V& v) {
