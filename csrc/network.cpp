@@ -1,6 +1,7 @@
 #include "network.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 namespace cnnx {
@@ -164,11 +165,11 @@ struct Network<T>::Prediction {
     run_team(threads, [&](int thread, Barrier&) {
       const std::size_t block = static_cast<std::size_t>(plan.samples_at_once());
       const std::span mine(context->workspaces.begin() + static_cast<std::ptrdiff_t>(block) * thread, block);
-      std::vector<Index> loaded;
-      loaded.reserve(block);
+      std::array<Index, most_at_once> loaded;  // the images that wait, since a team's body must not throw
+      std::size_t count = 0;
       const auto predict_loaded = [&] {
-        predict(mine.first(loaded.size()), loaded, leave);
-        loaded.clear();
+        predict(mine.first(count), loaded, leave);
+        count = 0;
       };
       for (const auto& w : mine) w->sample.training = false;
       for (Index first = next.fetch_add(at_once); first < images.count; first = next.fetch_add(at_once)) {
@@ -178,11 +179,11 @@ struct Network<T>::Prediction {
             leave(i);
             continue;
           }
-          load(*mine[loaded.size()], images, i, nullptr, 0, plan.image());
-          loaded.push_back(i);
-          if (loaded.size() == block) predict_loaded();
+          load(*mine[count], images, i, nullptr, 0, plan.image());
+          loaded[count++] = i;
+          if (count == block) predict_loaded();
         }
-        if (!loaded.empty()) predict_loaded();
+        if (count > 0) predict_loaded();
       }
     });
     contexts.give_back(std::move(context));
@@ -195,7 +196,7 @@ struct Network<T>::Prediction {
   }
 
   template <class Leave>
-  void predict(std::span<const std::unique_ptr<Workspace<T>>> block, const std::vector<Index>& loaded,
+  void predict(std::span<const std::unique_ptr<Workspace<T>>> block, const std::array<Index, most_at_once>& loaded,
                const Leave& leave) const {
     plan.forward(block);
     for (std::size_t k = 0; k < block.size(); ++k) {

@@ -106,8 +106,6 @@ class Lowering {
   Stages<T> stages_;
 };
 
-constexpr std::size_t most_at_once = dense_block;
-
 // In this order: a rule sees what those before it have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {

@@ -7,6 +7,9 @@
 
 namespace cnnx {
 
+// No stage takes more samples at once.
+inline constexpr std::size_t most_at_once = dense_block;
+
 template <class T>
 struct Workspace;
 

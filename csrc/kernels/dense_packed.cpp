@@ -8,14 +8,16 @@ namespace {
 // Calls body(weight in numpy's layout, weight in the packed one, its lane of D or 0) for every weight.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, block_size = s.packed_rows() * row_size;
-  for (int row = 0; row < s.rows; ++row)
-    for (int channel = 0; channel < s.channels; ++channel) {
-      const Index block = channel / row_lanes * block_size + channel % row_lanes;
-      const Index weight = (Index{row} * s.channels + channel) * s.nodes;
-      for (int n = 0; n < s.nodes; ++n)
-        body(weight + n, block + row * row_size + n * row_lanes, block + s.rows * row_size + n * row_lanes);
-    }
+  for_wides<T>(s, [&](int count, int nodes, int node) {
+    const auto at = group_layout<T>(s, node, count);
+    for (int row = 0; row < s.rows; ++row)
+      for (int channel = 0; channel < s.channels; ++channel) {
+        const Index block = at.begin + channel / row_lanes * at.block + channel % row_lanes;
+        const Index weight = (Index{row} * s.channels + channel) * s.nodes + node;
+        for (int n = 0; n < nodes; ++n)
+          body(weight + n, block + row * at.row + n * row_lanes, block + s.rows * at.row + n * row_lanes);
+      }
+  });
 }
 
 // Sets S to the sum of all rows and D to 0, after adding D to every row.
@@ -57,12 +59,12 @@ void dense_unpack(T* __restrict weights, const T* __restrict packed, const Dense
 
 template <class T>
 void dense_forward_packed(T* totals, const T* input, const T* packed, const T* biases, const DenseShape& s) noexcept {
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks();
   for_wides<T>(s, [&](auto count, int nodes, int node) {
+    const auto at = group_layout<T>(s, node, count);
     Wide<T> sum[count] = {};
-    const T* weights = packed + node * row_lanes;
-    for (int block = 0; block < blocks; ++block, weights += row_size) {
+    const T* weights = packed + at.begin;
+    for (int block = 0; block < blocks; ++block, weights += at.block) {
       const auto both = widened(Row<T>::read(input + block * row_lanes));
       for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
     }
@@ -76,13 +78,13 @@ template <bool in_place, class T>
 void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* packed, const T* d_totals, const T* input,
                          T factor, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
   const int blocks = s.blocks();
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     const bool is_first = node == 0;
-    Index at = node * row_lanes;
-    for (int block = 0; block < blocks; ++block, at += row_size) {
+    const auto layout = group_layout<T>(s, node, count);
+    Index at = layout.begin;
+    for (int block = 0; block < blocks; ++block, at += layout.block) {
       T* const d_row = d_input + block * row_lanes;
       auto d = step.template pass<in_place>({}, Row<T>::read(input + block * row_lanes), changed + at, packed + at);
       if (!is_first) d += Row<T>::read(d_row);
@@ -105,11 +107,9 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
 
 // `samples` and `wides` of nodes: as many sums in registers. Not inlined, so that pointers are too.
 template <int samples, int wides, class T>
-[[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* packed, const T* biases,
-                                    int first_wide, const DenseShape& s) {
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  const int node = first_wide * lanes_of<T> / row_lanes, blocks = s.blocks();
-  const T* weights = packed + first_wide * lanes_of<T>;
+[[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* weights, Index row_size,
+                                    const T* biases, int node, const DenseShape& s) {
+  const int blocks = s.blocks();
   const T* in[samples];
   for (int k = 0; k < samples; ++k) in[k] = inputs[k];
   Wide<T> sum[samples][wides] = {};
@@ -142,23 +142,23 @@ void for_samples(int samples, Body&& body) {
 template <class T>
 void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
                          const DenseShape& s) noexcept {
-  constexpr int wides = native_bytes == 64 ? 4 : 1;
-  for_samples<4>(samples, [&](int k, auto count) {
-    int first = 0;
-    for (; first + wides <= s.wides<T>(); first += wides)
-      forward_tile<count, wides>(totals + k, inputs + k, packed, biases, first, s);
-    if constexpr (wides > 1)
-      for (; first < s.wides<T>(); ++first) forward_tile<count, 1>(totals + k, inputs + k, packed, biases, first, s);
+  for_wides<T>(s, [&](auto count, int, int node) {
+    const auto at = group_layout<T>(s, node, count);
+    constexpr int most = native_bytes == 64 ? 5 : 1, wides = count % most == 0 ? most : 1;
+    for_samples<4>(samples, [&](int k, auto some) {
+      for (int j = 0; j < count; j += wides)
+        forward_tile<some, wides>(totals + k, inputs + k, packed + at.begin + j * lanes_of<T>, at.row, biases,
+                                  node + j * lanes_of<T> / row_lanes, s);
+    });
   });
 }
 
-// The sums for each lane go over nodes, and those for each weight over samples, on every target.
+// A group of nodes. The sums for each lane go over nodes, and those for each weight over samples, on every target.
 template <int samples, bool wants_input, class T>
 [[gnu::noinline]] void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
-                                     const T* const* d_totals, const T* const* inputs, const DenseShape& s) {
+                                     Index row_size, const T* const* d_totals, const T* const* inputs, int nodes,
+                                     bool is_first, int blocks) {
   using V = Vec<T, Row<T>::part_bytes>;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  const int blocks = s.blocks(), nodes = s.nodes;
   const T *in[samples], *gradient[samples];
   for (int k = 0; k < samples; ++k) in[k] = inputs[k], gradient[k] = d_totals[k];
   for (int block = 0; block < blocks; ++block)
@@ -167,6 +167,8 @@ template <int samples, bool wants_input, class T>
       const T* weights = packed + block * row_size + lane;
       T* d_weights = d_packed + block * row_size + lane;
       V d[samples] = {};
+      if (wants_input && !is_first)
+        for (int k = 0; k < samples; ++k) d[k] = load<V>(d_inputs[k] + channel);
       for (int n = 0; n < nodes; ++n, weights += row_lanes, d_weights += row_lanes) {
         [[maybe_unused]] const auto weight = load<V>(weights);
         auto d_weight = load<V>(d_weights);
@@ -187,11 +189,18 @@ void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T*
                           const T* const* inputs, int samples, const DenseShape& s) noexcept {
   for (int k = 0; k < samples; ++k)
     for (int n = 0; n < s.nodes; ++n) d_biases[n] += d_totals[k][n];
-  for_samples<dense_block>(samples, [&](int k, auto count) {
-    if (d_inputs != nullptr)
-      backward_tile<count, true>(d_inputs + k, d_packed, packed, d_totals + k, inputs + k, s);
-    else
-      backward_tile<count, false>(d_inputs, d_packed, packed, d_totals + k, inputs + k, s);
+  for_wides<T>(s, [&](int count, int nodes, int node) {
+    const auto at = group_layout<T>(s, node, count);
+    for_samples<dense_block>(samples, [&](int k, auto some) {
+      const T* gradient[some];
+      for (int i = 0; i < some; ++i) gradient[i] = d_totals[k + i] + node;
+      if (d_inputs != nullptr)
+        backward_tile<some, true>(d_inputs + k, d_packed + at.begin, packed + at.begin, at.row, gradient, inputs + k,
+                                  nodes, node == 0, s.blocks());
+      else
+        backward_tile<some, false>(d_inputs, d_packed + at.begin, packed + at.begin, at.row, gradient, inputs + k,
+                                   nodes, node == 0, s.blocks());
+    });
   });
 }
 

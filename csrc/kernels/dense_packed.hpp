@@ -5,7 +5,8 @@
 //
 // After an image's pooling there are many rows, and two more after them, D and S, which conv_pool_dense.cpp explains.
 // Packing sets both to 0. Folding adds D to every row and sums S anew, now and then, since S gathers the rounding of
-// every step. Elsewhere there is one row.
+// every step. Elsewhere there is one row, and each group of nodes that for_wides makes has its weights together,
+// packed[group][block][node][lane]: many nodes' rows would be pages apart.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -33,6 +34,17 @@ void for_wides(const DenseShape& s, Body&& body) {
   sweep(std::integral_constant<int, 10 / nodes_a_wide>{});
   sweep(std::integral_constant<int, 2>{});
   sweep(std::integral_constant<int, 1>{});
+}
+
+// Where a group's packed weights begin, and how far its rows and blocks are apart.
+struct GroupLayout {
+  Index begin, row, block;
+};
+template <class T>
+GroupLayout group_layout(const DenseShape& s, int node, int count) {
+  const Index before = node * row_lanes, width = Index{count} * lanes_of<T>, all = Index{s.wides<T>()} * lanes_of<T>;
+  if (s.has_background()) return {before, all, all * s.packed_rows()};
+  return {before * s.blocks(), width, width};
 }
 
 // Adds up the partial sums of all nodes, and the biases.
