@@ -26,7 +26,7 @@ ANY_NUMBER = 10**9
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a table, and the worker behind it.
+    """One row of a table, and the worker that it comes from.
 
     `images` is the number of images that one timed call handles; a turn has at `least` and at `most` so many calls.
     """

@@ -34,7 +34,7 @@ def strided_losses(problem: Problem) -> FloatArray:
     """Return the losses, (CHECKED,), of a network with a stride in place of the pooling.
 
     For a peer that cannot pool: only every second row and column of the convolution's output is computed, and
-    every filter has a bias that starts at zero. The full convolution stands in for the strided one, with no
+    every filter has a bias that starts at zero. The full convolution replaces the strided one, with no
     gradient for the outputs in between.
     """
     filters, weights, biases = (array.copy() for array in problem[2:])

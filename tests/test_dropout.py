@@ -92,7 +92,7 @@ def test_a_rate_of_zero_trains_as_if_it_were_not_there(dtype, rng, batch_size):
     assert trained[0] == trained[1]
 
 
-def test_behind_the_pooling_of_an_image_it_hides_the_background_which_is_a_matter_of_rounding(dtype, rng):
+def test_after_the_pooling_of_an_image_it_hides_the_background_which_is_a_matter_of_rounding(dtype, rng):
     images = rng.integers(0, 256, (20, *IMAGE), np.uint8)
     images[:, 4:] = 0
     hidden, plain = (

@@ -183,7 +183,7 @@ MISFITS = {
         r"layers\[4\] \(Softmax\): expected .+ got .*\(0, 0, 2\)",
     ),
     "two Softmax": ([soft(56), soft(4)], r"layers\[1\] \(Softmax\): expected .+, got"),
-    "convolution behind": ([soft(56), Conv3x3(2), soft(4)], r"layers\[1\] \(Conv3x3\): expected .+, got \(4,\)$"),
+    "convolution after": ([soft(56), Conv3x3(2), soft(4)], r"layers\[1\] \(Conv3x3\): expected .+, got \(4,\)$"),
     "two dtypes": ([Conv3x3(2), soft(60, dtype=np.float32)], r"layers\[1\]: expected dtype float64.+, got float32$"),
 }
 

@@ -1,4 +1,4 @@
-"""What stands beside the layers in the reference: dropout, the optimizers' updates, moved images."""
+"""What the reference has besides the layers: dropout, the optimizers' updates, moved images."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
     height, width = picture.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
-    rows = np.pad(picture, ((0, 0), (1, 0)))  # each behind a zero, which says that it is not filtered
+    rows = np.pad(picture, ((0, 0), (1, 0)))  # each after a zero, which says that it is not filtered
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + content
 

@@ -6,7 +6,6 @@ refused at the assignment.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
@@ -65,6 +64,8 @@ def is_own(kind: type) -> bool:
 
 
 def _unknown(kind: type, name: str) -> str:
+    import difflib  # which only an error needs
+
     names = [known for known in dir(kind) if not known.startswith("_") and not callable(getattr(kind, known))]
     near = difflib.get_close_matches(name, names) or [known for known in names if name in known or known in name]
     if not near and (initials := [known for known in names if _initials(known) == name]):

@@ -1,6 +1,6 @@
 """The network in plain numpy: what a learner reads, and what the tests trust.
 
-The compiled core computes what stands here. Nothing of it is fast and nothing is clever; the two share no code, so
+The compiled core computes what is here. Nothing here is fast and nothing is clever; the two share no code, so
 that each can be held against the other. In the order of reading:
 
 - `reference_formulas.py`: what every layer computes on the way forward and on the way back, a function each.
@@ -8,7 +8,7 @@ that each can be held against the other. In the order of reading:
 - `reference_training.py`: dropout, the optimizers' updates and moved images.
 
 `cnnx.reference` has all of it. Initial values are the article's, and for what it leaves out those of He et al.,
-*Delving Deep into Rectifiers* (2015), which suit a ReLU behind the layer.
+*Delving Deep into Rectifiers* (2015), which suit a ReLU after the layer.
 """
 
 from typing import Literal

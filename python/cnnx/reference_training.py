@@ -55,7 +55,7 @@ def sgd_update(
     `velocity ← momentum · velocity + slope`
     `parameters ← parameters − learn_rate · velocity`
 
-    With `nesterov` the step looks ahead: `momentum · velocity + slope` stands in for `velocity` in the last line.
+    With `nesterov` the step looks ahead: `momentum · velocity + slope` replaces `velocity` in the last line.
     All three arrays have one shape; `velocity` starts as zeros.
 
     Source: Sutskever et al., *On the importance of initialization and momentum in deep learning* (2013), in the
