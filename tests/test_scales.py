@@ -66,6 +66,11 @@ def test_a_copy_remembers_the_scale(copied):
         network.predict(cnnx.data.load().test_images[0] / 255)
 
 
+def test_only_what_a_trained_network_has_can_be_assigned():
+    with pytest.raises(TypeError, match=r"^pixels: expected what a trained network has, or None, got \(0, 255\)$"):
+        article_cnn().pixels = (0, 255)
+
+
 def test_own_loops_remember_the_scale_too():
     network, digits = article_cnn(), cnnx.data.load()
     for start in (0, 10):
