@@ -135,8 +135,6 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   loss_ = SoftmaxCrossEntropy<T>(lowering.nodes());
   has_ties_ = lowering.has_ties();
   parameter_count_ = lowering.parameter_count();
-  for (const auto& stage : stages_) samples_at_once_ = std::max(samples_at_once_, stage->samples_at_once());
-  while (first_at_once_ < stages_.size() && stages_[first_at_once_]->samples_at_once() == 1) ++first_at_once_;
   for (const auto& stage : stages_) {
     work_ += stage->work();
     needs_small_ = needs_small_ || stage->needs_small();
@@ -149,6 +147,24 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
       derived_size_ += whole_lines<T>(packed->derived_size());
     }
   }
+  choose_samples_at_once();
+}
+
+// Where little of the work gains by several samples, their activations would only take the cache from the rest.
+template <class T>
+void Plan<T>::choose_samples_at_once() {
+  constexpr Index least_share = 32;
+  const auto gains = [](const auto& stage) { return stage->samples_at_once() > 1; };
+  Index gaining = 0;
+  for (const auto& stage : stages_)
+    if (gains(stage)) gaining += stage->work();
+  if (gaining * least_share < work_) {
+    first_at_once_ = stages_.size();
+    return;
+  }
+  for (const auto& stage : stages_) samples_at_once_ = std::max(samples_at_once_, stage->samples_at_once());
+  const auto first = std::find_if(stages_.begin(), stages_.end(), gains);
+  first_at_once_ = static_cast<std::size_t>(first - stages_.begin());
 }
 
 template <class T>

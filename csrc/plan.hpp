@@ -46,6 +46,8 @@ class Plan {
   void unpack(const PackedValues<T>& values) const;
 
  private:
+  void choose_samples_at_once();
+
   Shape image_;
   Stages<T> stages_;
   SoftmaxCrossEntropy<T> loss_;

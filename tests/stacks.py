@@ -39,7 +39,7 @@ STACKS = [
     "conv:6 relu pool:first conv:9 average softmax:5",
     "same:3 average dense:4 relu softmax:3",
     "dense:9 relu dense:4 relu softmax:3",
-    "dense:215 relu softmax:5",  # from 32,768 weights on, a dense layer takes eight samples at once
+    "dense:215 relu softmax:5",
     "same:2 relu dense:108 relu softmax:4",
     "softmax:3",
 ]

@@ -30,7 +30,7 @@ class DenseStage final : public Stage<T> {
     this->kernels().dense_backward_packed(pass.d_input, d_packed, d_packed + packed_->biases_offset(),
                                           pass.parameters->of(*packed_), pass.d_output, pass.input, shape_);
   }
-  int samples_at_once() const override { return packed_->weights_size < least_for_blocks ? 1 : dense_block; }
+  int samples_at_once() const override { return dense_block; }
   void forward_block(const Passes<T>& passes) const override {
     const auto& p = *passes.front()->parameters;
     if (!p.are_packed) return Stage<T>::forward_block(passes);
@@ -58,9 +58,6 @@ class DenseStage final : public Stage<T> {
   }
 
  private:
-  // Fewer weights stay in L1 or L2 from sample to sample, and the memory of several samples costs more.
-  static constexpr Index least_for_blocks = 1 << 15;
-
   std::shared_ptr<PackedDense<T>> packed_;
   DenseShape shape_;
 };
