@@ -30,7 +30,6 @@ KERNEL_TESTS = [
     "stacked_layers",
     "batches",
     "fusion",
-    "tied_layers",
 ]
 NETWORK_SIZES = [
     (4, 5, 3, 1),
