@@ -206,12 +206,12 @@ void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, c
 // bit.
 template <class T>
 void Trainer<T>::finish_gradient(Index samples, Index shards) const {
-  const auto& k = active_target().kernels<T>();
-  const auto shard = [&](Index i) { return shards_[static_cast<std::size_t>(i)].get(); };
-  for (Index width = 1; width < shards; width *= 2)
-    for (Index i = 0; i < shards; i += 2 * width) k.add(shard(i), shard(i + width), plan_.packed_size());
-  if (samples > 1) k.scale(shard(0), T{1} / static_cast<T>(samples), plan_.packed_size());
-  for (const auto& p : plan_.parameters()) p->complete_gradient(shard(0) + p->offset);
+  T* gradients[most_shards];
+  for (Index i = 0; i < shards; ++i) gradients[i] = shards_[static_cast<std::size_t>(i)].get();
+  if (samples > 1)
+    active_target().kernels<T>().add_as_tree(gradients, static_cast<int>(shards), T{1} / static_cast<T>(samples),
+                                             plan_.packed_size());
+  for (const auto& p : plan_.parameters()) p->complete_gradient(gradients[0] + p->offset);
 }
 
 template <class T>

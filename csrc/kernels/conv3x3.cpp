@@ -13,11 +13,14 @@ namespace cnnx {
 namespace {
 
 template <class T>
-void pack_filters(T* packed, const T* filters, const T* biases, const Conv3x3Shape& s) noexcept {
+void pack_filters(T* __restrict packed, const T* __restrict filters, const T* __restrict biases,
+                  const Conv3x3Shape& s) noexcept {
   const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
-  for (Index tap = 0; tap < taps; ++tap)
-    for (int f = 0; f < padded; ++f) packed[tap * padded + f] = f < s.filters ? filters[f * taps + tap] : T{0};
-  for (int f = 0; f < padded; ++f) packed[taps * padded + f] = biases != nullptr && f < s.filters ? biases[f] : T{0};
+  __builtin_memset(packed, 0, sizeof(T) * static_cast<std::size_t>((taps + 1) * padded));
+  for (int f = 0; f < s.filters; ++f)
+    for (Index tap = 0; tap < taps; ++tap) packed[tap * padded + f] = filters[f * taps + tap];
+  if (biases != nullptr)
+    for (int f = 0; f < s.filters; ++f) packed[taps * padded + f] = biases[f];
 }
 
 template <class T>

@@ -21,13 +21,13 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
   for (int y = 0; y < out_height; ++y)
     for (int x = 0; x < out_width; ++x, d_output += filters) {
       const int window = (y * width + x) * channels;
-      const auto note = [&](int f) {
-        const int at = f * outputs + count[f];
+      const auto note = [&](int f, T gradient, int kept) {
+        const int before = count[f], at = f * outputs + before;
         offset[at] = window;
         filter[found] = f;
-        gradients[at] = value[found] = d_output[f];
-        count[f] += d_output[f] != 0;
-        found += d_output[f] != 0;
+        gradients[at] = value[found] = gradient;
+        count[f] = before + kept;
+        found += kept;
       };
       start[output++] = found;
       int first = 0;
@@ -36,9 +36,9 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
         constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
         for (; first + lanes <= filters; first += lanes)
           for (unsigned bits = nonzero_lanes(load<Vec<T>>(d_output + first)); bits != 0; bits &= bits - 1)
-            note(first + __builtin_ctz(bits));
+            note(first + __builtin_ctz(bits), d_output[first + __builtin_ctz(bits)], 1);
       }
-      for (int f = first; f < filters; ++f) note(f);
+      for (int f = first; f < filters; ++f) note(f, d_output[f], d_output[f] != 0);
     }
   start[output] = found;
 }
@@ -123,6 +123,7 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
     };
     sweep(std::integral_constant<int, 4 * lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T>>{});
+    sweep(std::integral_constant<int, lanes_of<T> / 2>{});
     constexpr int fewest = lanes_of<T> / 4;
     sweep(std::integral_constant<int, fewest>{});
     if (const Index back = first + fewest - run; first >= back && first < run) {

@@ -43,6 +43,31 @@ void add(T* __restrict sum, const T* __restrict addend, Index count) noexcept {
   for (Index i = 0; i < count; ++i) sum[i] += addend[i];
 }
 
+// sums[0] = factor * (the sum of all, as a balanced tree: (0 + 1) + (2 + 3) and so on), for 1, 2, 4 or 8 arrays.
+template <int arrays, class V, class T>
+V tree_sum(const T* const* values, Index at) {
+  if constexpr (arrays == 1)
+    return load<V>(values[0] + at);
+  else
+    return tree_sum<arrays / 2, V>(values, at) + tree_sum<arrays / 2, V>(values + arrays / 2, at);
+}
+template <int arrays, class T>
+void add_arrays(T* const* sums, T factor, Index count) {
+  T* values[arrays];
+  for (int i = 0; i < arrays; ++i) values[i] = sums[i];
+  Index at = 0;
+  for (constexpr Index lanes = sizeof(Vec<T>) / sizeof(T); at + lanes <= count; at += lanes)
+    store(values[0] + at, tree_sum<arrays, Vec<T>>(values, at) * factor);
+  for (; at < count; ++at) values[0][at] = tree_sum<arrays, T>(values, at) * factor;
+}
+template <class T>
+void add_as_tree(T* const* sums, int arrays, T factor, Index count) noexcept {
+  if (arrays == 8) return add_arrays<8>(sums, factor, count);
+  if (arrays == 4) return add_arrays<4>(sums, factor, count);
+  if (arrays == 2) return add_arrays<2>(sums, factor, count);
+  add_arrays<1>(sums, factor, count);
+}
+
 template <class T>
 Index count_nonzero(const T* values, Index count) noexcept {
   Index found = 0;
@@ -116,6 +141,7 @@ void enter(Kernels<T>& k) {
   k.relu_backward = relu_backward<T>;
   k.dropout = dropout<T>;
   k.add = add<T>;
+  k.add_as_tree = add_as_tree<T>;
   k.count_nonzero = count_nonzero<T>;
   k.scale = scale<T>;
   k.sgd_update = sgd_update<T>;

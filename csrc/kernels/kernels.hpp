@@ -235,6 +235,7 @@ struct Kernels {
   void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
   void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
   void (*add)(T* sum, const T* addend, Index count) noexcept;
+  void (*add_as_tree)(T* const* sums, int arrays, T factor, Index count) noexcept;
   Index (*count_nonzero)(const T* values, Index count) noexcept;
   void (*scale)(T* values, T factor, Index count) noexcept;
   void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
