@@ -127,15 +127,17 @@ template <int samples, int wides, class T>
   for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sum[k], biases + node, nodes);
 }
 
-// Calls body(first sample, number of samples as a constant).
+// Calls body(first sample, number of samples as a constant). A whole block goes by eights or by sixes.
 template <int most, class Body>
 void for_samples(int samples, Body&& body) {
   int first = 0;
   const auto sweep = [&](auto count) {
     for (; samples - first >= count; first += count) body(first, count);
   };
-  if constexpr (most >= 8) sweep(std::integral_constant<int, 8>{});
-  if constexpr (most >= 4) sweep(std::integral_constant<int, 4>{});
+  if constexpr (most == 8) sweep(std::integral_constant<int, 8>{});
+  if constexpr (most == 6)
+    if (samples % most == 0) sweep(std::integral_constant<int, 6>{});
+  sweep(std::integral_constant<int, 4>{});
   sweep(std::integral_constant<int, 1>{});
 }
 
@@ -145,7 +147,7 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
   for_wides<T>(s, [&](auto count, int, int node) {
     const auto at = group_layout<T>(s, node, count);
     constexpr int most = native_bytes == 64 ? 5 : 1, wides = count % most == 0 ? most : 1;
-    for_samples<4>(samples, [&](int k, auto some) {
+    for_samples<6>(samples, [&](int k, auto some) {
       for (int j = 0; j < count; j += wides)
         forward_tile<some, wides>(totals + k, inputs + k, packed + at.begin + j * lanes_of<T>, at.row, biases,
                                   node + j * lanes_of<T> / row_lanes, s);
@@ -191,7 +193,7 @@ void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T*
     for (int n = 0; n < s.nodes; ++n) d_biases[n] += d_totals[k][n];
   for_wides<T>(s, [&](int count, int nodes, int node) {
     const auto at = group_layout<T>(s, node, count);
-    for_samples<dense_block>(samples, [&](int k, auto some) {
+    for_samples<8>(samples, [&](int k, auto some) {
       const T* gradient[some];
       for (int i = 0; i < some; ++i) gradient[i] = d_totals[k + i] + node;
       if (d_inputs != nullptr)

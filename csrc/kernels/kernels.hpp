@@ -104,7 +104,7 @@ struct DenseShape {
 };
 
 // How many samples a dense layer takes at once, so that its weights are read once for all of them.
-inline constexpr int dense_block = 8;
+inline constexpr int dense_block = 12;
 
 // What a dense layer reads. With a background, only the rows listed have values of their own, `stride` apart; all
 // others are the background, (channels), in blocks of eight with zeros after the last channel, as the rows are.
