@@ -2,8 +2,8 @@
 
 Each row is a network on noise images, float32, one thread, batches of 64, trained by Adam; then its predictions. Times
 are microseconds an image, medians over the rounds, in which the two take turns. "Of peak" counts the multiplications of
-dense arithmetic, twice, against the multiply-adds that `--peak` says one core does a second (benchmarks/peak.cpp
-measures it): zeros that are skipped count as computed.
+dense arithmetic, twice, against the multiply-adds that one core does in the same round (peak.cpp, for which a C++
+compiler is needed): zeros that are skipped count as computed.
 
 `--torch` is the Python of an environment with PyTorch and numpy; without it there is no comparison.
 """
@@ -13,14 +13,23 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 BATCH, CLASSES = 64, 10
 
-# (height, width) and layers: "conv 8", "same 8" (with padding), "pool", "relu", "dense 128".
+# How the cost grows with the image and with the filters.
+BY_SIZE: dict[str, tuple[int, list[str]]] = {
+    f"{size}x{size}, conv 16, relu, conv 16": (size, ["conv 16", "relu", "conv 16"]) for size in (12, 28, 56, 112, 224)
+}
+BY_FILTERS: dict[str, tuple[int, list[str]]] = {
+    f"28x28, conv {n}, relu, conv {n}": (28, [f"conv {n}", "relu", f"conv {n}"]) for n in (8, 16, 32, 64)
+}
+# The image's side and layers: "conv 8", "same 8" (with padding), "pool", "relu", "dense 128".
 NETWORKS: dict[str, tuple[int, list[str]]] = {
     "conv 16, pool, relu, conv 32, pool, relu": (28, ["conv 16", "pool", "relu", "conv 32", "pool", "relu"]),
     "the same with 17 and 33 filters": (28, ["conv 17", "pool", "relu", "conv 33", "pool", "relu"]),
@@ -29,8 +38,8 @@ NETWORKS: dict[str, tuple[int, list[str]]] = {
     '"same" 32, "same" 32, pool': (28, ["same 32", "same 32", "pool"]),
     "conv 8, relu, conv 8, relu, no pooling": (28, ["conv 8", "relu", "conv 8", "relu"]),
     "dense 784, 128, 10": (28, ["dense 128", "relu"]),
-    **{f"{size}x{size}, conv 16, relu, conv 16": (size, ["conv 16", "relu", "conv 16"]) for size in (12, 28, 56, 112)},
-    **{f"28x28, conv {n}, relu, conv {n}": (28, [f"conv {n}", "relu", f"conv {n}"]) for n in (16, 32, 64)},
+    **BY_SIZE,
+    **BY_FILTERS,
 }
 
 
@@ -159,7 +168,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", metavar="PYTHON", help="the Python of an environment with PyTorch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peak", type=float, metavar="GFLOP/S", default=95.0, help="of one core, float32")
     parser.add_argument("--only", metavar="TEXT", default="", help="rows whose name holds this text")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -168,18 +176,44 @@ def main() -> None:
         for line in sys.stdin:
             print(timer(*json.loads(line)), flush=True)
         return
-    ours, theirs = Timer(Cnnx), Remote(options.torch) if options.torch else None
+    rows = [row for row in NETWORKS if options.only in row]
+    shares = measure(rows, options.rounds, Remote(options.torch) if options.torch else None)
+    for growth in (BY_SIZE, BY_FILTERS):
+        if growth.keys() <= shares.keys():
+            print_picture({row: shares[row] for row in growth})
+
+
+def measure(rows: list[str], rounds: int, theirs: Remote | None) -> dict[str, dict[str, float]]:
+    """Print the table, and return each row's shares of the peak by task."""
+    from machine import Peak  # which imports cnnx, that PyTorch's environment need not have
+
+    ours, shares = Timer(Cnnx), {}
     print("| network | task | cnnx, µs | of peak | PyTorch, µs | PyTorch ÷ cnnx |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
-    for row in NETWORKS:
-        if options.only not in row:
-            continue
-        for task, count in zip(("predict", "train"), multiplications(*NETWORKS[row]), strict=True):
-            times = [(ours(row, task), theirs(row, task) if theirs else np.nan) for _ in range(options.rounds)]
-            a, b = (statistics.median(column) for column in zip(*times, strict=True))
-            ratio = statistics.median(other / own for own, other in times)
-            of_peak = 2 * count / a / 1e3 / options.peak
-            print(f"| {row} | {task} | {a:.1f} | {of_peak:.0%} | {b:.1f} | {ratio:.2f} |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        peak = Peak(Path(folder))
+        for row in rows:
+            shares[row] = {}
+            for task, count in zip(("predict", "train"), multiplications(*NETWORKS[row]), strict=True):
+                turns = []
+                for _ in range(rounds):
+                    own, other = ours(row, task), theirs(row, task) if theirs else np.nan
+                    peak.measure()
+                    turns.append((own, other, other / own, 2 * count / own / 1e3 / peak.rounds[-1]["float32"]))
+                own, other, ratio, of_peak = (statistics.median(column) for column in zip(*turns, strict=True))
+                print(f"| {row} | {task} | {own:.1f} | {of_peak:.0%} | {other:.1f} | {ratio:.2f} |", flush=True)
+                shares[row][task] = of_peak
+    return shares
+
+
+def print_picture(shares: dict[str, dict[str, float]]) -> None:
+    """Print bars of the time that each operation takes, as multiples of the mean over the rows."""
+    for task in ("predict", "train"):
+        times = {row: 1 / share[task] for row, share in shares.items()}
+        mean = statistics.mean(times.values())
+        print(f"\n{task}: time of an operation, × the mean")
+        for row, time_of_one in times.items():
+            print(f"{row:34} {time_of_one / mean:4.2f} {'█' * round(20 * time_of_one / mean)}")
 
 
 if __name__ == "__main__":
