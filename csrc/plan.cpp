@@ -5,6 +5,7 @@
 
 #include "fused/conv_pool.hpp"
 #include "fused/conv_pool_dense.hpp"
+#include "fused/conv_relu.hpp"
 #include "fused/conv_relu_pool.hpp"
 #include "stages/conv3x3.hpp"
 #include "stages/dense.hpp"
@@ -112,6 +113,7 @@ constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
     fuse_conv_pool<T>,
     fuse_conv_pool_dense<T>,
     fuse_conv_relu_pool<T>,
+    fuse_conv_relu<T>,
 };
 
 template <class T>

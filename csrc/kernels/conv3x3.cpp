@@ -7,6 +7,7 @@
 // numbers, so the sum over a window is three runs. Filters sit in the lanes: every output sums in the same
 // order on every target.
 #include "../simd/tiles.hpp"
+#include "relu.hpp"
 #include "target.hpp"
 
 namespace cnnx {
@@ -115,6 +116,9 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
       }
     }
   }
+  if (s.relu)
+    for (int p = 0; p < pixels; ++p)
+      for (int v = 0; v < Tile::vectors; ++v) sum[p][v] = relu(sum[p][v]);
   for (int p = 0; p < pixels; ++p)
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
 }

@@ -17,6 +17,7 @@ using Index = std::ptrdiff_t;
 struct Conv3x3Shape {
   int height, width, channels, filters;
   int unread_rows = 0, unread_columns = 0;
+  bool relu = false;  // after it, in a forward pass
 
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }

@@ -1,0 +1,52 @@
+// A Conv3x3 and the ReLU after it: what the convolution has in registers is rectified before it is written.
+#pragma once
+
+#include "../stages/conv3x3.hpp"
+#include "../stages/relu.hpp"
+
+namespace cnnx {
+
+template <class T>
+class ConvReLUStage final : public Stage<T> {
+ public:
+  explicit ConvReLUStage(const Convolution<T>& conv) : Stage<T>({conv.packed()}), conv_(conv) {}
+
+  Index outputs() const override { return conv_.outputs(); }
+  Index work() const override { return conv_.work(); }
+  std::unique_ptr<Memory> new_memory() const override {
+    auto memory = std::make_unique<Scratch>();
+    conv_.make(*memory);
+    memory->d_values = new_buffer<T>(conv_.outputs());
+    return memory;
+  }
+
+  void forward(const Pass<T>& pass) const override {
+    conv_.forward(pass.output, pass.input, *pass.parameters, scratch(pass));
+  }
+  // An output above 0 is what the ReLU was given.
+  void backward(const Pass<T>& pass, T* gradient) const override {
+    Scratch& s = scratch(pass);
+    this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
+    conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
+                   pass.input, *pass.parameters, s);
+  }
+
+ private:
+  struct Scratch : Memory, Convolution<T>::Scratch {
+    Buffer<T> d_values;
+  };
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+
+  Convolution<T> conv_;
+};
+
+template <class T>
+Fusion<T> fuse_conv_relu(const Stages<T>& stages, std::size_t at) {
+  const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);
+  if (conv == nullptr || stage_at<ReLUStage<T>>(stages, at + 1) == nullptr) return {};
+  Conv3x3Shape shape = conv->convolution().shape();
+  shape.relu = true;
+  return {std::make_unique<ConvReLUStage<T>>(Convolution<T>(conv->convolution().packed(), shape)), 2};
+}
+
+}  // namespace cnnx
