@@ -140,7 +140,7 @@ class Timer:
         size, layers = NETWORKS[row]
         if self.row != row:
             rng = np.random.default_rng(0)
-            count = max(1, 8_000_000 // multiplications(size, layers)[1]) * BATCH
+            count = max(4, 60_000_000 // multiplications(size, layers)[1]) * BATCH  # many batches a call of fit
             self.images = (rng.random((count, size, size)) - 0.5).astype(np.float32)
             self.labels = rng.integers(0, CLASSES, count)
             self.row, self.network = row, self.side(size, layers)
@@ -167,7 +167,7 @@ class Remote:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch", metavar="PYTHON", help="the Python of an environment with PyTorch")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
     parser.add_argument("--only", metavar="TEXT", default="", help="rows whose name holds this text")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
