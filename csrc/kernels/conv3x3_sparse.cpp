@@ -56,8 +56,9 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
     T sum = 0;
     for (int i = 0; i < count; ++i) sum += gradient[i];
     *d_biases++ += sum;
+    // A tile's sums wait for themselves from entry to entry, so that it takes many to keep a CPU busy.
     for (int dy = 0; dy < 3; ++dy, d_filters += run)
-      for_separate_channel_tiles<T>(run, [&](auto tile, int first, int taps) {
+      for_separate_channel_tiles<T, 8>(run, [&](auto tile, int first, int taps) {
         const T* const row = input + dy * s.width * s.channels + first;
         typename decltype(tile)::V total[tile.vectors] = {};
         if constexpr (tile.partial) {
@@ -122,6 +123,7 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
         conv3x3_backward_input_run<lanes>(d_input, entries, filters, dy * run + first, dy * row + first, 0, s);
     };
     sweep(std::integral_constant<int, 4 * lanes_of<T>>{});
+    sweep(std::integral_constant<int, 2 * lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T> / 2>{});
     constexpr int fewest = lanes_of<T> / 4;

@@ -41,6 +41,7 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
     constexpr int channels = tile.lanes * tile.vectors;
     for (; total - first >= channels; first += channels) body(tile, first, channels);
   };
+  if constexpr (most_vectors >= 8) sweep(Tile<T, native_bytes, 8>{});
   if constexpr (most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
   if constexpr (most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
   sweep(Tile<T, native_bytes, 1>{});
