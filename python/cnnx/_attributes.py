@@ -43,7 +43,29 @@ class Setting(Generic[T]):
 
 
 class KnownAttributes:
-    """Refuses the assignment of attributes that its class does not declare; a user's subclass may add its own."""
+    """Prints as what one would type to make it, and refuses attributes that its class does not declare.
+
+    A user's subclass may add its own.
+    """
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the values of its constructor's arguments by name, as far as they are known."""
+        return {name: getattr(self, name) for name in dir(type(self)) if isinstance(getattr(type(self), name), Setting)}
+
+    def __repr__(self) -> str:
+        import inspect  # which few programs need
+
+        known, shown = self._arguments(), []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name == "rng":
+                continue
+            if name not in known:  # a subclass with a constructor of its own
+                return super().__repr__()
+            if parameter.default is parameter.empty:
+                shown.append(repr(known[name]))
+            elif known[name] != parameter.default:
+                shown.append(f"{name}={known[name]!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):

@@ -93,6 +93,12 @@ class Layer(KnownAttributes):
         """Return the arguments that would construct a layer like this one, for JSON."""
         raise NotImplementedError
 
+    def _arguments(self) -> dict[str, Any]:
+        arguments = self.settings()
+        if arguments.get("dtype") == "float64":
+            arguments["dtype"] = np.float64  # every constructor's default
+        return arguments
+
     def parameters(self) -> dict[str, FloatArray]:
         """Return the arrays that training updates, by attribute name."""
         return {}

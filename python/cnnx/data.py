@@ -67,6 +67,12 @@ class Digits(NamedTuple):
     test_images: ByteArray
     test_labels: ByteArray
 
+    def __repr__(self) -> str:
+        """Return one line: how many images there are, and their size."""
+        height, width = self.train_images.shape[1:]
+        counts = f"{len(self.train_images):,} to train on, {len(self.test_images):,} to test on"
+        return f"Digits({counts}, {height}x{width} pixels)"
+
 
 def load(source: str | os.PathLike[str] = "sample") -> Digits:
     """Load the digits of one source, as writable arrays that belong to the caller.

@@ -132,6 +132,12 @@ class Conv3x3(Layer):
             "dtype": str(self._dtype),
         }
 
+    def _arguments(self) -> dict[str, Any]:
+        arguments = super()._arguments()
+        if arguments["use_bias"] == (self.in_channels is not None):
+            arguments["use_bias"] = None  # which means that
+        return arguments
+
     def parameters(self) -> dict[str, FloatArray]:
         return {"filters": self._filters} | ({} if self._biases is None else {"biases": self._biases})
 

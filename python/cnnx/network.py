@@ -74,6 +74,16 @@ class History(NamedTuple):
     correct: NDArray[np.bool_]
     validation: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        """Return one line: the means over all samples, and the last validation."""
+        seen = f"{len(self.losses):,} samples"
+        if len(self.losses) > 0:
+            seen += f", mean loss {self.losses.mean():.3f}, accuracy {self.correct.mean():.1%}"
+        if len(self.validation) > 0:
+            loss, accuracy = self.validation[-1]
+            seen += f"; validation loss {loss:.3f}, accuracy {accuracy:.1%}"
+        return f"History({seen})"
+
 
 class Sequential(KnownAttributes):
     """Layers in a row: an image enters the first, probabilities leave the last.
@@ -350,15 +360,34 @@ class Sequential(KnownAttributes):
         image_shape = _checks.image_shape("image_shape", image_shape or self.image_shape or (28, 28))
         self._check_shapes(image_shape)
         print(f"{'layer':<12} {'output shape':<16} {'parameters':>12}")
-        shape: tuple[int, ...] = image_shape
-        total = 0
-        for position, layer in enumerate(self.layers):
-            shape = layer.output_shape(shape)
-            is_again = any(layer is before for before in self.layers[:position])
-            count = 0 if is_again else layer.parameter_count()
-            total += count
+        shapes, counts = self._sizes(image_shape)
+        for layer, shape, count in zip(self.layers, shapes, counts, strict=True):
             print(f"{layer.kind:<12} {shape!s:<16} {count:>12,}")
-        print(f"{'total':<29} {total:>12,}")
+        print(f"{'total':<29} {sum(counts):>12,}")
+
+    def __repr__(self) -> str:
+        """Return what one would type to make it; beside each layer its output's shape and its parameters."""
+        image_shape = self.image_shape or (28, 28)
+        try:
+            shapes, counts = self._sizes(image_shape)
+        except (AttributeError, TypeError, ValueError):  # layers that do not fit such images, or each other
+            return f"Sequential({self.layers!r})"
+        typed = [f"    {layer!r}," for layer in self.layers]
+        width = max(map(len, typed), default=0)
+        lines = [f"Sequential([  # for images of {image_shape}: {sum(counts):,} parameters"]
+        for text, shape, count in zip(typed, shapes, counts, strict=True):
+            lines.append(f"{text:<{width}}  # {shape}" + (f", {count:,}" if count > 0 else ""))
+        return "\n".join([*lines, "])"])
+
+    def _sizes(self, image_shape: tuple[int, int]) -> tuple[list[tuple[int, ...]], list[int]]:
+        """Return each layer's output shape, and how many parameters it has that no layer before it has."""
+        shapes: list[tuple[int, ...]] = []
+        counts = []
+        for position, layer in enumerate(self.layers):
+            shapes.append(layer.output_shape(shapes[-1] if shapes else image_shape))
+            is_again = any(layer is before for before in self.layers[:position])
+            counts.append(0 if is_again else layer.parameter_count())
+        return shapes, counts
 
     def evaluate(
         self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
