@@ -65,7 +65,13 @@ def test_a_subclass_with_a_constructor_of_its_own_is_not_printed_as_if_it_had_th
     assert "Article object at" in repr(Article(8))
 
 
+def test_a_network_of_a_subclass_has_its_name():
+    assert repr(type("Mine", (cnnx.Sequential,), {})([cnnx.MaxPool2()])).startswith("Mine([")
+
+
 def test_digits_are_a_line():
+    flat = cnnx.data.load()._replace(train_images=np.zeros((3, 784), np.uint8))
+    assert repr(flat) == "Digits(3 to train on, 1,000 to test on, 784 pixels)"
     assert repr(cnnx.data.load()) == "Digits(1,000 to train on, 1,000 to test on, 28x28 pixels)"
 
 

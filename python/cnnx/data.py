@@ -69,9 +69,9 @@ class Digits(NamedTuple):
 
     def __repr__(self) -> str:
         """Return one line: how many images there are, and their size."""
-        height, width = self.train_images.shape[1:]
+        size = "x".join(map(str, self.train_images.shape[1:]))
         counts = f"{len(self.train_images):,} to train on, {len(self.test_images):,} to test on"
-        return f"Digits({counts}, {height}x{width} pixels)"
+        return f"Digits({counts}, {size} pixels)"
 
 
 def load(source: str | os.PathLike[str] = "sample") -> Digits:

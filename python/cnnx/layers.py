@@ -135,7 +135,7 @@ class Conv3x3(Layer):
     def _arguments(self) -> dict[str, Any]:
         arguments = super()._arguments()
         if arguments["use_bias"] == (self.in_channels is not None):
-            arguments["use_bias"] = None  # which means that
+            arguments["use_bias"] = None  # the default, which means the same
         return arguments
 
     def parameters(self) -> dict[str, FloatArray]:

@@ -371,10 +371,10 @@ class Sequential(KnownAttributes):
         try:
             shapes, counts = self._sizes(image_shape)
         except (AttributeError, TypeError, ValueError):  # layers that do not fit such images, or each other
-            return f"Sequential({self.layers!r})"
+            return f"{type(self).__name__}({self.layers!r})"
         typed = [f"    {layer!r}," for layer in self.layers]
         width = max(map(len, typed), default=0)
-        lines = [f"Sequential([  # for images of {image_shape}: {sum(counts):,} parameters"]
+        lines = [f"{type(self).__name__}([  # for images of {image_shape}: {sum(counts):,} parameters"]
         for text, shape, count in zip(typed, shapes, counts, strict=True):
             lines.append(f"{text:<{width}}  # {shape}" + (f", {count:,}" if count > 0 else ""))
         return "\n".join([*lines, "])"])
