@@ -7,11 +7,10 @@ Nothing but the seed, and the deflate implementation, decides on the file's byte
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
+import png
 from numpy.typing import NDArray
 
 import cnnx
@@ -39,25 +38,11 @@ def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.vstack(rows)[:-GAP, :-GAP]
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Return a grey picture (height, width) as a PNG file: its size, its rows unfiltered, its end."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    height, width = picture.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits of grey
-    rows = np.pad(picture, ((0, 0), (1, 0)))  # each after a zero, which says that it is not filtered
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + content
-
-
 def main() -> None:
     digits = cnnx.data.load("sample")
     chosen = [int(np.argmax(digits.train_labels == digit)) for digit in DIGITS]
     images = augmented(digits.train_images[np.repeat(chosen, VERSIONS)])
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(png(grid(images)))
+    png.write(PICTURE, grid(images))
 
 
 if __name__ == "__main__":
