@@ -60,6 +60,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages of docs/ into build/docs; begin with build/docs/index.html. A warning is an error."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs")
+
+
+@nox.session
 @nox.parametrize("sanitizers", ["address,undefined", "thread"], ids=["address", "thread"])
 def sanitize(session: nox.Session, sanitizers: str) -> None:
     """Run the suite under the address and undefined-behaviour sanitizers, and what has threads under the thread one."""
