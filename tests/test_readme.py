@@ -170,3 +170,10 @@ def test_the_names_in_one_image_s_way_are_in_the_code():
     assert len(steps) <= 12
     assert len(names) > 25
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", sources)] == []
+
+
+@pytest.mark.skipif(not HAS_DOCS, reason="docs/ is not in the sdist")
+def test_the_api_reference_has_every_public_name():
+    reference = (ROOT / "docs/api.md").read_text("utf-8")
+    documented = re.findall(r"^\.\. auto(?:class|function|module):: (?:cnnx\.)?(\w+)", reference, flags=re.MULTILINE)
+    assert set(cnnx.__all__) - {"__version__"} <= set(documented)
