@@ -1,4 +1,4 @@
-// Compiler vector types: what one register holds and does. Compiled once per CPU target with that target's flags, so
+// Compiler vector types: one register and its operations. Each CPU target compiles this file with its own flags, so
 // everything here has internal linkage: the linker must not share a copy between targets.
 #pragma once
 
@@ -46,14 +46,14 @@ void store(T* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
-// The same number in all lanes: x - 0 is x, even of -0, so that nothing is subtracted.
+// The same number in all lanes. x - 0 is x for every x, even -0, so the compiler leaves the subtraction out.
 template <class V, class T>
 V all(T value) {
   return value - V{};
 }
 
-// A register's worth of numbers, each from a byte, on targets that have an instruction for it. (Masked with all lanes,
-// here and below, since GCC 12 warns of the plain functions' own code.)
+// Reads a byte for each lane and converts it to a number, on targets that have an instruction for it.
+// Here and below, intrinsics are the masked variants with all lanes set: GCC 12 warns about the code of the plain ones.
 inline constexpr bool can_load_bytes = native_bytes >= 32;
 #if defined(__AVX2__)
 template <class T>
@@ -75,7 +75,7 @@ Vec<T> load_bytes(const std::uint8_t* from) {
 }
 #endif
 
-// The first `count` lanes; the others read as zero and are not written.
+// Reads or writes only the first `count` lanes. The other lanes of a loaded vector are 0.
 template <class V, class T>
 V load_first(const T* from, int count) {
   V v{};
@@ -88,7 +88,7 @@ void store_first(T* to, const V& v, int count) {
   for (int i = 0; i < count; ++i) to[i] = v[i];
 }
 
-// As a == b and a < b are: -1 in the lanes where it holds, else 0.
+// a == b and a < b, lane by lane: -1 where it holds, else 0.
 template <class V>
 auto equal(const V& a, const V& b) {
   return a == b;
@@ -98,8 +98,8 @@ auto less(const V& a, const V& b) {
   return a < b;
 }
 #if defined(__AVX512F__)
-// Left to itself the compiler compares into a mask register, which takes a turn of a multiplier; into a vector does
-// not.
+// By itself, the compiler compares into a mask register, which occupies a multiplier for a cycle on Zen 4. Comparing
+// into a vector does not.
 inline auto equal(const Vec<float, 32>& a, const Vec<float, 32>& b) {
   return (decltype(a == b))_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_EQ_OQ);
 }
@@ -114,7 +114,7 @@ V larger(const V& a, const V& b) {
   return b > a ? b : a;
 }
 #if defined(__AVX2__)
-// One instruction, which the compiler does not find.
+// One instruction, which the compiler does not find by itself.
 inline Vec<float, 32> larger(const Vec<float, 32>& a, const Vec<float, 32>& b) {
   return (Vec<float, 32>)_mm256_max_ps((__m256)b, (__m256)a);
 }
@@ -123,7 +123,7 @@ inline Vec<double, 32> larger(const Vec<double, 32>& a, const Vec<double, 32>& b
 }
 #endif
 
-// Bit i for lane i that is not 0 (a NaN is not), of a whole register, on targets that have an instruction for it.
+// Bit i is set if lane i of a whole register is not 0 (a NaN is not 0). Only on targets with an instruction for it.
 inline constexpr bool has_nonzero_lanes = native_bytes >= 32;
 #if defined(__AVX512F__)
 inline unsigned nonzero_lanes(const Vec<float>& v) {
@@ -141,8 +141,8 @@ inline unsigned nonzero_lanes(const Vec<double>& v) {
 }
 #endif
 
-// Eight numbers, four from one place and four from another, of which every lane takes the one that its index names, on
-// targets that have an instruction for it.
+// A table of eight numbers, low[0] to low[3] and then high[0] to high[3]. lookup[index] gives each lane the number at
+// its index. Only on targets with an instruction for it.
 template <class V>
 struct Lookup {
   static constexpr bool exists = false;
@@ -192,7 +192,7 @@ struct Lookup<Vec<double, 64>> {
 };
 #endif
 
-// Makes the compiler forget where a vector in a register comes from.
+// Makes the compiler forget how a vector was computed, so that it cannot read it again from memory or fuse its product.
 template <class V>
 void hide(V& v) {
 #if defined(__aarch64__)
@@ -204,20 +204,21 @@ void hide(V& v) {
 #endif
 }
 
-// Makes the compiler forget how one pointer follows from another, and so keep it in a register.
+// Makes the compiler forget how a pointer was computed, so that it keeps the pointer in a register.
 template <class T>
 void hide_pointer(const T*& pointer) {
   asm("" : "+r"(pointer));
 }
 
-// Keeps a vector out of the registers, which others need more.
+// Keeps a vector in memory and so leaves its register to others, which need it more.
 template <class V>
 void stay_in_memory(V& v) {
   asm("" : "+m"(v));
 }
 
-// a * b + c in one rounding where the target has a fused multiply-add. For loops over scalars: there the compiler may
-// vectorise the products apart from the sums on one target and not on the other, and the results would differ.
+// a * b + c, rounded once where the target has a fused multiply-add. Loops over scalars call this function, because the
+// compiler might vectorise their products and sums separately on one target and together on another, and the results
+// would differ.
 inline float fused(float a, float b, float c) {
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fmaf(a, b, c);
@@ -233,7 +234,7 @@ inline double fused(double a, double b, double c) {
 #endif
 }
 
-// The same of vectors, which the compiler fuses by itself, but might fuse c's product instead if it could see one.
+// The same for vectors. The compiler fuses a * b + c by itself, but if c is a product, it might fuse that one instead.
 template <class V>
 V fused(const V& a, const V& b, V c) {
   hide(c);
@@ -244,7 +245,7 @@ inline int smaller(int a, int b) {
   return a < b ? a : b;
 }
 
-// Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of it live in registers.
+// Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of n vectors can be in registers.
 template <int most, class Body>
 void with_constant(int n, Body&& body) {
   if constexpr (most > 1) {

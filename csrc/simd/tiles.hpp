@@ -1,4 +1,4 @@
-// Several registers at once: tiles of registers over consecutive channels, and logical vectors that have the same
+// Several registers at once: tiles of registers over consecutive channels, and logical vectors, which have the same
 // number of lanes on every target.
 #pragma once
 
@@ -7,8 +7,8 @@
 namespace cnnx {
 namespace {
 
-// A tile of `count` registers over consecutive channels. A partial tile is one register of which only the
-// first `channels` lanes exist in memory.
+// A tile of `vectors` registers over consecutive channels. A partial tile is one register of which only the first
+// `channels` lanes exist in memory.
 template <class T, int bytes, int vector_count, bool is_partial = false>
 struct Tile {
   using V = Vec<T, bytes>;
@@ -32,8 +32,8 @@ struct Tile {
 
 inline constexpr int most_tile_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2;
 
-// Covers `total` consecutive channels with the widest tiles that fit, then narrower ones, then a partial one:
-// body(tile, first, channels). Lanes hold different outputs, so the split never changes a sum.
+// Calls body(tile, first channel, number of channels) for tiles that cover `total` channels: the widest tiles first,
+// then narrower ones, then a partial one. Lanes hold different outputs, so the split never changes a sum.
 template <class T, int most_vectors = most_tile_vectors, class Body>
 void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
   int first = 0;
@@ -55,15 +55,15 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
     body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
-// The same for a body that may do a channel twice, because it sets and does not add: the last tile reaches back over
-// channels already done, which is quicker than a partial one.
+// The same for a body that may compute a channel twice, because it sets its results and does not add to them. The last
+// tile then reaches back over channels already done, which is faster than a partial tile.
 template <class T, int most_vectors = most_tile_vectors, class Body>
 void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors>(total, body, true);
 }
 
-// Logical vectors, the same on every target: as many native ones as it takes. A sum across lanes keeps their lanes as
-// its partial sums and so does not depend on the target.
+// A vector that has `lane_count` lanes on every target, in as many registers as it takes. A sum across lanes uses these
+// lanes as its partial sums, so it does not depend on the target.
 template <class T, int lane_count>
 struct Logical {
   static constexpr int bytes = lane_count * static_cast<int>(sizeof(T));
@@ -88,7 +88,7 @@ struct Logical {
   void add_product(const Logical& factor, const Logical& by) {
     for (int i = 0; i < count; ++i) part[i] += factor.part[i] * by.part[i];
   }
-  // What is used twice is not read twice: the compiler would rather read memory again, which costs more than it thinks.
+  // For a vector that is used twice. GCC would read it from memory twice, which costs more than GCC estimates.
   void stay_in_registers() {
     for (auto& p : part) hide(p);
   }
@@ -103,19 +103,19 @@ struct Logical {
   }
 };
 
-// Eight channels, and 64 bytes: of float two rows beside each other, of double the same.
+// A Row is eight channels. A Wide is 64 bytes: two rows side by side for float, one row for double.
 template <class T>
 using Row = Logical<T, 8>;
 template <class T>
 using Wide = Logical<T, 64 / static_cast<int>(sizeof(T))>;
 
+// widened() repeats a row until it fills a Wide; folded() adds the rows of a Wide.
 inline Wide<double> widened(const Row<double>& row) {
   return row;
 }
 inline Row<double> folded(const Wide<double>& wide) {
   return wide;
 }
-// The row twice; and the sum of both rows.
 inline Wide<float> widened(const Row<float>& row) {
   Wide<float> wide;
 #if defined(__AVX512F__)
