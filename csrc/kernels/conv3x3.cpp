@@ -2,10 +2,10 @@
 //
 //   output[y, x, f] = biases[f] + sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
 //
-// input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2,
-// filters). In a channels-last image the three pixels under one filter row are 3 * channels consecutive
-// numbers, so the sum over a window is three runs. Filters sit in the lanes: every output sums in the same
-// order on every target.
+// input (height, width, channels), filters (filters, 3, 3, channels), output (height - 2, width - 2, filters). A filter
+// has 9 * channels taps. Images are channels last, so the three pixels below one row of a filter are one run of
+// 3 * channels consecutive numbers, and a window is three such runs. Filters are in the lanes: an output is added up in
+// the same order on every target.
 #include "../simd/tiles.hpp"
 #include "relu.hpp"
 #include "target.hpp"
@@ -33,8 +33,9 @@ void unpack_filters(T* filters, T* biases, const T* packed, const Conv3x3Shape& 
     for (int f = 0; f < s.filters; ++f) biases[f] = packed[taps * padded + f];
 }
 
-// The filters for the convolution that is the backward pass of one: channels and filters have changed places, and the
-// windows are turned by half a turn. Packed as above, for biases of 0.
+// Packs the filters of the convolution that computes the input's gradient: channels and filters have swapped roles, and
+// windows are rotated by 180 degrees. packed[(8 - tap) * filters + f][c] = filters[f][tap][c], where tap counts the
+// nine pixels of a window; the biases are 0.
 template <class T>
 void pack_flipped_filters(T* packed, const T* filters, const Conv3x3Shape& s) noexcept {
   const int padded = padded_channels<T>(s.channels);
@@ -45,7 +46,7 @@ void pack_flipped_filters(T* packed, const T* filters, const Conv3x3Shape& s) no
                        sizeof(T) * static_cast<std::size_t>(s.channels));
 }
 
-// Adds a packed gradient to one of the filters, (filters, taps), and the biases after them.
+// Adds a packed gradient to a gradient in the layout (filters, taps) followed by the biases, (filters,).
 template <class T>
 void add_unpacked_filters(T* __restrict gradient, const T* __restrict d_packed, const Conv3x3Shape& s) noexcept {
   const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
@@ -54,8 +55,8 @@ void add_unpacked_filters(T* __restrict gradient, const T* __restrict d_packed, 
   for (int f = 0; f < s.filters; ++f) gradient[s.filters * taps + f] += d_packed[taps * padded + f];
 }
 
-// Calls body(first pixel, number of pixels as a constant) for the pixels of one row: `most` at a time, a multiple of
-// six, and the rest by fewer.
+// Calls body(first pixel, number of pixels as a constant) for the pixels of one row: in groups of `most`, which is a
+// multiple of six, then of 6, 3 and 1.
 template <int most, class Body>
 void for_pixels(int width, Body&& body) {
   int x = 0;
@@ -68,8 +69,8 @@ void for_pixels(int width, Body&& body) {
   sweep(std::integral_constant<int, 1>{});
 }
 
-// The same for a body that may do a pixel twice, because it sets and does not add: the rest is one group, which reaches
-// back.
+// The same for a body that may compute a pixel twice, because it sets its results and does not add to them. The rest of
+// the row is then one group, which reaches back over pixels already done.
 template <int most, class Body>
 void for_pixels_reaching_back(int width, Body&& body) {
   int x = 0;
@@ -88,7 +89,7 @@ void for_pixels_reaching_back(int width, Body&& body) {
   if (!done) for_pixels<most>(width, body);
 }
 
-// `pixels` neighbouring outputs of one row, one register tile of their filters.
+// Computes `pixels` neighbouring output pixels of one row, for one tile of filters.
 template <class Tile, int pixels, class T>
 void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors];
@@ -97,7 +98,8 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
     const auto bias = load<typename Tile::V>(packed + Index{s.taps()} * padded + v * Tile::lanes);
     for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
   }
-  // An address is a pointer and up to three times the channels: few enough registers for all of them.
+  // Four pixels share a pointer: their addresses are the pointer plus 0 to 3 times the channels. A pointer for each
+  // pixel would need more registers than there are.
   constexpr int together = 4, groups = (pixels + together - 1) / together;
   const Index channels = s.channels;
   for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels) {
@@ -132,7 +134,7 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
       const auto compute = [&](int x, auto pixels) {
         conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, s);
       };
-      // A multiply-add waits for the one before it, so that a CPU needs eight sums or more at a time.
+      // Each multiply-add waits for the one before it in the same sum, so a CPU needs eight or more sums at a time.
       for_pixels_reaching_back<tile.vectors == 1 ? 12 : 6>(s.out_width(), compute);
     }
   });
@@ -140,7 +142,7 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
 
 // d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
 // d_biases[f] = sum over y, x of  d_output[y, x, f]
-// The sums of one tile of taps stay in registers while the whole image passes by. The bias is a tap whose input is 1.
+// The sums of one tile of taps stay in registers for the whole image.
 template <class Tile, int taps, class T>
 void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* input, int first_tap, int filters,
                                    const Conv3x3Shape& s) {
@@ -165,12 +167,12 @@ void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* inpu
                   filters);
 }
 
-// d_packed is set; what pads its rows stays as it is.
+// Sets d_packed, except for the padding of its rows.
 template <class T>
 void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_output, const T* input,
                               const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
-    // There are nine taps for each channel.
+    // The number of taps is a multiple of nine, so these groups cover all of them.
     int tap = 0;
     const auto sweep = [&](auto taps) {
       for (; s.taps() - tap >= taps; tap += taps)
@@ -189,7 +191,7 @@ void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_outp
     for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
 }
 
-// What `pixels` neighbouring outputs of one row give to the taps of their windows, one register tile of them:
+// The shares of `pixels` neighbouring output pixels in the gradient of their windows, for one tile of taps:
 // shares[p][tap] = sum over f of  d_output[p, f] * filters[f, tap]
 template <class Tile, int pixels, class T>
 void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int taps, const Conv3x3Shape& s) {
@@ -207,7 +209,8 @@ void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int
 }
 
 // d_input[y, x, c] = sum over dy, dx, f of  d_output[y - dy, x - dx, f] * filters[f, dy, dx, c]
-// Taps sit in the lanes, as a filter's taps are consecutive; each output's shares are then added to its window.
+// Taps are in the lanes, because a filter's taps are consecutive. The shares of each output pixel are then added to its
+// window.
 template <class T>
 void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* scratch,
                             const Conv3x3Shape& s) noexcept {

@@ -1,14 +1,18 @@
-// The backward pass of a convolution whose output's gradient is mostly zero, as it is before a pooling or a ReLU: only
-// what is not zero is multiplied. The formulas are those of conv3x3.cpp.
+// The backward pass of a convolution whose output gradient is mostly zero, as it is if a MaxPool2 or a ReLU follows the
+// convolution. Only the nonzero entries are multiplied. The formulas are those of conv3x3.cpp.
 //
-// Of SparseGradient, filter f's entries are offset[f * outputs + i] and gradient[...], i < count[f]: where in the input
-// the window begins, and the gradient. Output p's are filter[e] and value[e], start[p] <= e < start[p + 1].
+// A SparseGradient lists the entries twice:
+//
+//   by filter   entry i < count[f] of filter f: its gradient is gradient[f * outputs + i], and its window begins at
+//               input[offset[f * outputs + i]]
+//   by output   entries start[p] <= e < start[p + 1] of output pixel p: filter[e] and value[e], the gradient
 #include "../simd/tiles.hpp"
 #include "target.hpp"
 
 namespace cnnx {
 namespace {
 
+// Fills in both lists.
 template <class T>
 void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape& s) noexcept {
   const int out_height = s.out_height(), out_width = s.out_width(), filters = s.filters;
@@ -31,7 +35,7 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
       };
       start[output++] = found;
       int first = 0;
-      // Mostly zeros: whole registers of them at once, and only what is not zero by itself.
+      // Most registers hold only zeros and are skipped at once. In the others, only the nonzero lanes are visited.
       if constexpr (has_nonzero_lanes) {
         constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
         for (; first + lanes <= filters; first += lanes)
@@ -43,7 +47,7 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
   start[output] = found;
 }
 
-// Adds to d_filters (filters, 3, 3, channels) and, after them, d_biases (filters,).
+// Adds to d_filters (filters, 3, 3, channels), and to d_biases (filters,), which follow them in memory.
 template <class T>
 void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                      const Conv3x3Shape& s) noexcept {
@@ -56,13 +60,14 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
     T sum = 0;
     for (int i = 0; i < count; ++i) sum += gradient[i];
     *d_biases++ += sum;
-    // A tile's sums wait for themselves from entry to entry, so that it takes many to keep a CPU busy.
+    // Each sum waits for its own last addition, so a CPU needs many sums at a time to stay busy.
     for (int dy = 0; dy < 3; ++dy, d_filters += run)
       for_separate_channel_tiles<T, 8>(run, [&](auto tile, int first, int taps) {
         const T* const row = input + dy * s.width * s.channels + first;
         typename decltype(tile)::V total[tile.vectors] = {};
         if constexpr (tile.partial) {
-          // A whole register that reaches back is quicker to read; what it has of others' sums is dropped.
+          // A whole register that reaches back is faster to read. Its first `back` lanes belong to other tiles and are
+          // dropped.
           if (const int back = tile.lanes - taps; first >= back) {
             for (int i = 0; i < count; ++i)
               total[0] += gradient[i] * load<typename decltype(tile)::V>(row + offset[i] - back);
@@ -81,9 +86,9 @@ void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entr
   }
 }
 
-// What all outputs give to a run of `lanes` taps of their windows, which begins at `first` in a filter and at
-// d_input[at] in the first window; not to the run's first `done` taps. The sum over an output's filters stays in
-// registers.
+// Adds the shares of all output pixels for a run of `lanes` taps of their windows. The run begins at tap `first` of a
+// filter, and at d_input[at] for the first window. The first `done` taps of the run are done already and are skipped.
+// The sum over an output's filters stays in registers.
 template <int lanes, class T>
 void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& entries, const T* __restrict filters,
                                 Index first, Index at, int done, const Conv3x3Shape& s) {
@@ -110,7 +115,7 @@ void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& 
     }
 }
 
-// Where windows overlap, the order of a sum depends on the runs' lengths: they are the same on every target.
+// Windows overlap, so the order of a sum depends on the lengths of the runs. These are the same on every target.
 template <class T>
 void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                    const Conv3x3Shape& s) noexcept {

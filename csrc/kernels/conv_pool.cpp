@@ -1,3 +1,4 @@
+// The kernels of conv_pool.hpp for all filters of an image, and the background's values for layers that know of none.
 #include "conv_pool.hpp"
 
 #include "target.hpp"
@@ -5,7 +6,7 @@
 namespace cnnx {
 namespace {
 
-// Calls body(tile, first, filters, where what the tile keeps begins) for all filters.
+// Calls body(tile, first filter, number of filters, where the tile's kept values begin) for tiles over all filters.
 template <class T, class Body>
 void for_tiles_and_kept(const ConvPoolShape& s, Body&& body) {
   Index kept = 0;
@@ -31,7 +32,7 @@ void filters_gradient(T* d_packed, const T* d_pooled, const T* d_background, con
   gradient.template write<Tile>(d_packed, Tile::read(d_background + first, filters), pooled, first, filters, s);
 }
 
-// d_packed is set, not added to; its padding stays as it is. d_background is the sum over all of the background.
+// Sets d_packed, except for the padding of its rows. d_background is the sum of the background patches' gradients.
 template <class T>
 void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, const PooledImage<T>& pooled,
                         const ConvPoolShape& s) noexcept {
@@ -42,7 +43,7 @@ void conv_pool_backward(T* d_packed, const T* d_pooled, const T* d_background, c
   });
 }
 
-// Calls body(patch) for every patch of the background.
+// Calls body(patch) for every background patch.
 template <class T, class Body>
 void for_background(const PooledImage<T>& pooled, const ConvPoolShape& s, Body&& body) {
   for (int patch = 0, k = 0; patch < s.patches(); ++patch)
@@ -52,7 +53,7 @@ void for_background(const PooledImage<T>& pooled, const ConvPoolShape& s, Body&&
       body(patch);
 }
 
-// For later layers that know of no background: writes its values to all its places, and sums their gradients.
+// Writes the background's values to every background patch, for later layers, which read all patches.
 template <class T>
 void spread_background(const PooledImage<T>& pooled, const ConvPoolShape& s) noexcept {
   const std::size_t row = sizeof(T) * static_cast<std::size_t>(s.filters);
@@ -60,6 +61,7 @@ void spread_background(const PooledImage<T>& pooled, const ConvPoolShape& s) noe
                  [&](Index patch) { __builtin_memcpy(pooled.values + patch * s.stride, pooled.background, row); });
 }
 
+// The backward pass of spread_background: sums the gradients of all background patches.
 template <class T>
 void sum_background(T* __restrict d_background, const T* __restrict d_pooled, const PooledImage<T>& pooled,
                     const ConvPoolShape& s) noexcept {

@@ -1,23 +1,23 @@
 // Conv3x3 and MaxPool2 in one pass over a single-channel image, for the loop over many samples.
 //
-// A pooled value comes from a 4x4 patch of pixels, which starts at twice its row and column: four outputs of the
-// convolution and their maximum.
+// A pooled value is the maximum of four outputs of the convolution. These depend on a 4x4 patch of pixels:
 //
-//      x x x x     the patch of place (y, x): pixels (2y, 2x) to (2y + 3, 2x + 3);
+//      x x x x     the patch of pooled value (y, x): pixels (2y, 2x) to (2y + 3, 2x + 3);
 //      x o o x     its four 3x3 windows begin at (2y, 2x), (2y, 2x + 1), (2y + 1, 2x) and (2y + 1, 2x + 1)
 //      x o o x     and have their centres at the four o
 //      x x x x
 //
-// A patch of nothing but the background's pixel value is background, as more than half of a digit's are. Background has
-// the same values everywhere: one output of the convolution, since its four are equal; all four tie; and its share of
-// the filters' gradient is that value times the sum of its gradients, for every tap.
+// A patch is background if all of its pixels have the background's value; more than half of a digit's patches are. All
+// background patches have the same pooled value, which is a single output of the convolution, since the four are equal.
+// As all four tie, each tap's share in the filters' gradient is background_pixel times the sum of the background
+// patches' gradients: four times that with ties="all", once with "first".
 //
-// pooled values (patches, stride), of which the foreground's rows are written and read; background (filters), 0 if
-// there is none. What the backward pass needs of a patch's outputs is kept, unless `kept` is null: of ties="all" the
-// outputs themselves, of "first" the winner's position: (foreground, 4 or 1, filters of a tile) for each tile, as far
-// apart as four outputs of all patches.
+// Layouts: values (patches, stride), of which only the foreground's rows are written and read; background (filters,),
+// 0 if no patch is background. `kept`, unless null, has a section for each tile of filters, 4 * patches * lanes of the
+// tile long. The section holds, for ties="all", the convolution's outputs, (foreground, 4, lanes); for "first", the
+// winner's position among the pixels, (foreground, lanes).
 //
-// Pixels and filters are finite and below 2^20 in size (are_small). A network computes others with its plain plan.
+// Pixels and filters are finite and at most 2^20 in size (are_small). For others, a network uses its plain plan.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -28,7 +28,7 @@
 namespace cnnx {
 namespace {
 
-// An image's patches: the first four rows, and how far from their beginning a patch begins.
+// An image's patches: row[y][first_pixel[patch] + x] is pixel (y, x) of a patch.
 template <class T>
 struct Patches {
   const T* row[4];
@@ -39,7 +39,7 @@ struct Patches {
   }
 };
 
-// Calls body(row of the patch, column, output, tap) for all 36 products, outputs by turns.
+// Calls body(row, column, output, tap) for the 36 products of a patch's pixels and taps. The four outputs take turns.
 template <class Body>
 __attribute__((always_inline)) inline void for_products(Body&& body) {
 #pragma GCC unroll 4
@@ -53,8 +53,9 @@ __attribute__((always_inline)) inline void for_products(Body&& body) {
       }
 }
 
-// The convolution's outputs on a patch, of which pixel(y, x) are the pixels. Each is the sum of two, over the even taps
-// and the odd ones: one sum's additions would wait for each other, longer than a CPU can look ahead.
+// The convolution's four outputs on a patch; pixel(y, x) gives its pixels. An output is the sum of two sums, over the
+// even taps and over the odd ones. In a single sum the additions would wait for each other longer than a CPU can look
+// ahead.
 template <class V, class Pixel>
 __attribute__((always_inline)) inline void convolve(V (&output)[4], const V (&filter)[9], const V& bias,
                                                     Pixel&& pixel) {
@@ -70,7 +71,7 @@ __attribute__((always_inline)) inline V pool(const V (&output)[4]) {
   return larger(larger(output[0], output[1]), larger(output[2], output[3]));
 }
 
-// How many numbers are kept of a patch, for a register's worth of filters.
+// How many numbers are kept for a patch and one register of filters.
 template <class V, class T>
 constexpr Index kept_count(Ties ties) noexcept {
   return (ties == Ties::all ? 4 : 1) * static_cast<Index>(sizeof(V) / sizeof(T));
@@ -81,25 +82,26 @@ __attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], T
   if (ties == Ties::all) {
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) store(kept + q * static_cast<Index>(sizeof(V) / sizeof(T)), output[q]);
-  } else {  // the winner's number in two rows of four pixels: 0 and 1, 4 and 5
+  } else {  // the winner's index in a Lookup of two rows of four pixels: 0 or 1, 4 or 5
     const auto is_lower = less(larger(output[0], output[1]), larger(output[2], output[3]));
     const auto is_right = (is_lower & less(output[2], output[3])) | (~is_lower & less(output[0], output[1]));
     store(kept, (is_right & 1) | (is_lower & 4));
   }
 }
 
-// The gradient of a register's worth of filters and of their biases.
+// The gradient of one register of filters and of their biases.
 template <Ties ties, class V>
 struct FiltersGradient {
   V filter[9] = {}, bias = {};
 
-  // Adds what a patch gives: for every output that receives the gradient, in their order, a tap's pixel times it.
-  // Returns what it gives to the biases.
+  // Adds a patch's share to the taps: for each output that receives the gradient, in order, the tap's pixel times the
+  // gradient. Returns the patch's share in the biases' gradient.
   template <class T>
   [[nodiscard]] __attribute__((always_inline)) V add(const Patches<T>& patches, Index first, const T* kept,
                                                      const V& largest, const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
-      // One output alone, whose pixels the lanes look up: a quarter of the products. A tap's are in two rows.
+      // One output alone receives the gradient, so each lane looks up that output's pixels: a quarter of the products.
+      // The four pixels that a tap may need are in two rows of the patch.
       const auto winner = load<typename Lookup<V>::Indices>(kept);
 #pragma GCC unroll 3
       for (int y = 0; y < 3; ++y) {
@@ -123,25 +125,25 @@ struct FiltersGradient {
     return (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
   }
 
-  // Adds what the background gives, whose every pixel is the same, and sets the packed gradient.
+  // Adds the background's share and sets the packed gradient.
   template <class Tile, class T>
   void write(T* d_packed, V d_background, const PooledImage<T>& pooled, int first, int filters,
              const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
     if (s.relu) d_background = through_relu(d_background, Tile::read(pooled.background + first, filters));
-    // Without a background its gradient is 0, but for rounding.
+    // If no patch is background, its gradient is 0 except for rounding errors.
     const T pixel = pooled.count < s.patches() ? pooled.background_pixel : T{0};
     const V rest = T{ties == Ties::all ? 4 : 1} * d_background;
     V share = pixel * rest;
-    hide(share);  // or one target might fuse it into the sums and another not
+    hide(share);  // otherwise one target might fuse the product into the sums and another might not
     for (int t = 0; t < 9; ++t) Tile::write(d_packed + first + t * padded, filter[t] + share, filters);
     Tile::write(d_packed + first + 9 * padded, s.bias ? bias + rest : V{}, filters);
   }
 };
 
-// Kernels keep all that they read in locals: to the compiler, a vector that is stored may change anything else.
+// The kernels below copy what they read into locals: for the compiler, storing a vector may change anything in memory.
 
-// `first` is the tile's first filter, and `kept` begins where the tile's own values do, or is null.
+// `first` is the tile's first filter. `kept` is the tile's own section, or null.
 template <class Tile, class T>
 void conv_pool_forward_tile(const PooledImage<T>& pooled, T* __restrict kept, const T* __restrict packed, int first,
                             int filters, const ConvPoolShape& shape) {
@@ -170,7 +172,8 @@ void conv_pool_forward_tile(const PooledImage<T>& pooled, T* __restrict kept, co
   }
 }
 
-// The gradient of a tile's filters from the foreground. `d_pooled` begins at the tile's first filter.
+// The foreground's share in the gradient of a tile's filters. `d_pooled` begins at the tile's first filter, `kept` at
+// the tile's section.
 template <class Tile, class T, Ties ties>
 void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, const T* __restrict d_pooled,
                              const PooledImage<T>& pooled, const T* __restrict kept, int first, int filters,
@@ -189,7 +192,7 @@ void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, 
     const V largest = Tile::read(values + place * s.stride, filters);
     const V d = Tile::read(d_pooled + place * s.stride, filters);
     bias += sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(d, largest) : d);
-    if constexpr (register_count == 16) stay_in_memory(bias);  // nine sums for the taps need the registers more
+    if constexpr (register_count == 16) stay_in_memory(bias);  // the taps' nine sums need the registers more
   }
   sum.bias = bias;
   gradient = sum;

@@ -1,19 +1,18 @@
-// conv_pool.hpp with the dense layer right after it, in one pass over an image's foreground: a patch's pooled values
-// are a row of the dense layer's input, and meet their weights while the next patch is convolved.
+// Conv3x3, MaxPool2 and a dense layer in one pass over an image's foreground; conv_pool.hpp has the first two. The
+// pooled values of patch r are row r of the dense layer's input, x_r. Weights are packed as in dense_packed.hpp.
 //
-// Weights are packed as in dense_packed.hpp. Most rows of the input equal its background a. With x_r = a + z_r, where
-// only the foreground's rows have a z_r, and weights held as W_r = V_r + D, which share D and whose sum over all rows
-// is S,
+// Every background row of the input equals the background a. So let x_r = a + z_r, where z_r is 0 for background rows,
+// and W_r = V_r + D, where all rows share D. Let S be the sum of W_r over all rows. Then
 //
-//   totals = biases + a S + sum over r of  z_r V_r + (sum of z_r) D
+//   totals = biases + a S + sum over r of  z_r V_r + (sum over r of z_r) D
 //
-// and the update W_r -= learn_rate * x_r d_totals is
+// and the update W_r -= learn_rate * x_r d_totals becomes
 //
-//   D -= learn_rate * a d_totals,   V_r -= learn_rate * z_r d_totals for r of the foreground
-//   S -= learn_rate * (rows * a + sum of z_r) d_totals
+//   D -= learn_rate * a d_totals,   V_r -= learn_rate * z_r d_totals for foreground rows r
+//   S -= learn_rate * (rows * a + sum over r of z_r) d_totals
 //
-// so that a step touches the foreground's rows alone. The gradient for a row is d_totals (V_r + D), and the sum over
-// the background's rows is d_totals S less those of the foreground's.
+// so a step reads and writes only the foreground's rows, D and S. The gradient of row r is d_totals (V_r + D). The
+// gradients of all background rows sum to d_totals S minus the gradients of the foreground's rows.
 #include "conv_pool.hpp"
 #include "dense_packed.hpp"
 #include "target.hpp"
@@ -21,25 +20,25 @@
 namespace cnnx {
 namespace {
 
-// Whether filters and nodes are in registers at once; otherwise they have a pass each.
+// Whether filters and nodes fit into the registers together. If not, each has a pass of its own.
 inline constexpr bool has_many_registers = native_bytes == 64;
 
-// A register's worth of a row of lanes: the tile of filters that the convolution works on here.
+// The tile of filters that the convolution works on: one register, which is a Row or a part of one.
 template <class T>
 using RowTile = Tile<T, Row<T>::part_bytes, 1>;
 template <class T>
 using PartialRowTile = Tile<T, Row<T>::part_bytes, 1, true>;
 
-// Where what is kept of its filters begins.
+// Where the kept values of a tile begin.
 inline Index kept_of(int first_filter, const ConvPoolShape& s) {
   return Index{4} * first_filter * s.patches();
 }
 
-// A block of eight filters and, of the rows, their channels: the beginnings of what belongs to it.
+// A block of eight filters, which are eight channels of each row: where its values and its weights begin.
 template <class T>
 struct Block {
   T *values, *background, *kept;
-  Index weights;  // from the beginning of all weights
+  Index weights;  // offset in all packed weights
   int first_filter, filters;
 
   Block(int block, const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
@@ -51,7 +50,7 @@ struct Block {
         filters(smaller(s.channels - block * row_lanes, row_lanes)) {}
 };
 
-// Adds to a group of nodes' sums what the pooled values give. Not inlined, so that pointers are in registers.
+// Adds a block's pooled values times their weights to a group's sums. Not inlined, so that pointers are in registers.
 template <int count, class T>
 [[gnu::noinline]] void forward_rows(NodeSums<T, count>& sums, const Block<T>& block, const PooledImage<T>& pooled,
                                     const T* __restrict weights, bool folded, const ConvPoolShape& conv,
@@ -73,7 +72,8 @@ template <int count, class T>
   sums = nodes;
 }
 
-// The pooled values of a block's filters. Lanes after the last filter hold what its padding gives, which is 0.
+// Computes the pooled values of a block's filters. The padding of packed filters is 0, so lanes after the last filter
+// become 0, too.
 template <class T>
 void compute_values(const Block<T>& block, const PooledImage<T>& pooled, const T* filters, const ConvPoolShape& s) {
   for (int i = 0; i < Row<T>::count; ++i) {
@@ -83,8 +83,8 @@ void compute_values(const Block<T>& block, const PooledImage<T>& pooled, const T
   }
 }
 
-// Both in one pass: a row meets its weights while the next patch is convolved, since a CPU looks ahead no further
-// than about a patch. `keeps` is the rule for which something is kept, if anything is.
+// compute_values and forward_rows in one pass. A row is multiplied with its weights while the next patch is convolved,
+// because a CPU looks ahead no further than about one patch. If `keeps`, it keeps what the rule `ties` needs.
 template <int count, bool keeps, Ties ties, class T>
 [[gnu::noinline]] void forward_at_once(NodeSums<T, count>& sums, const Block<T>& block, const PooledImage<T>& pooled,
                                        const T* __restrict filters, const T* __restrict weights, bool folded,
@@ -154,16 +154,16 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
   });
 }
 
-// Where the gradients of a block of filters and a group of nodes go.
+// Where the gradients of a block of filters and of a group of nodes are written.
 template <class T>
 struct Gradients {
   T *d_filters, *d_pooled;
-  T* changed;        // the weights themselves, or their gradient
-  const T* weights;  // the same, or the weights
-  bool is_first;     // of the groups of nodes: d_pooled holds nothing yet
+  T* changed;  // the weights, for an update in place, or else their gradient
+  const T* weights;
+  bool is_first;  // whether this is the first group of nodes, for which d_pooled holds nothing yet
 };
 
-// The gradient of a block's filters, in as many parts as a row.
+// The gradient of a block's filters, in as many parts as a Row has.
 template <Ties ties, class T>
 struct BlockGradient {
   FiltersGradient<ties, typename RowTile<T>::V> part[Row<T>::count];
@@ -182,8 +182,8 @@ struct BlockGradient {
   }
 };
 
-// Goes backward through a group of nodes, to the gradient of the pooled values. `at_once`, which takes many registers,
-// goes on to the filters' gradient.
+// The backward pass through a group of nodes, to the gradient of the pooled values. With `at_once`, which takes many
+// registers, it continues to the filters' gradient.
 template <int count, bool in_place, bool at_once, Ties ties, class T>
 [[gnu::noinline]] void backward_rows(BlockGradient<ties, T>& d_filters, const Gradients<T>& to,
                                      const DenseStep<T, count>& whole_step, const Block<T>& block,
@@ -202,7 +202,7 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   BlockGradient<ties, T> d_filter;
   Row<T> excess{}, d_listed{};
   kept += places * kept_count<V, T>(ties);
-  for (int k = places; k-- > 0;) {  // backwards: what the forward pass used last is still in L1
+  for (int k = places; k-- > 0;) {  // last to first: what the forward pass used last is still in L1
     const Index place = foreground[k];
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
     excess += z;
@@ -228,12 +228,12 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   d_rest.write(d_background);
 }
 
-// The same for the last group of nodes, which completes d_pooled: it goes on to the filters' gradient.
+// The same for the last group of nodes. It completes d_pooled, so it always continues to the filters' gradient.
 template <bool in_place, Ties ties, int count, class T>
 void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step, const Block<T>& block,
                          const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
   BlockGradient<ties, T> d_filters;
-  // Looked up, pixels need few registers.
+  // With a Lookup, pixels need few registers.
   constexpr bool at_once = has_many_registers || (ties == Ties::first && Lookup<typename RowTile<T>::V>::exists);
   backward_rows<count, in_place, at_once>(d_filters, to, step, block, pooled, conv, s);
   if constexpr (!at_once)
@@ -246,7 +246,7 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
   d_filters.write(to, block, to.d_pooled + s.rows * conv.stride, pooled, conv);
 }
 
-// Adds factor * (input's values) * d_totals to what is changed.
+// Adds factor * input * d_totals to `changed`, and sets the filters' gradient.
 template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {

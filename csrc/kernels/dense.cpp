@@ -1,27 +1,27 @@
 // The dense layer:  totals[n] = biases[n] + sum over i of  input[i] * weights[i, n]
 //
-// weights (inputs, nodes), input i being channel i mod channels of row i / channels. The sum runs over eight partial
-// sums, to which a row's channels go by turns, block of eight after block and in a block row after row; these are added
-// by halving (l and l + half), then the bias. All forward kernels keep to it, on every target, so they agree to the
-// bit.
+// weights (inputs, nodes); input i is channel i mod channels of row i / channels. A total has eight partial sums:
+// channel c adds to sum c mod 8. Blocks of eight channels come one after the other, and within a block, row after row.
+// At the end the partial sums are added by halving (l and l + half), and then the bias. All forward kernels use this
+// order on every target, so they agree to the bit.
 #include "../simd/tiles.hpp"
 #include "target.hpp"
 
 namespace cnnx {
 namespace {
 
-// The eight partial sums of one or two tiles of nodes, in registers, nodes in the lanes. Two tiles may share nodes.
+// The eight partial sums of one or two tiles of nodes, in registers, with nodes in the lanes. Two tiles may overlap.
 template <class Tile, int tiles, class T>
 struct NodeSums {
   using V = typename Tile::V;
 
   const int (&first)[tiles];  // the tiles' first nodes
-  int nodes;                  // of a partial tile
-  Index stride;               // from a channel's weights to the next one's
+  int nodes;                  // number of nodes of a partial tile
+  Index stride;               // distance between the weights of neighbouring channels
   V sum[tiles][row_lanes] = {};
 
-  // Adds the weights of `lanes` neighbouring channels, each times its factor. The loops count to eight all the same:
-  // then they are unrolled, and the sums stay in registers.
+  // Adds the weights of `lanes` neighbouring channels, each times its factor. The loops always count to eight, so that
+  // they are unrolled and the sums stay in registers.
   template <class Lanes, class Factor>
   __attribute__((always_inline)) void add(const T* weights, Lanes lanes, const Factor& factor) {
     for (int lane = 0; lane < row_lanes; ++lane)
@@ -42,7 +42,8 @@ struct NodeSums {
   }
 };
 
-// Calls body(first channel, number of channels) for every block of eight channels; eight is a constant.
+// Calls body(first channel, number of channels) for every block of eight channels. The number is a constant, except in
+// an incomplete last block.
 template <class Body>
 __attribute__((always_inline)) inline void for_blocks(int channels, Body&& body) {
   int block = 0;
@@ -50,8 +51,8 @@ __attribute__((always_inline)) inline void for_blocks(int channels, Body&& body)
   if (block < channels) body(block, channels - block);
 }
 
-// With a background a, rows x_r = a + z_r:  sum over r of x_r W_r = a * (sum over all r of W_r) + sum over listed r of
-// z_r W_r
+// With a background a, rows are x_r = a + z_r, where z_r is 0 unless row r is listed, so
+//   sum over r of x_r W_r = a * (sum over r of W_r) + sum over listed r of z_r W_r
 template <class Tile, int tiles, class T>
 void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                          const int (&first)[tiles], int nodes, const DenseShape& s) {
@@ -79,7 +80,8 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
 template <class T>
 void dense_forward(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
                    const DenseShape& s) noexcept {
-  // Ten classes and the like in one pass, which waits less for its own sums than two do.
+  // For 9 to 15 nodes, such as ten classes, one pass over two overlapping tiles waits less for its own sums than two
+  // passes do.
   if constexpr (native_bytes == 64) {
     if (s.nodes > row_lanes && s.nodes < 2 * row_lanes) {
       const int first[] = {0, s.nodes - row_lanes};
@@ -93,6 +95,7 @@ void dense_forward(T* totals, const DenseInput<T>& input, const T* weights, cons
   });
 }
 
+// For one group of nodes. The first group sets d_input, the others add to it:
 //   d_input[i] = sum over n of  weights[i, n] * d_totals[n]          through the old weights
 //   weights[i, n] -= learn_rate * input[i] * d_totals[n],   biases[n] -= learn_rate * d_totals[n]
 template <int nodes, class T>

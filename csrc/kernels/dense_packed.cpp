@@ -1,3 +1,5 @@
+// The kernels on packed weights: packing, one sample, and several samples. dense_packed.hpp has the layout, dense.cpp
+// the formulas.
 #include "dense_packed.hpp"
 
 #include "target.hpp"
@@ -5,7 +7,8 @@
 namespace cnnx {
 namespace {
 
-// Calls body(weight in numpy's layout, weight in the packed one, its lane of D or 0) for every weight.
+// Calls body(index in numpy's layout, index in the packed layout, index of its lane of D) for every weight. Without a
+// background there is no D, and the last index is meaningless.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
   for_wides<T>(s, [&](int count, int nodes, int node) {
@@ -20,7 +23,7 @@ void for_packed_weights(const DenseShape& s, Body&& body) {
   });
 }
 
-// Sets S to the sum of all rows and D to 0, after adding D to every row.
+// Adds D to every row, sets D to 0, and sets S to the sum of all rows.
 template <class T>
 void dense_fold(T* packed, const DenseShape& s) noexcept {
   if (!s.has_background()) return;
@@ -48,7 +51,7 @@ void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseSh
   for_packed_weights<T>(s, [&](Index from, Index to, Index) { packed[to] = weights[from]; });
 }
 
-// Of packed weights or of their packed gradient.
+// Unpacks weights or their gradient. D is a part of every row.
 template <class T>
 void dense_unpack(T* __restrict weights, const T* __restrict packed, const DenseShape& s) noexcept {
   if (s.has_background())
@@ -72,8 +75,7 @@ void dense_forward_packed(T* totals, const T* input, const T* packed, const T* b
   });
 }
 
-// Adds factor * input * d_totals to what is `changed`, the packed weights themselves or their gradient; sets the
-// input's gradient.
+// Adds factor * input * d_totals to `changed`, which is the packed weights themselves or their gradient. Sets d_input.
 template <bool in_place, class T>
 void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* packed, const T* d_totals, const T* input,
                          T factor, const DenseShape& s) {
@@ -105,7 +107,8 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
   dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
 }
 
-// `samples` and `wides` of nodes: as many sums in registers. Not inlined, so that pointers are too.
+// The totals of `samples` samples for `wides` Wides of nodes, all in registers. Not inlined, so that pointers are in
+// registers, too.
 template <int samples, int wides, class T>
 [[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* weights, Index row_size,
                                     const T* biases, int node, const DenseShape& s) {
@@ -127,7 +130,8 @@ template <int samples, int wides, class T>
   for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sum[k], biases + node, nodes);
 }
 
-// Calls body(first sample, number of samples as a constant). A whole block goes by eights or by sixes.
+// Calls body(first sample, number of samples as a constant) for groups of `most` (by sixes only if they cover all
+// samples), then of 4 and 1.
 template <int most, class Body>
 void for_samples(int samples, Body&& body) {
   int first = 0;
@@ -155,7 +159,8 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
   });
 }
 
-// A group of nodes. The sums for each lane go over nodes, and those for each weight over samples, on every target.
+// The backward pass of `samples` samples through a group of nodes. On every target, an input's gradient is summed over
+// nodes in their order, and a weight's over samples in theirs.
 template <int samples, bool wants_input, class T>
 [[gnu::noinline]] void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
                                      Index row_size, const T* const* d_totals, const T* const* inputs, int nodes,

@@ -1,12 +1,19 @@
 // The dense layer of dense.cpp on packed weights, for loops over many samples.
 //
-// packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node], zeros after the last channel;
-// nodes fill up whole Wides, of float two a Wide. Lanes are channels: they are the partial sums of dense.cpp.
+// With a background: packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node]. One block:
 //
-// After an image's pooling there are many rows, and two more after them, D and S, which conv_pool_dense.cpp explains.
-// Packing sets both to 0. Folding adds D to every row and sums S anew, now and then, since S gathers the rounding of
-// every step. Elsewhere there is one row, and each group of nodes that for_wides makes has its weights together,
-// packed[group][block][node][lane]: many nodes' rows would be pages apart.
+//             node 0           node 1
+//   row 0     lanes 0 to 7     lanes 0 to 7     ...     A lane is a channel; after the last channel, lanes are 0.
+//   row 1     lanes 0 to 7     lanes 0 to 7     ...     The eight lanes are the partial sums of dense.cpp.
+//   ...                                                 Nodes are padded to whole Wides: two nodes a Wide for
+//   D         lanes 0 to 7     lanes 0 to 7     ...     float, one for double.
+//   S         lanes 0 to 7     lanes 0 to 7     ...
+//
+// conv_pool_dense.cpp explains rows D and S. dense_pack sets them to 0. dense_fold adds D to every row, sets D to 0 and
+// computes S again; it is called now and then, because S accumulates the rounding errors of every step.
+//
+// Without a background there is one row, no D and no S, and each group of nodes of for_wides has its weights together,
+// packed[group][block][node][lane]. Otherwise the blocks of a group would be pages apart in a layer with many nodes.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -15,12 +22,11 @@
 namespace cnnx {
 namespace {
 
-// The kernels below keep all that they read in locals: to the compiler, a vector that is stored may change anything
-// else.
+// The kernels below copy what they read into locals: for the compiler, storing a vector may change anything in memory.
 
-// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes: by tens, which is what
-// the article has, and what is left by a few. Every target has the same groups, since a backward pass adds their nodes
-// before it adds groups.
+// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes: of ten, which is what the
+// article's network has, and smaller ones for the rest. Every target has the same groups, because a backward pass adds
+// up the nodes of a group before it adds up groups.
 template <class T, class Body>
 void for_wides(const DenseShape& s, Body&& body) {
   constexpr int nodes_a_wide = lanes_of<T> / row_lanes;
@@ -36,7 +42,7 @@ void for_wides(const DenseShape& s, Body&& body) {
   sweep(std::integral_constant<int, 1>{});
 }
 
-// Where a group's packed weights begin, and how far its rows and blocks are apart.
+// Where a group's packed weights begin, and the distances between its rows and between its blocks.
 struct GroupLayout {
   Index begin, row, block;
 };
@@ -47,7 +53,7 @@ GroupLayout group_layout(const DenseShape& s, int node, int count) {
   return {before * s.blocks(), width, width};
 }
 
-// Adds up the partial sums of all nodes, and the biases.
+// Adds up each node's partial sums and its bias.
 template <int count, class T>
 void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
   constexpr int all_nodes = count * lanes_of<T> / row_lanes;
@@ -62,12 +68,12 @@ void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int 
   for (int n = 0; n < nodes; ++n) totals[n] = biases[n] + (halves[n][0] + halves[n][1]);
 }
 
-// What a sample's d_totals do to a row of weights, `count` Wides of nodes.
+// The backward pass of one sample through a row of weights, for `count` Wides of nodes.
 template <class T, int count>
 struct DenseStep {
   Wide<T> gradient[count], change[count] = {};
 
-  // The change is factor * d_totals for each unit of a row's input.
+  // gradient = d_totals and change = factor * d_totals, both with a node's number in all of its lanes.
   DenseStep(const T* d_totals, T factor, int nodes) {
     T spread[count * lanes_of<T>] = {};
     for (int n = 0; n < nodes; ++n) Row<T>::all(d_totals[n]).write(spread + n * row_lanes);
@@ -77,15 +83,15 @@ struct DenseStep {
     }
   }
 
-  // What d_totals give through the weights, without the last addition.
+  // The gradient through a row's weights, before folded().
   Wide<T> through(const T* weights) const {
     Wide<T> sum{};
     for (int j = 0; j < count; ++j) sum.add_product(gradient[j], Wide<T>::read(weights + j * lanes_of<T>));
     return sum;
   }
 
-  // Adds what d_totals give through a row's weights to `through`, and the row's share to what is changed: these weights
-  // themselves, afterwards, or their gradient.
+  // Returns the gradient through a row's weights plus `through`, and adds the row's input times `change` to `changed`:
+  // to the weights themselves, after reading them, or to their gradient.
   template <bool in_place>
   __attribute__((always_inline)) Row<T> pass(Wide<T> through, const Row<T>& row, T* changed, const T* weights) const {
     const auto both = widened(row);
@@ -102,7 +108,7 @@ struct DenseStep {
   }
 };
 
-// A group of nodes' partial sums.
+// The partial sums of a group of nodes.
 template <class T, int count>
 struct NodeSums {
   Wide<T> sum[count] = {};

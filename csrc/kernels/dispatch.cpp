@@ -5,7 +5,7 @@
 
 namespace cnnx {
 
-// Each is defined in a target's build of target.cpp.
+// Each target's build of target.cpp defines its own.
 namespace baseline {
 void fill(Kernels<float>&, Kernels<double>&);
 }
@@ -18,7 +18,7 @@ void fill(Kernels<float>&, Kernels<double>&);
 
 namespace {
 
-// A target's kernels may be called, and so may `fill`, only where `supported` says so.
+// A target's build of the kernels. `fill` and the kernels may be called only if `supported` returns true.
 struct Build {
   const char* name;
   bool (*supported)();
@@ -72,7 +72,7 @@ const Target& chosen(const std::string& name) {
 }  // namespace
 
 const std::vector<Target>& supported_targets() {
-  // Never destroyed: threads that still compute when the process ends call kernels.
+  // Never destroyed, because threads may still call kernels while the process ends.
   static const auto& targets = *new const std::vector<Target>(make_targets());
   return targets;
 }

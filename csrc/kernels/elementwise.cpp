@@ -1,4 +1,4 @@
-// What is done to each number by itself: ReLU, Dropout, and the optimizers' updates.
+// Operations on each number by itself: ReLU, Dropout, sums, and the optimizers' updates.
 #include "../simd/registers.hpp"
 #include "relu.hpp"
 #include "target.hpp"
@@ -18,15 +18,15 @@ void relu_backward(T* __restrict d_input, const T* __restrict d_output, const T*
   for (Index i = 0; i < count; ++i) d_input[i] = input[i] > 0 ? d_output[i] : T{0};
 }
 
-// A well mixed 32-bit number for each counter (multiply and xorshift, constants by C. Wellons' search for low bias).
+// A hash of a 32-bit counter: multiply and xorshift, with the constants that C. Wellons' search for low bias found.
 inline std::uint32_t mixed(std::uint32_t x) {
   x = (x ^ (x >> 16)) * 0x7feb352dU;
   x = (x ^ (x >> 15)) * 0x846ca68bU;
   return x ^ (x >> 16);
 }
 
-// output = input / (1 - rate), or 0 with probability `rate`: each number's fate depends on `key` and its place alone,
-// so the same call with gradients is the backward pass.
+// output = 0 with probability `rate`, else input / (1 - rate). Which numbers are dropped depends only on `key` and
+// their index, so the same call on gradients is the backward pass.
 template <class T>
 void dropout(T* __restrict output, const T* __restrict input, T rate, std::uint64_t key, Index count) noexcept {
   const std::uint32_t low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
@@ -43,7 +43,8 @@ void add(T* __restrict sum, const T* __restrict addend, Index count) noexcept {
   for (Index i = 0; i < count; ++i) sum[i] += addend[i];
 }
 
-// sums[0] = factor * (the sum of all, as a balanced tree: (0 + 1) + (2 + 3) and so on), for 1, 2, 4 or 8 arrays.
+// add_as_tree sets sums[0] = factor * (the sum of 1, 2, 4 or 8 arrays, added as a balanced tree: (0 + 1) + (2 + 3) and
+// so on).
 template <int arrays, class V, class T>
 V tree_sum(const T* const* values, Index at) {
   if constexpr (arrays == 1)
@@ -85,8 +86,9 @@ void sgd_update(T* __restrict parameters, const T* __restrict gradient, T learn_
   for (Index i = 0; i < count; ++i) parameters[i] = fused(-learn_rate, gradient[i], parameters[i]);
 }
 
-// As PyTorch's SGD (Sutskever et al., 2013, with its form of Nesterov's momentum):
-//   g += weight_decay * p,  v = momentum * v + g,  p -= learn_rate * v, or with Nesterov's momentum * v + g for v
+// PyTorch's SGD (momentum after Sutskever et al., 2013):
+//   g += weight_decay * p,  v = momentum * v + g,  p -= learn_rate * v
+// With Nesterov's momentum the last step is p -= learn_rate * (momentum * v + g).
 template <class T>
 void sgd_momentum_update(T* __restrict parameters, T* __restrict velocity, const T* __restrict gradient, T learn_rate,
                          const SgdSettings& settings, Index count) noexcept {
@@ -122,7 +124,7 @@ void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __rest
   const T keep = static_cast<T>(1 - static_cast<double>(learn_rate) * settings.weight_decay);
   const T rate = static_cast<T>(static_cast<double>(learn_rate) / correction1);
   const T scale = static_cast<T>(1 / __builtin_sqrt(correction2));
-  // An epsilon that is 0 in T would make a NaN of a parameter without a gradient.
+  // If epsilon were 0 in T, a parameter without a gradient would become NaN.
   constexpr T least = static_cast<T>(sizeof(T) == sizeof(float) ? __FLT_MIN__ : __DBL_MIN__);
   const T given = static_cast<T>(settings.epsilon), epsilon = given > least ? given : least;
   for (Index i = 0; i < count; ++i) {

@@ -1,11 +1,12 @@
-// Which patches of an image are foreground: lists of bits, and what reads an image before any layer does.
+// Kernels that read an image before any layer does: they find its foreground patches (conv_pool.hpp), scale its bytes,
+// and check the size of its pixels.
 #include "../simd/registers.hpp"
 #include "target.hpp"
 
 namespace cnnx {
 namespace {
 
-// Bit i for lane i of a comparison of 16 bytes where it holds.
+// Bit i is set if a comparison of 16-byte vectors holds in lane i.
 template <class Mask>
 unsigned set_lanes(const Mask& mask) {
   constexpr int lanes = 16 / static_cast<int>(sizeof(mask[0]));
@@ -19,7 +20,7 @@ unsigned set_lanes(const Mask& mask) {
   return bits;
 }
 
-// Bit i for number i of at most 64 that does not equal `value`; a NaN does not.
+// Bit i is set if number i differs from `value`. At most 64 numbers; a NaN differs from everything.
 template <class T>
 std::uint64_t differing(const T* numbers, int count, T value) {
   using V = Vec<T, 16>;
@@ -38,9 +39,9 @@ inline std::uint64_t differing(const std::uint8_t* numbers, int count, std::uint
 }
 #endif
 
-// Bits 0, 2, 4 and so on, side by side.
+// Bits 0, 2, 4 and so on, moved next to each other.
 inline std::uint32_t even_bits(std::uint64_t bits) {
-#if defined(__AVX512F__)  // AMD's first CPUs with AVX2 take hundreds of cycles for it
+#if defined(__AVX512F__)  // not on AVX2: AMD's first CPUs with it take hundreds of cycles for this instruction
   return static_cast<std::uint32_t>(_pext_u64(bits, 0x5555555555555555U));
 #else
   bits &= 0x5555555555555555U;
@@ -52,8 +53,8 @@ inline std::uint32_t even_bits(std::uint64_t bits) {
 #endif
 }
 
-// Writes first + i for each flag i that is set, in order, and then anything, `flags_at_once` numbers in all;
-// returns how many there are.
+// Writes first + i for each flag i that is set, in order, and returns how many are set. It always writes
+// `flags_at_once` numbers; those after the last flag mean nothing.
 #if defined(__AVX512F__)
 inline constexpr int flags_at_once = 16;
 inline int list_flags(int* list, unsigned flags, int first) {
@@ -81,8 +82,8 @@ inline int list_flags(int* list, unsigned flags, int first) {
 }
 #endif
 
-// Rows are read in stripes of 64 pixels, which 31 patches begin in. Narrow images, as digits are, have one stripe and
-// at most 16 patches beside each other.
+// Rows are read in stripes of 64 pixels, which hold 31 patches, each 4 pixels wide and 2 after the one before. Narrow
+// images, such as digits, have one stripe and at most 16 patches in a row.
 inline constexpr int patches_a_stripe = 31, narrow_patches = 16;
 static_assert(flags_at_once <= list_room);
 
@@ -96,7 +97,7 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
     else
       for (int x = 0; x < out_width; x += patches_a_stripe) body(x, smaller(out_width - x, patches_a_stripe));
   };
-  // Two rows at a time, since patches begin in every second.
+  // Two rows at a time, because patches begin in every second row.
   std::uint64_t* __restrict stripe = scratch;
   for (int y = 0; y <= out_height; ++y)
     for_stripes([&](int x, int) {
@@ -110,7 +111,7 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
   stripe = scratch;
   for (int y = 0; y < out_height; ++y)
     for_stripes([&](int x, int count) {
-      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then of it and the three after it
+      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then for each column and the three after it
       ++stripe;
       differs |= differs >> 1;
       differs |= differs >> 2;
@@ -121,8 +122,8 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
   return found;
 }
 
-// Lists the patches that hold another value than `background_pixel`, in reading order and with `list_room`; returns
-// their number. Pixel is uint8_t or T.
+// Lists the foreground patches in reading order and returns their number. `patches` has `list_room` to spare; `scratch`
+// has room for out_height + 1 numbers for each stripe. Pixel is uint8_t or T.
 template <class Pixel>
 int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, Pixel background_pixel,
                     const ConvPoolShape& s) noexcept {
@@ -130,7 +131,8 @@ int find_foreground(int* patches, std::uint64_t* scratch, const Pixel* pixels, P
                                          : find_foreground_in<false>(patches, scratch, pixels, background_pixel, s);
 }
 
-// Whether all values are small enough that no convolution of such pixels with such filters comes to an inf or a NaN.
+// Whether all values are finite and at most 2^20 in size. A convolution of such pixels with such filters gives no inf
+// and no NaN.
 template <class T>
 bool are_small(const T* values, Index count) noexcept {
   using V = Vec<T>;
@@ -145,14 +147,14 @@ bool are_small(const T* values, Index count) noexcept {
   return small[0] != 0;
 }
 
-// Pixels from 0 to 255 become x / 255 - 0.5, rounded to T as numpy's float64 result is. Of float, (x - 127.5) / 255 is
-// the same number, is never half-way between two floats, and its one rounding is the division's. With a fused
-// multiply-add the reciprocal in two parts gives the division's own result, several times as fast.
+// x / 255 - 0.5 for pixels x from 0 to 255, with the bits of numpy's float64 result rounded to T. For float it computes
+// (x - 127.5) / 255: the same number, but only the division rounds, and no quotient is half-way between two floats.
+// With a fused multiply-add, multiplying by 1 / 255 in two parts gives the division's own bits, several times as fast.
 template <class T, class V>
 V scaled(const V& pixel) {
   constexpr bool is_float = sizeof(T) == sizeof(float);
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  // 1 / 255 is the sum of all powers of 2^-8.
+  // 1 / 255 = 2^-8 + 2^-16 + 2^-24 + ..., so what remains after the first 56 bits is 1 / 255 * 2^-56.
   constexpr T reciprocal = T{1} / T{255};
   constexpr T rest = is_float ? static_cast<T>(1.0 / 255.0 - double{reciprocal}) : reciprocal * T{0x1p-56};
   if constexpr (is_float) {

@@ -1,8 +1,8 @@
-// What the core can compute: the shapes and the table of functions that every CPU target fills in.
+// What the core can compute: the kernels' shapes, and the table of kernels that each CPU target fills in.
 //
-// Kernels are pure functions on raw pointers: outputs first, then inputs, then the shape. Arrays are
-// C-contiguous and do not overlap unless a comment says so; they assume what the bindings have checked.
-// Images are channels last.
+// Kernels are pure functions on raw pointers: outputs first, then inputs, then the shape. Arrays are C-contiguous and
+// do not overlap unless a comment says so. Kernels check nothing, because the bindings already have. Images are
+// channels last: pixel (y, x) of a (height, width, channels) image begins at (y * width + x) * channels.
 #pragma once
 
 #include <cstddef>
@@ -12,19 +12,20 @@ namespace cnnx {
 
 using Index = std::ptrdiff_t;
 
-// A 3x3 convolution without padding: (height, width, channels) -> (height - 2, width - 2, filters), less the last rows
-// and columns that nobody will read.
+// A 3x3 convolution without padding: (height, width, channels) -> (height - 2, width - 2, filters). The last
+// `unread_rows` and `unread_columns` are left out of the output, because no later layer reads them.
 struct Conv3x3Shape {
   int height, width, channels, filters;
   int unread_rows = 0, unread_columns = 0;
-  bool relu = false;  // after it, in a forward pass
+  bool relu = false;  // whether the forward pass applies a ReLU to the outputs
 
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }
   int taps() const noexcept { return 9 * channels; }
 };
 
-// The entries of a convolution's output gradient that are not zero, twice; conv3x3_sparse.cpp has the layout.
+// The nonzero entries of a convolution's output gradient, listed twice; conv3x3_sparse.cpp has the layout. `outputs` is
+// the number of output pixels, out_height * out_width.
 template <class T>
 struct SparseGradient {
   int *count, *offset;  // by filter: (filters,), (filters, outputs)
@@ -33,7 +34,8 @@ struct SparseGradient {
   T* value;             // (entries,)
 };
 
-// Who receives a pooling window's gradient when several pixels equal the maximum.
+// Which pixels receive a pooling window's gradient when several equal the maximum: all of them, or the first in reading
+// order.
 enum class Ties { all, first };
 
 // Max pooling over 2x2 windows: (height, width, channels) -> (height / 2, width / 2, channels), rounded down.
@@ -44,8 +46,9 @@ struct MaxPool2Shape {
   int out_width() const noexcept { return width / 2; }
 };
 
-// A Conv3x3 over a single-channel image and the MaxPool2 after it. A patch is the 4x4 pixels that a place's pooled
-// values come from, and it has that place's index; `stride` is the distance between the values of neighbouring places.
+// A Conv3x3 over a single-channel image (height, width), and the MaxPool2 after it. A patch is the 4x4 pixels that one
+// position's pooled values come from; patches are numbered in reading order. The pooled values of neighbouring patches
+// are `stride` numbers apart.
 struct ConvPoolShape {
   int height, width, filters, stride;
   bool bias = false;
@@ -57,24 +60,24 @@ struct ConvPoolShape {
   int patches() const noexcept { return out_height() * out_width(); }
 };
 
-// Spare room at the end of a list of patches, so that kernels may write a whole register.
+// Spare room at the end of a patch list, so that kernels may write a whole register.
 inline constexpr int list_room = 16;
 
-// An image's way through a Conv3x3 and the MaxPool2 after it; kernels/conv_pool.hpp has the layouts.
+// An image, its foreground, and its values after a Conv3x3 and a MaxPool2; kernels/conv_pool.hpp has the layouts.
 template <class T>
 struct PooledImage {
   const T* pixels;
-  T background_pixel;      // a patch of nothing but this value is background
-  const int* foreground;   // the patches that are not background, in reading order
-  int count;               // of the foreground
-  const int* first_pixel;  // of every patch
-  T *values, *background;  // (patches, stride), (stride), zeros after the filters
-  T* kept;                 // what the backward pass needs besides, or null if there will be none
+  T background_pixel;      // a patch is background if all of its pixels have this value
+  const int* foreground;   // (count,), the patches that are not background, in reading order
+  int count;               // number of foreground patches
+  const int* first_pixel;  // (patches,), the index of each patch's first pixel
+  T *values, *background;  // (patches, stride), (stride,), 0 after the last filter
+  T* kept;                 // what the forward pass keeps for the backward pass, or null if there is none
 };
 
-// Every sum across lanes has this many partial sums on every target.
+// A sum across lanes has this many partial sums on every target.
 inline constexpr int row_lanes = 8;
-// The numbers in 64 bytes, the widest register of any target.
+// How many numbers fit into 64 bytes, the widest register of any target.
 template <class T>
 inline constexpr int lanes_of = 64 / static_cast<int>(sizeof(T));
 
@@ -82,8 +85,8 @@ constexpr int rounded_up(int count, int to) noexcept {
   return (count + to - 1) / to * to;
 }
 
-// A dense layer: (rows, channels) -> (nodes), weights (rows * channels, nodes). After a Conv3x3 and MaxPool2 a row is a
-// place of the image; elsewhere one row has all inputs.
+// A dense layer: (rows, channels) -> (nodes,), weights (rows * channels, nodes). After a Conv3x3 and a MaxPool2, a row
+// is the pooled values of one patch. Elsewhere there is one row, which holds all inputs.
 struct DenseShape {
   int rows, channels, nodes;
 
@@ -92,7 +95,7 @@ struct DenseShape {
   int stride() const noexcept { return blocks() * row_lanes; }
   bool has_background() const noexcept { return rows > 1; }
 
-  // Packed weights, which kernels/dense_packed.hpp describes.
+  // Sizes of packed weights; kernels/dense_packed.hpp has the layout.
   int packed_rows() const noexcept { return has_background() ? rows + 2 : 1; }
   template <class T>
   int wides() const noexcept {
@@ -104,20 +107,20 @@ struct DenseShape {
   }
 };
 
-// How many samples a dense layer takes at once, so that its weights are read once for all of them.
+// The most samples that a dense layer takes at once, to read its weights once for all of them.
 inline constexpr int dense_block = 12;
 
-// What a dense layer reads. With a background, only the rows listed have values of their own, `stride` apart; all
-// others are the background, (channels), in blocks of eight with zeros after the last channel, as the rows are.
+// The input of a dense layer. With a background, values are (rows, stride), of which only the listed rows are read;
+// every other row equals the background (stride,). Without one, values are a single row (channels,).
 template <class T>
 struct DenseInput {
   const T* values;
-  const T* background = nullptr;  // if null, there is one row, and no list
-  const int* listed = nullptr;
+  const T* background = nullptr;
+  const int* listed = nullptr;  // (count,), row numbers
   int count = 1;
 };
 
-// Stochastic gradient descent with momentum, and Adam with decoupled weight decay; elementwise.cpp has the formulas.
+// Gradient descent with momentum, and Adam with decoupled weight decay; elementwise.cpp has the formulas.
 struct SgdSettings {
   double momentum, weight_decay;
   bool nesterov;
@@ -126,14 +129,15 @@ struct AdamSettings {
   double beta1, beta2, epsilon, weight_decay;
 };
 
-// What a step came to: the loss, and whether the label had the largest probability.
+// A sample's loss, and whether its label had the largest probability.
 struct Outcome {
   double loss;
   bool correct;
 };
 
-// Packed filters, and their gradient, are (taps + 1, padded filters): packed[tap][f] = filters[f][tap], and the biases
-// in the last row. Rows are padded with zeros to whole 64-byte rows, the widest register of any target.
+// Packed filters are (taps + 1, padded filters): packed[tap][f] = filters[f][tap], and the last row holds the biases.
+// Rows are padded with zeros to a multiple of 64 bytes, the widest register of any target. The filters' gradient has
+// the same layout.
 template <class T>
 constexpr int padded_channels(int channels) noexcept {
   return rounded_up(channels, lanes_of<T>);
@@ -143,15 +147,16 @@ Index packed_filters_size(const Conv3x3Shape& s) noexcept {
   return Index{s.taps() + 1} * padded_channels<T>(s.filters);
 }
 
+// The length of PooledImage::kept.
 template <class T>
 Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
   return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
 }
 
-// How many neighbouring outputs of a convolution are computed together.
+// How many neighbouring output pixels conv3x3_backward_input takes at once.
 inline constexpr int conv_tile_pixels = 6;
 
-// Scratch that the caller lends, in elements of T.
+// The length of the scratch memory that conv3x3_backward_input needs.
 template <class T>
 Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
   return Index{conv_tile_pixels} * s.taps();
@@ -159,7 +164,7 @@ Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
 
 template <class T>
 struct Kernels {
-  // kernels/conv3x3.cpp; biases may be null
+  // kernels/conv3x3.cpp. Biases may be null.
   void (*pack_filters)(T* packed, const T* filters, const T* biases, const Conv3x3Shape&) noexcept;
   void (*unpack_filters)(T* filters, T* biases, const T* packed, const Conv3x3Shape&) noexcept;
   void (*pack_flipped_filters)(T* packed, const T* filters, const Conv3x3Shape&) noexcept;
@@ -195,7 +200,7 @@ struct Kernels {
   void (*spread_background)(const PooledImage<T>&, const ConvPoolShape&) noexcept;
   void (*sum_background)(T* d_background, const T* d_pooled, const PooledImage<T>&, const ConvPoolShape&) noexcept;
 
-  // kernels/dense.cpp; the backward kernels return the gradient through the old weights
+  // kernels/dense.cpp. Here and below, d_input is the gradient through the weights before the update.
   void (*dense_forward)(T* totals, const DenseInput<T>&, const T* weights, const T* biases, const DenseShape&) noexcept;
   void (*dense_backward_update)(T* d_input, T* weights, T* biases, const T* d_totals, const T* input, T learn_rate,
                                 const DenseShape&) noexcept;
@@ -208,20 +213,21 @@ struct Kernels {
   void (*dense_backward_update_packed)(T* d_input, T* packed, T* biases, const T* d_totals, const T* input,
                                        T learn_rate, const DenseShape&) noexcept;
 
-  // As above, but weights and biases stay and their gradients are added to d_packed and d_biases.
+  // Like dense_backward_update_packed, but leaves weights and biases unchanged, and adds their gradients to d_packed
+  // and d_biases.
   void (*dense_backward_packed)(T* d_input, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                                 const T* input, const DenseShape&) noexcept;
 
-  // Both for several samples, at most dense_block. Totals are the same to the bit as those of one sample alone;
-  // d_inputs are set, or none if d_inputs is null.
+  // Both passes for several samples, at most dense_block. The totals equal those of dense_forward_packed to the bit.
+  // If d_inputs is null, the inputs' gradients are not computed.
   void (*dense_forward_block)(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
                               const DenseShape&) noexcept;
   void (*dense_backward_block)(T* const* d_inputs, T* d_packed, T* d_biases, const T* packed, const T* const* d_totals,
                                const T* const* inputs, int samples, const DenseShape&) noexcept;
 
-  // kernels/conv_pool_dense.cpp. Weights are `folded` after packing or folding, until the first update in place.
-  // d_pooled is scratch, as long as the pooled values and the background. The backward kernels set d_filters; the first
-  // updates weights and biases in place, the second adds their gradients.
+  // kernels/conv_pool_dense.cpp. `folded` says that row D of the weights is 0, as it is from dense_fold until the first
+  // update in place. d_pooled is scratch, (patches + 1, stride). Both backward kernels set d_filters; the first updates
+  // weights and biases in place, the second adds their gradients to d_packed and d_biases.
   void (*conv_pool_dense_forward)(T* totals, const PooledImage<T>&, const T* filters, const T* packed, const T* biases,
                                   bool folded, const ConvPoolShape&, const DenseShape&) noexcept;
   void (*conv_pool_dense_backward_update)(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals,

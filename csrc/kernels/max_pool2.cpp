@@ -1,3 +1,4 @@
+// The kernels of MaxPool2; max_pool2.hpp has the formulas.
 #include "max_pool2.hpp"
 
 #include "target.hpp"
@@ -5,7 +6,8 @@
 namespace cnnx {
 namespace {
 
-// Calls body(tile, first, channels, top left of the window in the input, of the output) for every window.
+// Calls body(tile, index of the window's top left in the input, index in the output, number of channels) for every
+// window and tile of channels.
 template <class T, class Body>
 void for_windows(const MaxPool2Shape& s, Body&& body) {
   for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int channels) {

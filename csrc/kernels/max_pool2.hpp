@@ -1,12 +1,12 @@
-// MaxPool2 of the article: the maximum of each 2x2 window, per channel; an odd last row or column is left
-// out.
+// MaxPool2 of the article: (height, width, channels) -> (height / 2, width / 2, channels), the maximum of each 2x2
+// window for each channel. An odd last row or column is left out.
 //
-//   output[y, x, c]    = max of input[2y + i, 2x + j, c] over i, j in {0, 1}
-//   d_input[2y+i, 2x+j, c] = d_output[y, x, c] where input[2y+i, 2x+j, c] == output[y, x, c], else 0
+//   output[y, x, c] = max of input[2y + i, 2x + j, c] over i, j in {0, 1}
+//   d_input[2y + i, 2x + j, c] = d_output[y, x, c] where input[2y + i, 2x + j, c] == output[y, x, c], else 0
 //
-// The article's rule (Ties::all) gives the gradient to every pixel that equals the maximum; Ties::first to
-// the first of them in reading order. As numpy's maximum does, a NaN wins; since it equals nothing, it passes
-// no gradient.
+// The article's rule (Ties::all) gives the gradient to every pixel that equals the maximum; Ties::first gives it to the
+// first of them in reading order. A NaN wins, as in numpy's maximum. It equals nothing, so its window passes no
+// gradient.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -20,7 +20,7 @@ V max_or_nan(const V& a, const V& b) {
   return ((b > a) | (b != b)) ? b : a;
 }
 
-// Hands `gradient` out to those of the window's four values that equal their maximum.
+// Gives `gradient` to those of the window's four values that equal `largest`, or to the first of them.
 template <Ties ties, class V>
 void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V& gradient) {
   V left = gradient;

@@ -22,7 +22,7 @@ inline double logarithm(double x) {
   return __builtin_log(x);
 }
 
-// exp(totals - max), their sum and the maximum.
+// The largest total, and the sum of exp(totals - largest).
 template <class T>
 struct Exponentials {
   T largest, sum;
@@ -32,7 +32,7 @@ template <class T>
 Exponentials<T> exponentials(T* exps, const T* totals, int nodes) {
   Exponentials<T> e{totals[0], 0};
   for (int n = 1; n < nodes; ++n) e.largest = totals[n] > e.largest ? totals[n] : e.largest;
-  // Two loops, since a sum that outlives a call is in memory.
+  // Two loops, because in one the sum would have to be kept in memory during the calls of exp.
   for (int n = 0; n < nodes; ++n) exps[n] = exponential(totals[n] - e.largest);
   for (int n = 0; n < nodes; ++n) e.sum += exps[n];
   return e;
@@ -44,7 +44,7 @@ void softmax_forward(T* probabilities, const T* totals, int nodes) noexcept {
   for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
 }
 
-// The full Jacobian:  d_totals[n] = p[n] * (d_p[n] - sum over m of d_p[m] * p[m]),  p the softmax of totals.
+// The full Jacobian:  d_totals[n] = p[n] * (d_p[n] - sum over m of d_p[m] * p[m])  where p = softmax(totals).
 template <class T>
 void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept {
   softmax_forward(d_totals, totals, nodes);
@@ -53,8 +53,8 @@ void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, in
   for (int n = 0; n < nodes; ++n) d_totals[n] *= d_probabilities[n] - mean;
 }
 
-// The loss  -ln p[label] = ln(sum of exps) - (totals[label] - max)  and, with p already the softmax of totals, whether
-// the label's is the first of the largest probabilities.
+// The loss  -ln p[label] = ln(sum of exps) - (totals[label] - max),  and whether the label is the first of the classes
+// with the largest probability. Sets p = softmax(totals).
 template <class T>
 Outcome softmax_loss(T* probabilities, const T* totals, int label, int nodes) noexcept {
   const auto e = exponentials(probabilities, totals, nodes);

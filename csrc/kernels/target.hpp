@@ -1,12 +1,12 @@
-// The functions that enter a target's kernels into its table, one for each kernel's file. CMake compiles those files
-// once per CPU target, with that target's flags and with CNNX_TARGET as its name.
+// The functions that enter a target's kernels into its table, one for each kernel file. CMake compiles these files once
+// per CPU target, with that target's flags and with CNNX_TARGET defined as its name.
 #pragma once
 
 #include "kernels.hpp"
 
 namespace cnnx::CNNX_TARGET {
 
-// All of them.
+// Calls all functions below.
 void fill(Kernels<float>&, Kernels<double>&);
 
 void fill_conv3x3(Kernels<float>&, Kernels<double>&);
