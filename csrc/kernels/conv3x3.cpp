@@ -1,4 +1,5 @@
-// Conv3x3 of the article, for any number of channels, without padding (stride 1, cross-correlation):
+// Conv3x3 of the article (Part 1, section 3, and Part 2, section 5), for any number of channels, without padding
+// (stride 1, cross-correlation):
 //
 //   output[y, x, f] = biases[f] + sum over dy, dx, c of  input[y + dy, x + dx, c] * filters[f, dy, dx, c]
 //

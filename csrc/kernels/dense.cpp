@@ -1,4 +1,6 @@
-// The dense layer:  totals[n] = biases[n] + sum over i of  input[i] * weights[i, n]
+// The dense layer, which is the article's Softmax before the exponential function (Part 1, section 5):
+//
+//   totals[n] = biases[n] + sum over i of  input[i] * weights[i, n]
 //
 // weights (inputs, nodes); input i is channel i mod channels of row i / channels. A total has eight partial sums:
 // channel c adds to sum c mod 8. Blocks of eight channels come one after the other, and within a block, row after row.

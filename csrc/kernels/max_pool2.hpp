@@ -1,5 +1,5 @@
-// MaxPool2 of the article: (height, width, channels) -> (height / 2, width / 2, channels), the maximum of each 2x2
-// window for each channel. An odd last row or column is left out.
+// MaxPool2 of the article (Part 1, section 4, and Part 2, section 4): the maximum of each 2x2 window for each channel,
+// (height, width, channels) -> (height / 2, width / 2, channels). An odd last row or column is left out.
 //
 //   output[y, x, c] = max of input[2y + i, 2x + j, c] over i, j in {0, 1}
 //   d_input[2y + i, 2x + j, c] = d_output[y, x, c] where input[2y + i, 2x + j, c] == output[y, x, c], else 0

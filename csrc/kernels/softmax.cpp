@@ -1,4 +1,4 @@
-// The softmax function and the cross-entropy loss:
+// The softmax function and the cross-entropy loss (the article's Part 1, section 5, and Part 2, section 3):
 //
 //   probabilities[n] = exp(totals[n] - max) / sum over m of exp(totals[m] - max)
 //
