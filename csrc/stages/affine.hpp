@@ -1,5 +1,5 @@
-// How a sample is resampled as it is loaded. Compiled once, for no CPU target in particular: its results are the same
-// on all.
+// Resampling of a sample by an affine map while it is loaded. Compiled once and for no CPU target in particular, so the
+// results are the same on all.
 #pragma once
 
 #include <cmath>
@@ -14,8 +14,13 @@ T between(T from, T to, T share) noexcept {
   return from + share * (to - from);
 }
 
-// output[y, x] = the image at map (2, 3) times (y, x, 1), between its four neighbours by bilinear interpolation; each
-// neighbour outside the image counts as the background.
+// output[y, x] = the image at row v and column u, where  (v, u) = map (2, 3) times (y, x, 1):
+//
+//   v = map[0] * y + map[1] * x + map[2]
+//   u = map[3] * y + map[4] * x + map[5]
+//
+// Between pixels, the value is interpolated bilinearly from the four neighbours. Neighbours outside the image have the
+// value `background`.
 template <class T>
 void resample(T* output, const T* image, int height, int width, const double* map, T background) noexcept {
   const auto pixel = [&](int y, int x) {
@@ -31,20 +36,20 @@ void resample(T* output, const T* image, int height, int width, const double* ma
       }
       const int top = static_cast<int>(down), left = static_cast<int>(right);
       const T below = static_cast<T>(at_y - down), beside = static_cast<T>(at_x - right);
-      // In this form, neighbours of one value give that value to the bit.
+      // Computed like this, four equal neighbours give their own value to the bit.
       const T upper = between(pixel(top, left), pixel(top, left + 1), beside);
       const T lower = between(pixel(top + 1, left), pixel(top + 1, left + 1), beside);
       *output++ = between(upper, lower, below);
     }
 }
 
-// Whether the map moves the image by whole pixels, less than its size, and does nothing else.
+// Whether the map moves the image by whole pixels and does nothing else. The limit keeps the shift within an int.
 inline bool is_shift(const double* map) noexcept {
   return map[0] == 1 && map[1] == 0 && map[3] == 0 && map[4] == 1 && map[2] == std::floor(map[2]) &&
          map[5] == std::floor(map[5]) && std::abs(map[2]) < 1e6 && std::abs(map[5]) < 1e6;
 }
 
-// The same for such a map, in whole rows.
+// Like resample, for a map that is_shift. Copies whole runs of pixels.
 template <class Pixel>
 void shift(Pixel* output, const Pixel* image, int height, int width, const double* map, Pixel background) noexcept {
   const int down = static_cast<int>(map[2]), right = static_cast<int>(map[5]);

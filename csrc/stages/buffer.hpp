@@ -1,4 +1,4 @@
-// Memory for numbers: zeros, from the beginning of a cache line.
+// Memory for numbers, aligned to a cache line and filled with zeros.
 #pragma once
 
 #include <cstring>
@@ -32,7 +32,7 @@ void copy(T* to, const T* from, Index count) noexcept {
   std::memcpy(to, from, sizeof(T) * static_cast<std::size_t>(count));
 }
 
-// A count of T that fills whole cache lines, and so whole registers of any target.
+// `count` rounded up to whole cache lines of T, which are whole registers of any target.
 template <class T>
 constexpr Index whole_lines(Index count) noexcept {
   return (count + lanes_of<T> - 1) / lanes_of<T> * lanes_of<T>;

@@ -1,4 +1,4 @@
-// A Conv3x3 on any number of channels.
+// The plain stage of Conv3x3, for any number of channels. kernels/conv3x3.cpp has the formulas.
 #pragma once
 
 #include <algorithm>
@@ -9,14 +9,14 @@
 
 namespace cnnx {
 
-// The convolution itself, for stages that have one. With "same" padding it works on a copy of its input in a ring of
-// zeros, and its input's gradient has that ring too, which is dropped.
+// The convolution itself, for every stage that has one. With "same" padding it works on a padded copy of its input,
+// which has a ring of zeros around it. The copy's gradient has a ring, too, which is dropped.
 template <class T>
 class Convolution {
  public:
   struct Scratch {
     Buffer<T> padded, d_padded;
-    Buffer<T> d_packed, flipped, d_ring;  // for gradients that are not sparse
+    Buffer<T> d_packed, flipped, d_ring;  // for a dense output gradient; the vectors below are for a sparse one
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
 
@@ -26,7 +26,7 @@ class Convolution {
     }
   };
 
-  // `shape` is that of the input in its ring.
+  // `shape` is the shape of the padded input.
   Convolution(std::shared_ptr<PackedConv<T>> packed, const Conv3x3Shape& shape)
       : packed_(std::move(packed)), shape_(shape) {}
 
@@ -57,7 +57,7 @@ class Convolution {
     if (same()) pad(scratch.padded.get(), input, shape_);
     kernels().conv3x3_forward(output, same() ? scratch.padded.get() : input, packed_->by_tap(parameters), shape_);
   }
-  // Adds to the filters' and biases' gradient; sets the input's unless it is null.
+  // Adds to the gradient of filters and biases. Sets d_input unless it is null.
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                 Scratch& scratch) const {
     const auto& k = kernels();
@@ -86,20 +86,21 @@ class Convolution {
   }
 
  private:
-  // A gradient with more numbers that are not zero is multiplied as a whole, which is quicker for each product.
+  // If more than this percentage of the output gradient is nonzero, the dense kernels are faster: they compute all
+  // products, but each takes less time.
   static constexpr Index least_dense_percent = 35;
 
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
   bool same() const noexcept { return packed_->layer().same; }
-  // Channels are the lanes of the input's gradient.
+  // Whether the input's gradient, which has channels in its lanes, fills at least one 16-byte register.
   bool has_wide_input() const noexcept { return shape_.channels * sizeof(T) >= 16; }
-  // The input's gradient is a convolution too: of the output's gradient, in a ring of zeros that makes its output as
-  // large as the input.
+  // The input's gradient is itself a convolution of the output's gradient. A ring of zeros around the output's gradient
+  // makes the result as large as the input: one pixel thick for "same" padding, otherwise two.
   Conv3x3Shape backward_shape() const noexcept {
     const int ring = same() ? 0 : 2;
     return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels};
   }
-  // What is around stays zero.
+  // Copies d_output into the ring. The ring itself stays zero.
   void spread_in_ring(T* ring, const T* d_output) const noexcept {
     const Index width = Index{backward_shape().width} * shape_.filters, thickness = same() ? 1 : 2;
     const Index row = Index{shape_.out_width()} * shape_.filters;

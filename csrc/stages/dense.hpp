@@ -1,4 +1,5 @@
-// A Dense layer, or the dense half of a Softmax. Packed or not, the results are the same to the bit.
+// The plain stage of Dense, and of the dense layer in Softmax. kernels/dense.cpp has the formulas. Packed and unpacked
+// weights give the same results to the bit.
 #pragma once
 
 #include "stage.hpp"

@@ -1,4 +1,4 @@
-// A Dropout. Only training drops anything.
+// The plain stage of Dropout. It drops values in training only; otherwise it copies its input.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace cnnx {
 template <class T>
 class DropoutStage final : public Stage<T> {
  public:
-  // Which values drop depends on the layer's position in the network, and so not on what is fused.
+  // The random numbers depend on the layer's position in the network, so fusion does not change them.
   DropoutStage(const DropoutLayer& layer, const Shape& in, std::size_t position)
       : count_(in.count()),
         rate_(std::min(static_cast<T>(layer.rate), std::nextafter(T{1}, T{0}))),

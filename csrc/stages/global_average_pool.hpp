@@ -1,4 +1,4 @@
-// A GlobalAveragePool: the mean over height and width, (h, w, c) -> (c,).
+// The plain stage of GlobalAveragePool: the mean over height and width, (h, w, c) -> (c,).
 //
 //   output[c] = sum over y, x of  input[y, x, c] / (h * w)
 //   d_input[y, x, c] = d_output[c] / (h * w)
@@ -8,7 +8,7 @@
 
 namespace cnnx {
 
-// Pixels are added one after the other, so that no sum depends on the number of lanes.
+// Pixels are added one after the other, with channels in the lanes, so no sum depends on the number of lanes.
 template <class T>
 void global_average_pool_forward(T* output, const T* input, const Shape& in) {
   const auto& k = active_target().kernels<T>();

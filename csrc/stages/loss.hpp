@@ -1,4 +1,4 @@
-// The last stage of every plan: the loss, which has targets, a value and a gradient.
+// The loss, the last stage of every plan. It has targets, a value and a gradient.
 #pragma once
 
 #include "../kernels/dispatch.hpp"
@@ -6,7 +6,9 @@
 
 namespace cnnx {
 
-// Softmax and cross-entropy: p = softmax(totals), loss = -ln p[label], d_totals = p - 1 at the label, else p.
+// Softmax and cross-entropy (the article's Part 2, section 3), on totals (nodes,) and probabilities p (nodes,):
+//
+//   p = softmax(totals),   loss = -ln p[label],   d_totals[n] = p[n] - (n == label ? 1 : 0)
 template <class T>
 class SoftmaxCrossEntropy {
  public:

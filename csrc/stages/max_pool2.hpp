@@ -1,4 +1,4 @@
-// A MaxPool2 by itself.
+// The plain stage of MaxPool2. kernels/max_pool2.hpp has the formulas.
 #pragma once
 
 #include "stage.hpp"

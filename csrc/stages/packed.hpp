@@ -1,9 +1,8 @@
 // A layer's parameters in the layout that the kernels read.
 //
-// Training happens on packed parameters: they are packed from the caller's arrays when a call begins, follow their
-// gradient in their own layout, and are unpacked when the call ends. A gradient and an optimizer's memory have that
-// layout too, so that an update is one loop over all of a plan's numbers. What kernels read besides is derived from the
-// parameters after each update.
+// Training works on packed parameters. A call packs them from the caller's arrays, updates them in the packed layout,
+// and unpacks them when it ends. Gradients and an optimizer's memory have the same layout, so an update is one loop
+// over all of a plan's numbers. Some kernels also read values that are derived from the parameters after each update.
 #pragma once
 
 #include <vector>
@@ -29,12 +28,12 @@ class Packed {
 
   const Arrays<T> arrays;  // the caller's
   const Index weights_size, biases_size;
-  const Index flat_offset;               // among all parameters, one array after the other
-  Index offset = 0, derived_offset = 0;  // in a plan's PackedValues, which the plan sets
-  int readers = 0;                       // how many stages have these parameters
+  const Index flat_offset;               // where they begin in a flat array of all parameters
+  Index offset = 0, derived_offset = 0;  // where they begin in PackedValues; set by the plan
+  int readers = 0;                       // how many layers of the network have these parameters
 
   Index count() const noexcept { return weights_size + biases_size; }
-  // Whether the caller's arrays lie in one another.
+  // Whether an array of this layer shares memory with one of the other layer.
   bool overlaps(const Packed& other) const {
     const auto overlap = [](const T* a, Index a_count, const T* b, Index b_count) {
       return a != nullptr && b != nullptr && cnnx::overlap(a, a_count, b, b_count);
@@ -45,21 +44,21 @@ class Packed {
            overlap(arrays.biases, biases_size, theirs.weights, other.weights_size) ||
            overlap(arrays.biases, biases_size, theirs.biases, other.biases_size);
   }
-  // Where the layer's arrays are in a flat array of all parameters.
+  // The layer's arrays in a flat array of all parameters.
   Arrays<T> in(T* flat) const noexcept {
     return {flat + flat_offset, arrays.biases != nullptr ? flat + flat_offset + weights_size : nullptr};
   }
 
   virtual Index size() const = 0;
-  // Whether stages can read the caller's arrays in place of packed ones.
+  // Whether stages can read the caller's arrays instead of packed ones.
   virtual bool may_stay_unpacked() const { return false; }
   virtual void pack(T* packed, const Arrays<T>& from) const = 0;
   virtual void unpack(const Arrays<T>& to, const T* packed) const = 0;
 
-  // Makes of what the samples have added up each parameter's own gradient.
+  // Completes the gradient after all samples have added to it.
   virtual void complete_gradient([[maybe_unused]] T* gradient) const {}
 
-  // Computes what follows from the parameters: after packing, and after each update.
+  // Computes what is derived from the parameters. Called after packing and after an update.
   virtual Index derived_size() const { return 0; }
   virtual void derive([[maybe_unused]] T* packed, [[maybe_unused]] T* derived) const {}
 
@@ -71,16 +70,18 @@ class Packed {
 template <class T>
 struct PackedValues {
   Buffer<T> values, derived;
-  bool are_packed = true;  // or those that may stay unpacked are: packing costs more than a few samples gain
-  bool in_place = false;   // they are updated in place, and derived only now and then
+  bool are_packed = true;  // if false, stages read the caller's arrays of all parameters that may stay unpacked
+  bool in_place = false;   // if true, stages update them in place, and they are derived only now and then
 
   T* of(const Packed<T>& p) const noexcept { return values.get() + p.offset; }
   T* derived_of(const Packed<T>& p) const noexcept { return derived.get() + p.derived_offset; }
 };
 
-// A convolution's filters and biases. `by_tap`: packed (taps + 1, padded filters) as conv3x3.cpp reads them, the biases
-// in the last row; the gradient likewise. `by_filter`: (filters, taps) as the caller has them, then the biases, as
-// conv3x3_sparse.cpp reads them and adds their gradient; the other layout is derived.
+// A convolution's filters and biases, and their gradient, in one of two layouts:
+//
+//   by_tap      (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
+//   by_filter   (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
+//               conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
 template <class T>
 class PackedConv final : public Packed<T> {
  public:
@@ -113,7 +114,7 @@ class PackedConv final : public Packed<T> {
     copy(to.weights, packed, this->weights_size);
     if (to.biases != nullptr) copy(to.biases, packed + this->weights_size, layer_.count);
   }
-  // Biases that do not exist stay 0.
+  // A layer without biases has biases of 0, which must not change.
   void complete_gradient(T* gradient) const override {
     if (layout_ == Layout::by_filter && layer_.biases == nullptr)
       for (int f = 0; f < layer_.count; ++f) gradient[this->weights_size + f] = 0;
@@ -124,7 +125,7 @@ class PackedConv final : public Packed<T> {
     if (layout_ == Layout::by_filter)
       this->kernels().pack_filters(derived, packed, packed + this->weights_size, shape_);
   }
-  // As the forward kernels read them.
+  // The parameters as the forward kernels read them.
   const T* by_tap(const PackedValues<T>& p) const noexcept {
     return layout_ == Layout::by_tap ? p.of(*this) : p.derived_of(*this);
   }
@@ -132,11 +133,11 @@ class PackedConv final : public Packed<T> {
  private:
   Conv3x3Layer<T> layer_;
   Layout layout_;
-  Conv3x3Shape shape_;  // of which only filters and channels count here
+  Conv3x3Shape shape_;  // only its filters and channels matter here
 };
 
-// A dense layer's weights, as kernels/dense_packed.hpp has them, and its biases after them. After an image's pooling
-// they have a row for each place, and rows D and S, which dense_packed.hpp explains.
+// A dense layer's weights in the layout of kernels/dense_packed.hpp, and then its biases. In a stage that begins with a
+// Conv3x3 and a MaxPool2, the weights have a row for each patch, and rows D and S.
 template <class T>
 class PackedDense final : public Packed<T> {
  public:

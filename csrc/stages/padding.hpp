@@ -1,4 +1,4 @@
-// "Same" padding: an image in a ring of zeros, one pixel wide. The shape is that of the padded image.
+// "Same" padding: a ring of zeros around an image, one pixel wide. `s` is the shape of the padded image.
 #pragma once
 
 #include <cstring>

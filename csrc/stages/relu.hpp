@@ -1,4 +1,4 @@
-// A ReLU by itself.
+// The plain stage of ReLU: output = max(0, input).
 #pragma once
 
 #include "stage.hpp"

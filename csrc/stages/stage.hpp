@@ -1,6 +1,6 @@
-// What a plan is made of: one layer or, in fused/, several that are computed as one.
+// A plan consists of stages. A stage computes one layer or, in fused/, several layers at once.
 //
-// A stage is read-only once its plan is made, so that threads share it. What a thread computes is in a Pass.
+// Stages are read-only after the plan is made, so threads share them. A Pass points to what a thread computes.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +22,9 @@ inline std::uint64_t random_key(std::uint64_t key, std::uint64_t number) noexcep
 
 // The sample that a thread works on.
 struct Sample {
-  const std::uint8_t* bytes = nullptr;  // its pixels, if they are bytes and used as they are
+  const std::uint8_t* bytes = nullptr;  // its pixels as bytes, if the first stage's input is scaled from bytes
   bool training = false;                // whether a backward pass will follow
-  std::uint64_t key = 0;                // of its random numbers
+  std::uint64_t key = 0;                // the seed of its random numbers
 };
 
 // What a stage keeps from a sample's forward pass to its backward pass, and its scratch.
@@ -32,19 +32,18 @@ struct Memory {
   virtual ~Memory() = default;
 };
 
-// A stage's share of a sample's way through the plan, in one thread. Activations and gradients end in zeros up to a
-// whole cache line.
+// What one stage reads and writes for one sample. Activations and gradients are padded with zeros to whole cache lines.
 template <class T>
 struct Pass {
   T *input, *output;
   T *d_input, *d_output;
-  bool is_first;  // nobody wants an image's gradient, and d_input may hold anything
+  bool is_first;  // the input is the image: its gradient is not needed, and d_input may hold anything
   Memory* memory;
   const Sample* sample;
   PackedValues<T>* parameters;
 };
 
-// Several samples' ways through one stage.
+// The passes of several samples through one stage.
 template <class T>
 using Passes = std::span<const Pass<T>* const>;
 
@@ -64,12 +63,12 @@ class Stage {
 
   virtual void forward(const Pass<T>&) const = 0;
 
-  // Sets d_input, unless the stage is first. Adds the parameters' gradient to `gradient`, where they have their
+  // Sets d_input, unless the stage is first. Adds the gradient of the stage's parameters to `gradient`, at their
   // offsets.
   virtual void backward(const Pass<T>&, T* gradient) const = 0;
 
-  // How many samples it takes at once, to read its weights once for all of them; and both passes for that many or
-  // fewer.
+  // How many samples the stage takes at once, to read its weights once for all of them. The next two functions are both
+  // passes for that many samples or fewer.
   virtual int samples_at_once() const { return 1; }
   virtual void forward_block(const Passes<T>& passes) const {
     for (const auto* const pass : passes) forward(*pass);
@@ -78,8 +77,9 @@ class Stage {
     for (const auto* const pass : passes) backward(*pass, gradient);
   }
 
-  // The same, with a step of plain gradient descent on the packed parameters. `scratch` holds a gradient. A stage may
-  // do better with one sweep that computes and applies it.
+  // The backward pass, and a step of plain gradient descent on the packed parameters. `scratch` has room for the
+  // gradient of all parameters. A stage may override this with one sweep that computes and applies its gradient, to be
+  // faster.
   virtual void backward_update(const Pass<T>& pass, T learn_rate, T* scratch) const {
     for (const auto& p : parameters_)
       std::memset(static_cast<void*>(scratch + p->offset), 0, sizeof(T) * static_cast<std::size_t>(p->size()));
@@ -102,18 +102,18 @@ class Stage {
 template <class T>
 using Stages = std::vector<std::unique_ptr<Stage<T>>>;
 
-// What a fusion rule makes of the stages from some place on: a stage in place of the first `swallowed` of them, or
-// none. The boundaries between them are read by nobody else, since a plan is a chain.
+// What a fusion rule returns for the stages from some position on: a stage that replaces the first `swallowed` of them,
+// or null. No other stage reads the values between them, because a plan is a chain.
 template <class T>
 struct Fusion {
   std::unique_ptr<Stage<T>> stage;
   std::size_t swallowed = 0;
 };
 
-// The stage at a place, if there is one of that kind.
+// The stage at a position if it is of that kind, or null.
 template <class Kind, class T>
-const Kind* stage_at(const Stages<T>& stages, std::size_t place) {
-  return place < stages.size() ? dynamic_cast<const Kind*>(stages[place].get()) : nullptr;
+const Kind* stage_at(const Stages<T>& stages, std::size_t at) {
+  return at < stages.size() ? dynamic_cast<const Kind*>(stages[at].get()) : nullptr;
 }
 
 }  // namespace cnnx
