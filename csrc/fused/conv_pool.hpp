@@ -1,5 +1,5 @@
-// An image's Conv3x3 and MaxPool2, and a ReLU between or after them, in one pass over the pixels that are not
-// background.
+// Conv3x3 on an image, MaxPool2, and a ReLU between or after them, in one pass over the patches that are not
+// background. kernels/conv_pool.hpp has the formulas and the layouts.
 #pragma once
 
 #include "../stages/conv3x3.hpp"
@@ -7,13 +7,13 @@
 
 namespace cnnx {
 
-// The two layers as kernels/conv_pool.hpp computes them, for stages that begin with them.
+// The layers themselves, for every fused stage that begins with them.
 template <class T>
 class PooledConvolution {
  public:
-  // What it keeps of an image, for one thread.
+  // One thread's memory for one image.
   struct Scratch {
-    Buffer<T> padded;  // the image in a ring of zeros, for "same" padding
+    Buffer<T> padded;  // the image with a ring of zeros around it, for "same" padding
     std::vector<int> foreground;
     std::vector<std::uint64_t> stripes;
     Buffer<T> background, kept, d_filters;
@@ -27,7 +27,7 @@ class PooledConvolution {
   }
 
   const std::shared_ptr<PackedConv<T>>& packed() const noexcept { return packed_; }
-  // Of the image in its ring.
+  // The shape of the padded image.
   const ConvPoolShape& shape() const noexcept { return shape_; }
   Index pooled_size() const noexcept { return Index{shape_.patches()} * shape_.stride; }
   Index work() const noexcept { return Index{36} * shape_.patches() * shape_.filters; }
@@ -41,7 +41,8 @@ class PooledConvolution {
     scratch.d_filters = new_buffer<T>(packed_->by_tap_size());
   }
 
-  // Looks for an image's foreground; the pooled values will go to `values`.
+  // Finds an image's foreground. The background's value is that of the image's first pixel. The kernels will write the
+  // pooled values to `values`.
   const PooledImage<T>& look_at(const Pass<T>& pass, T* values, Scratch& scratch) const {
     PooledImage<T>& image = scratch.pooled;
     image = {pass.input,
@@ -76,7 +77,7 @@ class PooledConvolution {
   std::vector<int> first_pixel_;  // of each patch
 };
 
-// The background is written to all its places, since the stages that follow know of none.
+// Writes the background's values to every background patch, because later stages read all patches.
 template <class T>
 class ConvPoolStage final : public Stage<T> {
  public:
@@ -124,7 +125,7 @@ class ConvPoolStage final : public Stage<T> {
   PooledConvolution<T> conv_;
 };
 
-// A Conv3x3 on an image, a MaxPool2, and a ReLU before or after it.
+// Replaces a Conv3x3 on an image with one channel, a MaxPool2, and a ReLU before or after it.
 template <class T>
 Fusion<T> fuse_conv_pool(const Stages<T>& stages, std::size_t at) {
   const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);

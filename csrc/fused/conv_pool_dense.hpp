@@ -1,5 +1,5 @@
-// An image's Conv3x3 and MaxPool2 and the dense layer right after them, which never writes the background to its
-// places.
+// Conv3x3 on an image, MaxPool2 and the dense layer after them, in one pass over the patches that are not background.
+// kernels/conv_pool_dense.cpp has the formulas.
 #pragma once
 
 #include "../stages/dense.hpp"
@@ -46,7 +46,7 @@ class ConvPoolDenseStage final : public Stage<T> {
                                              conv_.shape(), shape_);
     this->kernels().add(gradient + conv_.packed()->offset, s.d_filters.get(), conv_.packed()->size());
   }
-  // Touches the foreground's rows alone: what all rows share is derived from time to time.
+  // Changes the foreground's rows, D and S. D is added to all rows only from time to time, by PackedDense::derive.
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     Scratch& s = scratch(pass);
     this->kernels().conv_pool_dense_backward_update(s.d_filters.get(), s.d_pooled.get(), weights(pass), biases(pass),
@@ -68,7 +68,8 @@ class ConvPoolDenseStage final : public Stage<T> {
   DenseShape shape_;
 };
 
-// A dense layer after the stage of conv_pool.hpp. An image with a single place has no background.
+// Replaces the stage of conv_pool.hpp and a dense layer. It leaves an image with a single patch alone: the packed
+// weights of a dense layer with one row have no D and S.
 template <class T>
 Fusion<T> fuse_conv_pool_dense(const Stages<T>& stages, std::size_t at) {
   const auto* const pooled = stage_at<ConvPoolStage<T>>(stages, at);

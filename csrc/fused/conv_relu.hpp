@@ -1,4 +1,4 @@
-// A Conv3x3 and the ReLU after it: what the convolution has in registers is rectified before it is written.
+// Conv3x3 and the ReLU after it, which is applied to the convolution's outputs while they are in registers.
 #pragma once
 
 #include "../stages/conv3x3.hpp"
@@ -23,7 +23,7 @@ class ConvReLUStage final : public Stage<T> {
   void forward(const Pass<T>& pass) const override {
     conv_.forward(pass.output, pass.input, *pass.parameters, scratch(pass));
   }
-  // An output above 0 is what the ReLU was given.
+  // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
     this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
@@ -40,6 +40,7 @@ class ConvReLUStage final : public Stage<T> {
   Convolution<T> conv_;
 };
 
+// Replaces a Conv3x3 and a ReLU.
 template <class T>
 Fusion<T> fuse_conv_relu(const Stages<T>& stages, std::size_t at) {
   const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);

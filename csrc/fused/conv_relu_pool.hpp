@@ -1,5 +1,5 @@
-// A Conv3x3 whose outputs only a MaxPool2 reads, and a ReLU between or after them: no odd last row or column is
-// computed, which no window has, and the ReLU works on pooled values, a quarter of them.
+// Conv3x3, MaxPool2, and a ReLU between or after them. An odd last row or column of the convolution is not computed,
+// because no pooling window reads it. The ReLU is applied to the pooled values, which are a quarter as many.
 #pragma once
 
 #include "../stages/conv3x3.hpp"
@@ -58,6 +58,7 @@ class ConvReLUPoolStage final : public Stage<T> {
   PoolRun run_;
 };
 
+// Replaces a Conv3x3, a MaxPool2, and a ReLU before or after it.
 template <class T>
 Fusion<T> fuse_conv_relu_pool(const Stages<T>& stages, std::size_t at) {
   const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);
