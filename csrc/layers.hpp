@@ -1,6 +1,7 @@
-// The one list of layers: what each is, its parameters in the caller's arrays, and the shape that it makes of another.
+// The one list of layers. A layer has its settings, pointers to its parameters in the caller's arrays, and
+// `output_shape`, which checks an input's shape and returns the output's.
 //
-// Bindings, plans and the layer API ask `output_shape`; nobody else knows which shapes a layer takes.
+// Bindings, plans and the layer API call `output_shape`. No other code decides which shapes a layer takes.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@
 
 namespace cnnx {
 
-// Of the values between two layers: an image (height, width), an image with channels, or a flat row of values.
+// The shape of the values between two layers: (channels,), (height, width) or (height, width, channels), for ranks 1 to
+// 3. The sizes that a rank does not have are 1.
 struct Shape {
   int height = 1, width = 1, channels = 1;
   int rank = 3;
@@ -36,16 +38,17 @@ bool overlap(const T* a, Index a_count, const T* b, Index b_count) {
   return std::less<>()(a, b + b_count) && std::less<>()(b, a + a_count);
 }
 
-// A 3x3 convolution. The article's takes an image (height, width); others take (height, width, channels), and those for
-// one channel take either.
+// A 3x3 convolution. With `takes_channels` it takes (height, width, channels) and, if it has one channel, also
+// (height, width). Without, it is the article's layer and takes only (height, width).
 template <class T>
 struct Conv3x3Layer {
   T *filters, *biases;  // (count, 3, 3, channels); (count,) or null
-  int count, channels;
-  bool same;  // a ring of zeros around the input keeps height and width
+  int count, channels;  // of filters; of the input
+  bool same;            // pads the input with a ring of zeros, which keeps height and width
   bool takes_channels = true;
 
   bool operator==(const Conv3x3Layer&) const = default;
+  // What the ring of zeros adds to the height and to the width.
   int ring() const noexcept { return same ? 2 : 0; }
   Index filters_size() const noexcept { return Index{9} * count * channels; }
   Shape output_shape(const Shape& in) const {
@@ -57,7 +60,7 @@ struct Conv3x3Layer {
     }
     return {in.height + ring() - 2, in.width + ring() - 2, count, 3};
   }
-  // Of the input in its ring.
+  // The kernels' shape, for the padded input.
   Conv3x3Shape shape(const Shape& in) const noexcept {
     return {in.height + ring(), in.width + ring(), channels, count};
   }
@@ -106,7 +109,8 @@ struct DenseLayer {
   }
 };
 
-// A dense layer whose outputs become probabilities: the last layer, and it alone.
+// A dense layer and the softmax function, which makes probabilities of its outputs. Only the last layer of a network is
+// one.
 template <class T>
 struct SoftmaxLayer {
   DenseLayer<T> dense;

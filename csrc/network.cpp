@@ -7,13 +7,13 @@
 namespace cnnx {
 namespace {
 
-// From how many samples on packing weights saves more than it costs.
+// From this number of samples on, packing weights saves more time than it costs.
 constexpr Index worth_packing = 8;
 
 template <class T>
 bool are_finite(const T* values, int count) {
   T sum = 0;
-  for (int i = 0; i < count; ++i) sum += values[i] - values[i];  // 0, or a NaN
+  for (int i = 0; i < count; ++i) sum += values[i] - values[i];  // 0, or a NaN for an inf or a NaN
   return sum == 0;
 }
 
@@ -24,7 +24,7 @@ bool are_small(const T* values, Index count) {
 
 }  // namespace
 
-// What one call of predict works with.
+// The memory of one call of predict.
 template <class T>
 struct Network<T>::Context {
   explicit Context(const Plan<T>& plan) : parameters(plan.new_values()) {}
@@ -33,7 +33,7 @@ struct Network<T>::Context {
   std::vector<std::unique_ptr<Workspace<T>>> workspaces;
 };
 
-// Contexts that no call works with at the moment.
+// The contexts that no call is using, for the next calls.
 template <class T>
 class Network<T>::Contexts {
  public:
@@ -81,7 +81,7 @@ Trainer<T>& Network<T>::one_of(Trainers& trainers, bool plain) {
   return *trainer;
 }
 
-// Whether fused stages will do for these filters, and for some images.
+// Whether the fused plan can take the filters as they are now, and whether it can take some images.
 template <class T>
 bool Network<T>::filters_are_small() const {
   const auto& all = fused_.parameters();
@@ -97,8 +97,8 @@ bool Network<T>::images_are_small(const Images<T>& images, const std::int64_t* s
   return std::all_of(some, some + count, [&](Index i) { return are_small(images.values + i * pixels, pixels); });
 }
 
-// Steps whose images fused stages can't take go by the plain plan, and only those: the result depends on the images,
-// not on the windows that training is cut into.
+// If the fused plan cannot take the images of a step, this step uses the plain plan, but the others do not. So the
+// result depends on the images, not on how training is cut into windows.
 template <class T>
 void Network<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results) {
@@ -148,8 +148,7 @@ struct Network<T>::Prediction {
   int threads;
   SharedMutex& writing;
 
-  // Computes the images for which wants(i) holds. Those that need the plain plan are left out, and reported to
-  // leave(i).
+  // Computes the images for which wants(i) is true. For an image that needs the plain plan, it calls leave(i) instead.
   template <class Wants, class Leave>
   void compute(const Wants& wants, const Leave& leave) const {
     auto context = contexts.take(threads);
@@ -159,13 +158,13 @@ struct Network<T>::Prediction {
     plan.pack(parameters);
     if (parameters.are_packed) reading.unlock();
 
-    // Whoever is free takes the next few images, since threads are seldom equally quick.
+    // A thread that is free takes the next few images, because threads are seldom equally fast.
     constexpr Index at_once = 64;
     std::atomic<Index> next{0};
     run_team(threads, [&](int thread, Barrier&) {
       const std::size_t block = static_cast<std::size_t>(plan.samples_at_once());
       const std::span mine(context->workspaces.begin() + static_cast<std::ptrdiff_t>(block) * thread, block);
-      std::array<Index, most_at_once> loaded;  // the images that wait, since a team's body must not throw
+      std::array<Index, most_at_once> loaded;  // indices of images; an array, because a team's body must not throw
       std::size_t count = 0;
       const auto predict_loaded = [&] {
         predict(mine.first(count), loaded, leave);
@@ -189,7 +188,7 @@ struct Network<T>::Prediction {
     contexts.give_back(std::move(context));
   }
 
-  // Whether the plan may take an image.
+  // Whether the plan can take an image.
   bool fits(Index i) const {
     const Index pixels = plan.image().count();
     return !plan.needs_small() || images.values == nullptr || are_small(images.values + i * pixels, pixels);
@@ -202,7 +201,7 @@ struct Network<T>::Prediction {
     for (std::size_t k = 0; k < block.size(); ++k) {
       const Index i = loaded[k];
       const T* const totals = block[k]->values.back().get();
-      if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) {  // because of weights that are not
+      if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) {  // some weight is too large
         leave(i);
         continue;
       }

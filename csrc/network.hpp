@@ -1,4 +1,4 @@
-// A network: layers over borrowed parameters, trained and applied by loops over many samples.
+// A network: layers with the caller's parameters, and the loops over many samples that train it and predict with it.
 #pragma once
 
 #include <memory>
@@ -11,13 +11,13 @@
 
 namespace cnnx {
 
-// Any number of threads may predict at once, also while one trains: they see the parameters before or after a window of
-// training. Training and `apply` wait for each other.
+// Any number of threads may call predict at once, also while another one trains. They see the parameters as they are
+// before or after a window of training. Calls of train, gradient and apply wait for each other.
 template <class T>
 class Network {
  public:
   // The layers' arrays must live as long as the network and stay where they are. Throws std::invalid_argument if the
-  // layers do not fit together. Without fusion every layer is computed by itself, which is slower.
+  // layers do not fit together. Without `fuse`, each layer is computed by itself, which is slower.
   Network(const std::vector<Layer<T>>& layers, int height, int width, bool fuse = true);
   ~Network();
 
@@ -33,7 +33,7 @@ class Network {
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
   void apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate);
 
-  // The forward pass of every image; losses and correct need labels. The number of threads changes no result.
+  // The forward pass of every image. Losses and correct need labels. The number of threads changes no result.
   void predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results);
 
  private:
@@ -50,10 +50,10 @@ class Network {
   const Plan<T> fused_, plain_;
   std::unique_ptr<Contexts> of_fused_, of_plain_;
   Trainers trainers_;
-  Trainers gradients_;         // apart from the others, whose packed parameters outlive a window
-  bool trains_plain_ = false;  // the current run of training
+  Trainers gradients_;         // separate, because trainers_ keep their packed parameters between windows
+  bool trains_plain_ = false;  // whether all of the current run of training uses the plain plan
   std::mutex training_;
-  SharedMutex writing_;  // held by whoever writes the caller's arrays, and shared by those who read them
+  SharedMutex writing_;  // locked while the caller's arrays are written, shared while they are read
 };
 
 extern template class Network<float>;

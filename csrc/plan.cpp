@@ -23,7 +23,7 @@ class Lowering {
  public:
   explicit Lowering(const Shape& image) : shape_(image) {}
 
-  // Python has checked what this reports; it keeps memory safe.
+  // Python has already checked what is checked here. These checks keep memory safe.
   Stages<T> lower(const std::vector<Layer<T>>& layers) {
     for (; position_ < layers.size(); ++position_) {
       if (nodes_ != 0) refuse("expected nothing after Softmax");
@@ -36,7 +36,7 @@ class Lowering {
               refuse(error.what());
             }
             if (shape_.count() <= 0 || shape_.count() > most_values)
-              refuse("expected every layer to have outputs, 134 million at most");
+              refuse("expected an output of 1 to 134217727 values");
             stages_.push_back(stage(layer, in));
           },
           layers[position_]);
@@ -78,7 +78,7 @@ class Lowering {
     return stage(softmax.dense, in);
   }
 
-  // A layer that is there twice has its parameters once.
+  // The packed parameters of a layer. A layer that is used twice has them once.
   template <class Kind, class L, class Layout>
   std::shared_ptr<Kind> parameters(const L& layer, const Layout& layout) {
     auto packed = std::make_shared<Kind>(layer, layout, flat_offset_);
@@ -89,7 +89,7 @@ class Lowering {
         has_ties_ = true;
         return same;
       }
-      if (packed->overlaps(*known)) refuse("expected arrays of its own, or those of the same layer");
+      if (packed->overlaps(*known)) refuse("expected arrays that share no memory with another layer");
     }
     packed->readers = 1;
     flat_offset_ += packed->count();
@@ -107,7 +107,7 @@ class Lowering {
   Stages<T> stages_;
 };
 
-// In this order: a rule sees what those before it have built.
+// Rules are tried in this order, and each sees the stages that earlier ones have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
     fuse_conv_pool<T>,
@@ -152,7 +152,8 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   choose_samples_at_once();
 }
 
-// Where little of the work gains by several samples, their activations would only take the cache from the rest.
+// If only a small share of the work is faster for several samples at once, samples go one by one: the activations of
+// several would take up the cache that the other stages need.
 template <class T>
 void Plan<T>::choose_samples_at_once() {
   constexpr Index least_share = 32;

@@ -14,7 +14,7 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
   w.sample.bytes = nullptr;
   if (images.bytes != nullptr) {
     const std::uint8_t* bytes = images.bytes + sample * count;
-    const bool stay_bytes = !moves || (shifts && background == -0.5);  // a byte of 0
+    const bool stay_bytes = !moves || (shifts && background == -0.5);  // which is byte 0
     if (shifts && stay_bytes) {
       shift<std::uint8_t>(w.shifted.data(), bytes, shape.height, shape.width, map, 0);
       bytes = w.shifted.data();

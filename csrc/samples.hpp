@@ -1,4 +1,4 @@
-// What the loops over many samples read and write.
+// What the loops over many samples read and write, and how a sample is loaded.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@
 
 namespace cnnx {
 
-// Images (count, height, width), one of the two: bytes, read as x / 255 - 0.5, or values, used unchanged.
+// Images (count, height, width): either bytes, which are scaled to x / 255 - 0.5 while they are read, or values, which
+// are used unchanged. The other pointer is null.
 template <class T>
 struct Images {
   const std::uint8_t* bytes;
@@ -21,7 +22,8 @@ struct Images {
   }
 };
 
-// What is known of each sample afterwards, in their order; any pointer may be null.
+// The results for each sample, in the samples' order. predict accepts null pointers; train and gradient always write
+// losses and correct, and never probabilities.
 template <class T>
 struct Results {
   T* probabilities;  // (samples, nodes)
@@ -34,28 +36,28 @@ struct Results {
   }
 };
 
-// How parameters follow their gradient. The states are as long as all parameters together.
+// An optimizer's settings and memory. Each state is as long as all parameters together, in the order of their arrays.
 template <class T>
 struct Optimizer {
-  std::variant<std::monostate, SgdSettings, AdamSettings> settings;  // none: plain gradient descent
+  std::variant<std::monostate, SgdSettings, AdamSettings> settings;  // monostate: plain gradient descent
   T *first_state, *second_state;                                     // velocity; or first and second moment
-  std::int64_t* steps;  // how many it has taken; changes with the states. Null for an optimizer that need not know
+  std::int64_t* steps;  // the number of steps taken, updated with the states. May be null if settings are not Adam's
 };
 
-// The samples of some steps of training. Training may pause between such windows.
+// A window of training: the samples of some steps. Training may pause between windows.
 struct Batches {
   const std::int64_t* order;   // (samples,), indices of images
   const std::int32_t* labels;  // (samples,)
   Index samples;
-  Index batch_size;           // samples a step; the last step may have fewer
-  const double* learn_rates;  // one a step
-  const double* maps;         // (samples, 2, 3), how each image is resampled, or null
-  double background;          // the pixel outside an image, as the first layer reads it
+  Index batch_size;           // samples in a step; the last step may have fewer
+  const double* learn_rates;  // (steps(),)
+  const double* maps;         // (samples, 2, 3), how each image is resampled (stages/affine.hpp), or null
+  double background;          // the value of pixels outside a resampled image, as the first layer reads it
   std::uint64_t seed;         // of the random numbers
-  Index samples_before;       // how many samples this run of training has served; 0 for its first window
+  Index samples_before;       // samples of this run's earlier windows; 0 in its first window
 
   Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
-  // The steps from `step` to before `end`.
+  // The window of the steps from `step` to `end` - 1.
   Batches between(Index step, Index end) const noexcept {
     const Index first = step * batch_size, last = end == steps() ? samples : end * batch_size;
     return {order + first,
@@ -70,7 +72,7 @@ struct Batches {
   }
 };
 
-// Has memory bring a sample while the one before it is computed: in a shuffled order no hardware can foresee it.
+// Fetches a sample into the cache while the sample before it is computed. The hardware cannot predict a shuffled order.
 template <class T>
 void prefetch(const Images<T>& images, Index sample, const Shape& shape) noexcept {
   const Index size = images.bytes != nullptr ? 1 : Index{sizeof(T)};
@@ -80,7 +82,7 @@ void prefetch(const Images<T>& images, Index sample, const Shape& shape) noexcep
     __builtin_prefetch(image + sample * shape.count() * size + at);
 }
 
-// Puts a sample at the first boundary, resampled if there is a map.
+// Writes a sample to the first stage's input, resampled if there is a map.
 template <class T>
 void load(Workspace<T>& workspace, const Images<T>& images, Index sample, const double* map, double background,
           const Shape& shape);

@@ -1,5 +1,6 @@
-// The one file that knows threads. They live for one call: none outlives it, so neither fork nor the interpreter's exit
-// ever meets one. Without std::jthread and std::barrier, which libc++ has only since version 20 and 11.
+// The only file that starts threads. They live for one call and none outlives it, so fork and the interpreter's exit
+// need no special care. There is no std::jthread and no std::barrier here, because libc++ has them only since versions
+// 20 and 11.
 #pragma once
 
 #include <condition_variable>
@@ -11,8 +12,8 @@
 
 namespace cnnx {
 
-// A std::shared_mutex in which a writer waits for the readers that came before it and for no others: those of the C
-// library let new readers pass, and readers that take turns would keep a writer waiting for ever.
+// A std::shared_mutex in which a writer waits only for readers that came before it. The C library's lets new
+// readers pass a waiting writer, so readers that take turns could keep the writer waiting for ever.
 class SharedMutex {
  public:
   void lock() {
@@ -34,7 +35,7 @@ class SharedMutex {
 // Where the threads of a team meet.
 class Barrier {
  public:
-  // Before the first thread arrives.
+  // Sets the number of threads. Called before the first one arrives.
   void expect(int count) { count_ = waiting_ = count; }
 
   // Returns when all threads have arrived. The last one calls `alone` before the others go on.
@@ -59,8 +60,8 @@ class Barrier {
   bool phase_ = false;
 };
 
-// Calls body(number of the thread, barrier) in at most `count` threads, the caller's among them, and returns when all
-// are done. Where the system gives fewer threads, fewer do the work. The body does not throw.
+// Calls body(number of the thread, barrier) in at most `count` threads, one of them the caller's, and returns when all
+// are done. If the system gives fewer threads, fewer do the work. The body must not throw.
 template <class Body>
 void run_team(int count, const Body& body) {
   Barrier barrier;
@@ -71,7 +72,7 @@ void run_team(int count, const Body& body) {
   }
   std::vector<std::thread> others;
   others.reserve(static_cast<std::size_t>(count) - 1);
-  std::mutex all_there;  // held until it is known how many threads there are
+  std::mutex all_there;  // locked until the number of threads is known
   std::unique_lock starting(all_there);
   int started = 1;
   try {
@@ -82,7 +83,7 @@ void run_team(int count, const Body& body) {
         }
         body(thread, barrier);
       });
-  } catch (const std::exception&) {  // no more threads to be had, or no memory for one
+  } catch (const std::exception&) {  // the system has no more threads, or no memory for one
   }
   barrier.expect(started);
   starting.unlock();

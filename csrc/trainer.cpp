@@ -6,10 +6,10 @@
 namespace cnnx {
 namespace {
 
-// An optimizer's formula on `count` numbers; `step` counts from 1.
+// Applies an optimizer's formula to `count` numbers; `step` counts from 1.
 template <class T>
-void follow(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, const T* gradient,
-            T learn_rate, Index step, Index count) {
+void apply_formula(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, const T* gradient,
+                   T learn_rate, Index step, Index count) {
   const auto& k = active_target().kernels<T>();
   if (const auto* sgd = std::get_if<SgdSettings>(&optimizer.settings))
     k.sgd_momentum_update(parameters, first_state, gradient, learn_rate, *sgd, count);
@@ -33,8 +33,9 @@ struct Trainer<T>::Run {
   const Results<T>& results;
 };
 
-// A batch is cut into the same shards whatever the number of threads: a power of two, for the tree. Each has a gradient
-// of its own, and a shard does enough arithmetic to make the time of clearing and adding that gradient small.
+// The number of shards that a batch is cut into. It does not depend on the number of threads, and it is a power of two,
+// for the tree in which shards are added. Each shard has a gradient of its own, and enough arithmetic that clearing and
+// adding this gradient takes little of the time.
 template <class T>
 Index Trainer<T>::shards_of(Index samples) const noexcept {
   constexpr Index least_work = 32;  // multiplications for each parameter
@@ -77,8 +78,8 @@ void Trainer<T>::see() {
   has_seen_ = true;
 }
 
-// Parameters that share a background are sums, which packing them anew would round. So a later window goes on with
-// the packed ones, unless somebody has changed the caller's.
+// Dense weights with a background are held as sums V_r + D, which unpacking rounds. Packing them again would change the
+// result, so a later window continues with the packed parameters, unless the caller has changed its arrays.
 template <class T>
 void Trainer<T>::take_parameters() {
   if (has_seen_ && are_as_seen()) return;
@@ -90,10 +91,10 @@ void Trainer<T>::take_parameters() {
 template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
-  // All memory before the first step: none can fail after it.
+  // All memory is made before the first step, so that no allocation can fail after it.
   threads = make_memory(std::min(batches.batch_size, batches.samples), threads);
-  const auto make_state = [&](Buffer<T>& state, const T* caller_s) {
-    if (caller_s != nullptr && state == nullptr) state = new_buffer<T>(plan_.packed_size());
+  const auto make_state = [&](Buffer<T>& state, const T* given) {
+    if (given != nullptr && state == nullptr) state = new_buffer<T>(plan_.packed_size());
   };
   make_state(first_state_, optimizer.first_state);
   make_state(second_state_, optimizer.second_state);
@@ -105,7 +106,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
       if (optimizer.second_state != nullptr) body(*p, second_state_.get() + p->offset, p->in(optimizer.second_state));
     }
   };
-  for_states([](const Packed<T>& p, T* packed, const Arrays<T>& caller_s) { p.pack(packed, caller_s); });
+  for_states([](const Packed<T>& p, T* packed, const Arrays<T>& given) { p.pack(packed, given); });
 
   const Run run{images, batches, results};
   if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties())
@@ -117,7 +118,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
 
   const std::unique_lock lock(writing);
   plan_.unpack(parameters_);
-  for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& caller_s) { p.unpack(caller_s, packed); });
+  for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& given) { p.unpack(given, packed); });
   if (optimizer.steps != nullptr) *optimizer.steps += batches.steps();
   see();
 }
@@ -132,7 +133,7 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int thr
   for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);
 }
 
-// The article's loop: every stage updates its parameters as soon as it has passed its input's gradient on.
+// The article's loop: each stage updates its parameters during the backward pass.
 template <class T>
 void Trainer<T>::step_sample_by_sample(const Run& run) {
   Workspace<T>& w = *workspaces_[0];
@@ -147,7 +148,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   parameters_.in_place = false;
 }
 
-// Leaves each step's mean gradient in the first shard and calls update(step), in one thread, before the next step.
+// For each step, puts the mean gradient into the first shard, and then calls update(step) in one thread.
 template <class T>
 template <class Update>
 void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
@@ -178,7 +179,8 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
   });
 }
 
-// Some samples' way to their losses, and the losses' gradients; `first` counts from the first of the batches.
+// The forward pass of some samples, their losses, and the losses' gradients. `first` is the first of them, counted from
+// the beginning of the window.
 template <class T>
 void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, const Run& run, Index first) const {
   const Batches& b = run.batches;
@@ -216,8 +218,8 @@ void Trainer<T>::finish_gradient(Index samples, Index shards) const {
 
 template <class T>
 void Trainer<T>::update(const Optimizer<T>& optimizer, T learn_rate, Index step) {
-  follow(optimizer, parameters_.values.get(), first_state_.get(), second_state_.get(), shards_[0].get(), learn_rate,
-         step, plan_.packed_size());
+  apply_formula(optimizer, parameters_.values.get(), first_state_.get(), second_state_.get(), shards_[0].get(),
+                learn_rate, step, plan_.packed_size());
   plan_.derive(parameters_);
 }
 
@@ -225,8 +227,8 @@ template <class T>
 void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
   const auto step_on = [&](T* values, Index at, Index count) {
     const auto state = [&](T* flat) { return flat != nullptr ? flat + at : nullptr; };
-    follow(optimizer, values, state(optimizer.first_state), state(optimizer.second_state), gradient + at,
-           static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
+    apply_formula(optimizer, values, state(optimizer.first_state), state(optimizer.second_state), gradient + at,
+                  static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
   };
   for (const auto& p : plan.parameters()) {
     step_on(p->arrays.weights, p->flat_offset, p->weights_size);

@@ -13,25 +13,25 @@ class Trainer {
  public:
   explicit Trainer(const Plan<T>& plan) : plan_(plan), parameters_(plan.new_values()) {}
 
-  // A step for each batch, on the mean of its samples' gradients. Holds `writing` while it writes the caller's arrays.
-  // The number of threads changes no result.
+  // Takes a step for each batch, with the mean of its samples' gradients. Locks `writing` while it writes the caller's
+  // arrays. The number of threads changes no result.
   void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results, SharedMutex& writing);
 
-  // Has the next window take the parameters anew.
+  // Makes the next window pack the parameters again.
   void forget() noexcept { has_seen_ = false; }
 
-  // The mean gradient of the one batch, in the order of the parameters' arrays, which stay as they are.
+  // Sets `flat` to the mean gradient of one batch, in the order of the parameters' arrays. Changes no parameters.
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
 
  private:
-  struct Run;  // of one call
+  struct Run;  // the arguments of one call
 
   static constexpr Index most_shards = 8;
-  static constexpr Index steps_a_derivation = 1024;  // often enough for rounding, seldom enough for time
+  static constexpr Index steps_a_derivation = 1024;  // few enough to limit rounding errors, enough to cost little time
 
   Index shards_of(Index samples) const noexcept;
-  // For a batch of so many samples. Returns how many of the threads it keeps busy.
+  // Makes all memory for batches of `samples`. Returns how many of the threads such a batch keeps busy.
   int make_memory(Index samples, int threads);
   void take_parameters();
   bool are_as_seen() const noexcept;
@@ -46,15 +46,15 @@ class Trainer {
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
-  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;  // for each thread as many as go through at once
-  std::vector<Buffer<T>> shards_;  // gradients of parts of a batch; in the end the first has the mean
+  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;  // for each thread, as many as samples go through at once
+  std::vector<Buffer<T>> shards_;  // the gradients of a batch's shards; at the end of a step, the first has the mean
   Buffer<T> first_state_, second_state_;
-  std::vector<T> seen_;  // the caller's parameters when they were read or written last
+  std::vector<T> seen_;  // a copy of the caller's parameters from when they were last read or written
   bool has_seen_ = false;
-  Index steps_ = 0;  // sample by sample, since the parameters were taken
+  Index steps_ = 0;  // steps sample by sample since the parameters were packed
 };
 
-// A step on a gradient that is there already, in the caller's own arrays.
+// Takes one step with a given gradient, in the caller's own arrays. `gradient` is in the order of these arrays.
 template <class T>
 void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate);
 

@@ -314,7 +314,7 @@ class TestSharedLayers:
             filters = rng.standard_normal((6, 3, 3, 4))
             valid.filters, same.filters = filters[:4], filters[2:] if shared == "half the filters" else filters[:4]
         network = Sequential([one, valid, same, Softmax(4 * 5 * 4, 3, rng=rng)])
-        with pytest.raises(ValueError, match=r"^layers\[2\]: expected arrays of its own, or those of the same layer$"):
+        with pytest.raises(ValueError, match=r"^layers\[2\]: expected arrays that share no memory with another layer$"):
             network.predict(np.zeros((2, 8, 9), np.uint8))
         assert owner.layers == [one]
 
