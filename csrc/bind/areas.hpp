@@ -1,4 +1,4 @@
-// The areas that module.cpp assembles.
+// The parts of the Python module, which module.cpp puts together.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,7 +1,8 @@
-// numpy array -> checked pointer and shape: the only numpy helper.
+// From a numpy array to a checked pointer and shape. No other file does this.
 //
-// Python has checked what arguments mean; this checks memory: dtype, dimensions, layout, alignment,
-// writability. What does not fit is refused, never copied: a silent copy would lose an update made in place.
+// Python has already checked what arguments mean. This file checks memory: dtype, dimensions, layout, alignment,
+// writability. An array that does not fit is refused and never copied, because an update in place would be lost with
+// the copy.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -61,7 +62,7 @@ T* checked(const py::array& array, const char* name, Access access = Access::rea
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
-// And its shape; any_size matches every size.
+// Also checks its shape; any_size matches every size.
 template <class T>
 T* checked(const py::array& array, const char* name, std::initializer_list<int> shape, Access access = Access::read) {
   T* const data = checked<T>(array, name, access);

@@ -1,4 +1,4 @@
-// Work without the interpreter's lock.
+// For work without the interpreter's lock.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -8,8 +8,9 @@
 
 namespace cnnx {
 
-// Lets go of the interpreter's lock. When the interpreter ends meanwhile, a thread that takes the lock back is told to
-// exit by an exception that may not pass through C++. It sleeps instead, until the process is gone.
+// Releases the interpreter's lock, and takes it back at the end of the scope. If the interpreter has ended meanwhile,
+// taking the lock back throws an exception that makes the thread exit. This exception must not leave a destructor, so
+// the thread sleeps until the process ends.
 class WithoutLock {
  public:
   WithoutLock() : state_(PyEval_SaveThread()) {}

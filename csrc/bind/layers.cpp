@@ -1,3 +1,4 @@
+// Layers that are called by hand: check the arrays, release the interpreter's lock, call the kernels.
 #include "layers.hpp"
 
 #include <pybind11/stl.h>
@@ -22,7 +23,7 @@ std::unique_ptr<T[]> scratch(Index count) {
   return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);  // make_unique would fill it with zeros
 }
 
-// Activations are indexed by int inside a kernel.
+// Kernels index activations with ints.
 void check_count(const char* name, double values) {
   if (values > std::numeric_limits<int>::max())
     throw py::value_error(std::string(name) + ": expected at most 2147483647 values");
@@ -59,7 +60,7 @@ Sizes sizes_of(const Shape& shape) {
   return py::make_tuple(shape.height, shape.width, shape.channels);
 }
 
-// The array that has a layer's dtype, if it has one.
+// The array that has a layer's dtype, for layers that have parameters.
 const py::array& typed(const BoundConv3x3& bound) {
   return bound.filters;
 }
@@ -70,7 +71,7 @@ const py::array& typed(const BoundSoftmax& bound) {
   return bound.dense.weights;
 }
 
-// The shape that a layer makes of another.
+// The shape of a layer's output, for a shape of its input.
 template <class Bound>
 Sizes output_shape(const Bound& bound, const Sizes& input_shape) {
   const Shape in = shape_of(input_shape);
@@ -81,7 +82,7 @@ Sizes output_shape(const Bound& bound, const Sizes& input_shape) {
     return sizes_of(ask(float{}));
 }
 
-// A convolution's layer, the shape of its input in its ring, and that input.
+// The checked arguments of a call of Conv3x3: the layer, the shape of the padded input, and the input itself.
 template <class T>
 struct Conv3x3Call {
   Conv3x3Call(const BoundConv3x3& bound, const py::array& input, Access access) : layer(bound.layer<T>(access)) {
@@ -100,7 +101,7 @@ struct Conv3x3Call {
 
   Index padded_size() const { return Index{shape.height} * shape.width * shape.channels; }
 
-  // The input, padded into `storage` if need be.
+  // The input or, for "same" padding, a padded copy of it in `storage`.
   const T* input(std::unique_ptr<T[]>& storage) const {
     if (!layer.same) return values;
     storage = scratch<T>(padded_size());
@@ -132,8 +133,8 @@ DenseShape one_row(const DenseLayer<T>& layer) {
   return {1, layer.inputs, layer.nodes};
 }
 
-// A step of gradient descent on a dense layer. With totals, d_output is the gradient for their softmax; without, it is
-// that for the totals themselves.
+// A step of gradient descent on a dense layer. With `totals`, d_output is the gradient for softmax(totals); without, it
+// is the gradient for the totals.
 template <class T>
 py::array dense_backprop(const BoundDense& bound, const py::array& d_output, const py::array& input,
                          const py::array* totals, const std::vector<Index>& input_shape, double learn_rate) {
@@ -153,7 +154,7 @@ py::array dense_backprop(const BoundDense& bound, const py::array& d_output, con
       kernels.softmax_backward(d_totals.get(), d_out, t, layer.nodes);
     else
       std::copy_n(d_out, layer.nodes, d_totals.get());
-    // The kernel reads the input while it writes the parameters.
+    // The kernel reads the input while it writes the parameters, so they must not share memory.
     std::unique_ptr<T[]> copy;
     if (overlap(in, layer.inputs, layer.weights, layer.weights_size()) ||
         overlap(in, layer.inputs, layer.biases, layer.nodes)) {
@@ -200,7 +201,7 @@ py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& inp
       const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(s));
       std::unique_ptr<T[]> padded, d_padded;
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
-      kernels.pack_filters(d_packed.get(), call.layer.filters, nullptr, s);  // the rows' padding, which the next leaves
+      kernels.pack_filters(d_packed.get(), call.layer.filters, nullptr, s);  // sets the rows' padding to 0
       kernels.conv3x3_backward_filters(d_packed.get(), d_out, call.input(padded), s);
       if (same) d_padded = scratch<T>(call.padded_size());
       kernels.conv3x3_backward_input(same ? d_padded.get() : d_in, d_out, call.layer.filters, shares.get(), s);

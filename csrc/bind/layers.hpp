@@ -1,5 +1,5 @@
-// The layers as Python holds them: numpy arrays and settings. Each computes by hand, one call a pass, and joins a
-// network's plan. python/cnnx/layers.py gives them their API and checks what arguments mean.
+// The layers as Python objects: numpy arrays and settings. A layer can be called by hand, one call for each pass, and
+// can be part of a network's plan. python/cnnx/layers.py adds the public API and checks what arguments mean.
 #pragma once
 
 #include <pybind11/typing.h>
@@ -12,14 +12,15 @@
 
 namespace cnnx {
 
-// Kernels count weights in ints.
+// Kernels count weights with ints.
 inline void check_weights(const char* name, const py::array& weights) {
   if (weights.size() > 0x7fffffff)
     throw py::value_error(std::string(name) + ": expected at most 2147483647 numbers, got " +
                           std::to_string(weights.size()));
 }
 
-// `layer<T>(access)` is the layer for the core, its arrays checked anew: somebody may have resized or frozen them.
+// `layer<T>(access)` returns the layer for the core. It checks the arrays every time, because they may have been
+// resized or made read-only.
 struct BoundConv3x3 {
   py::array filters;                // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
   std::optional<py::array> biases;  // (count,)

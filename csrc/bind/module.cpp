@@ -1,3 +1,4 @@
+// The Python module cnnx._core.
 #include "areas.hpp"
 
 PYBIND11_MODULE(_core_of_main_interpreter, module) {
@@ -8,7 +9,7 @@ PYBIND11_MODULE(_core_of_main_interpreter, module) {
   cnnx::bind_network(module);
 }
 
-// numpy does not support sub-interpreters, and pybind11 would wait for ever in the first that imports the core.
+// numpy does not support sub-interpreters, and pybind11 would hang in the first one that imports the core.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__core_of_main_interpreter();
   PyErr_SetString(PyExc_ImportError, "cnnx: expected the main interpreter, got a sub-interpreter");

@@ -1,4 +1,4 @@
-// The loops over many samples. python/cnnx/network.py gives them their API and their error messages.
+// The loops over many samples. python/cnnx/network.py adds the public API and checks what arguments mean.
 #include "../network.hpp"
 
 #include <pybind11/stl.h>
@@ -12,10 +12,10 @@
 namespace cnnx {
 namespace {
 
-// Optimizers and what they remember. `steps` (1,) counts their steps: it changes with the parameters, in one call that
-// no signal can interrupt.
+// Optimizers and their memory. `steps` (1,) is the number of steps taken. It changes in the same call as the
+// parameters, so that no signal can come between them.
 
-// Stochastic gradient descent; without a velocity it is plain.
+// Stochastic gradient descent with momentum and weight decay, or plain gradient descent if there is no velocity.
 struct BoundSGD {
   py::array steps;
   double momentum;
@@ -37,7 +37,7 @@ class BoundNetwork {
  public:
   virtual ~BoundNetwork() = default;
   virtual Index parameter_count() const = 0;
-  // `order` names the samples, one or more batches of them; `learn_rates` has one number a batch.
+  // `order` has the indices of the images of one or more batches. `learn_rates` has a number for each batch.
   virtual void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
                      const py::array& learn_rates, const BoundOptimizer& optimizer,
                      const std::optional<py::array>& maps, double background, std::uint64_t seed, Index samples_before,
@@ -50,7 +50,7 @@ class BoundNetwork {
                                                                              const py::array& labels, int threads) = 0;
 };
 
-// It and the numpy arrays whose memory it borrows.
+// A network of dtype T, and the numpy arrays that have its parameters.
 template <class T>
 class TypedNetwork final : public BoundNetwork {
  public:
@@ -108,7 +108,7 @@ class TypedNetwork final : public BoundNetwork {
                                                                      int threads) override {
     const auto samples = checked_images(images);
     const auto* const given = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
-    std::vector<std::int32_t> label(given, given + samples.count);  // another thread may write to the caller's
+    std::vector<std::int32_t> label(given, given + samples.count);  // another thread may write to the caller's array
     for (const auto each : label) checked_label(each);
     auto losses = new_array<double>({static_cast<int>(samples.count)});
     auto correct = new_array<bool>({static_cast<int>(samples.count)});
@@ -117,7 +117,7 @@ class TypedNetwork final : public BoundNetwork {
   }
 
  private:
-  // Looks for Ctrl-C between parts, each of which takes some tenths of a second.
+  // Works in parts of some tenths of a second, and looks for Ctrl-C between them.
   void predict_in_parts(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
     const py::object alive = itself();
     constexpr Index work_a_part = Index{1} << 31;
@@ -133,8 +133,8 @@ class TypedNetwork final : public BoundNetwork {
     }
   }
 
-  // A reference to the Python object, for as long as a call works without the lock: an interpreter that ends drops
-  // those of its daemon threads.
+  // A reference to the Python object, for calls that work without the interpreter's lock. An interpreter that ends
+  // drops the references of its daemon threads while these still compute.
   py::object itself() { return py::cast(static_cast<BoundNetwork*>(this), py::return_value_policy::reference); }
 
   std::vector<Layer<T>> checked_layers(Access access) const {
@@ -145,7 +145,7 @@ class TypedNetwork final : public BoundNetwork {
     return layers;
   }
 
-  // Arrays may have been resized or frozen since the plan was made.
+  // Arrays may have been resized or made read-only since the plan was made.
   void check_arrays(Access access) const {
     const auto now = checked_layers(access);
     for (std::size_t i = 0; i < now.size(); ++i)
@@ -154,7 +154,8 @@ class TypedNetwork final : public BoundNetwork {
                               "]: expected the arrays that the network was made with, got resized ones");
   }
 
-  // A copy of the labels of images in an order: another thread may write to the caller's while the lock is released.
+  // The labels of the images in `order`. A copy, because another thread may write to the caller's labels while the lock
+  // is released.
   std::vector<std::int32_t> labels_of(const py::array& order, const py::array& labels, Index images) const {
     const auto* const index = checked<std::int64_t>(order, "order", {any_size});
     const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(images)});

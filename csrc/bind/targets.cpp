@@ -1,4 +1,4 @@
-// CPU targets: which there are, which is active.
+// Which CPU targets this CPU can run, and which one is active.
 #include <pybind11/stl.h>
 
 #include "../kernels/dispatch.hpp"
@@ -7,7 +7,7 @@
 namespace cnnx {
 
 void bind_targets(pybind11::module_& module) {
-  active_target();  // an unknown CNNX_TARGET is an error of the import
+  active_target();  // makes the import fail for an unknown CNNX_TARGET
 
   module.def("targets", [] {
     std::vector<std::string> names;
