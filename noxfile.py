@@ -1,4 +1,4 @@
-"""The chores, each with its own tools: `nox -l` lists them, `nox -s NAME -- ARGUMENTS` runs one."""
+"""Development tasks, each with its own tools. `nox -l` lists them, `nox -s NAME -- ARGUMENTS` runs one."""
 
 import os
 import subprocess
@@ -19,9 +19,9 @@ BUILD = Path("build/dev").resolve()
 
 @nox.session(venv_backend="none")
 def dev(session: nox.Session) -> None:
-    """Set up .venv with an editable cnnx, or rebuild what has changed; then run pytest if there are arguments.
+    """Set up .venv with an editable cnnx, or rebuild changed files. Then run pytest if there are arguments.
 
-    The environment variable CNNX_TARGETS chooses what the first call compiles for. One target rebuilds quickest.
+    In the first call, the environment variable CNNX_TARGETS chooses the CPU targets. One target rebuilds fastest.
     """
     programs = ENVIRONMENT / "bin"
     path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
@@ -43,7 +43,7 @@ def dev(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Install cnnx as a user does, and run the suite."""
+    """Install cnnx as a user does, and run the test suite."""
     session.install(".[test]")
     session.run("pytest", *session.posargs)
 
@@ -69,8 +69,8 @@ def docs(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("sanitizers", ["address,undefined", "thread"], ids=["address", "thread"])
 def sanitize(session: nox.Session, sanitizers: str) -> None:
-    """Run the suite under the address and undefined-behaviour sanitizers, and what has threads under the thread one."""
-    # What this CPU cannot run would only be compiled.
+    """Run tests under sanitizers: address and undefined behaviour, or threads for the tests that start threads."""
+    # Tests cannot run a target that this CPU does not have, so it is not compiled.
     targets = "avx2;avx512" if "avx512f" in Path("/proc/cpuinfo").read_text() else "avx2"
     defines = {"CNNX_WERROR": "ON", "CNNX_SANITIZE": sanitizers, "CNNX_TARGETS": targets}
     session.install(".[test]", "pytest-xdist", *(f"-Ccmake.define.{name}={value}" for name, value in defines.items()))
@@ -81,13 +81,13 @@ def sanitize(session: nox.Session, sanitizers: str) -> None:
     else:
         runtime = "libasan.so"
         options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
-        # test_few_threads takes away the memory that a sanitizer itself needs. The others start many processes, which
-        # read options and files and compute what every other test computes. A target that is not the best one computes
-        # every kernel in test_targets.py, and need not run the kernels' tests again.
+        # test_few_threads takes away memory that the sanitizer itself needs. The other files start many processes,
+        # which read options and files, and compute only what other tests compute, too. test_targets.py runs every
+        # kernel on every target, so the kernels' own tests run on the best target only.
         left_out = ("few_threads", "train", "data", "article_loop")
         chosen = ["--numprocesses=2", *(f"--ignore=tests/test_{name}.py" for name in left_out)]
         chosen += ["-k", "not test_the_tests_of_the_kernels_pass_on_every_target"]
-    # libstdc++ beside the sanitizer: without it the first C++ exception aborts.
+    # libstdc++ is loaded with the sanitizer. Without it, the first C++ exception aborts.
     libraries = [_library_of_gcc(name) for name in (runtime, "libstdc++.so")]
     environment = {"LD_PRELOAD": " ".join(libraries), **options}
     arguments = session.posargs or chosen
@@ -102,6 +102,6 @@ def _library_of_gcc(name: str) -> str:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time what each change to the article's network costs; benchmarks/README.md explains the arguments."""
+    """Measure what each change to the article's network costs. benchmarks/README.md explains the arguments."""
     session.install(".")
     session.run("python", "benchmarks/cliffs.py", *session.posargs)

@@ -2,7 +2,7 @@
 
     python tools/draw_augmented.py
 
-Nothing but the seed, and the deflate implementation, decides on the file's bytes.
+The file's bytes depend only on the seed and on the deflate implementation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEED = 0
 
 
 def augmented(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return each image as read by a map of its own."""
+    """Return images (count, height, width), each resampled by a random map of its own."""
     augment = cnnx.RandomAffine(rotation=10, scale=0.1, shift=2)
     maps = augment.maps(len(images), images.shape[1:], np.random.default_rng(SEED))
     read = [affine(image.astype(np.float64), map_, 0.0) for image, map_ in zip(images, maps, strict=True)]

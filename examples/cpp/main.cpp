@@ -1,5 +1,8 @@
-// Trains the article's CNN, Conv3x3(8) -> MaxPool2 -> Softmax(10), on a folder of IDX files that are not compressed,
-// and prints the accuracy on its test images: train_article FOLDER [EPOCHS]
+// Trains the article's CNN, Conv3x3(8) -> MaxPool2 -> Softmax(10), and prints its accuracy on the test images:
+//
+//   train_article FOLDER [EPOCHS]
+//
+// FOLDER has MNIST's four IDX files, not compressed.
 #include <algorithm>
 #include <cmath>
 #include <cnnx/network.hpp>
@@ -16,7 +19,8 @@
 
 constexpr int size = 28, pooled = (size - 2) / 2, num_filters = 8, nodes = 10;
 
-// The bytes of an IDX file after its header: two zeros, 8 for bytes, the number of dimensions, each dimension.
+// Returns the bytes of an IDX file after its header. The header is two zeros, an 8, which means bytes, the number of
+// dimensions, and each dimension as a big-endian 32-bit number.
 std::vector<std::uint8_t> read_idx(const std::string& path, int dimensions) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error(path + ": expected an IDX file that is not compressed, found none");
@@ -56,7 +60,7 @@ int main(int argc, char** argv) try {
   const int epochs = argc > 2 ? std::stoi(argv[2]) : 3;
   const Digits train = read_digits(folder + "/train"), test = read_digits(folder + "/t10k");
 
-  // The parameters are the program's own arrays: the network borrows them and updates them in place.
+  // The parameters are the program's own arrays. The network updates them in place.
   std::mt19937_64 rng(0);
   std::normal_distribution<float> normal;
   constexpr int inputs = pooled * pooled * num_filters;

@@ -1,5 +1,6 @@
-// Every allocation of a call fails once. Then the call throws std::bad_alloc, or does without, and nobody waits for a
-// thread that never came. Where it throws, parameters, the optimizer's memory and its steps are as they were.
+// Makes every allocation of a call fail once. The call must then throw std::bad_alloc, or give its usual result without
+// the memory, and must not wait for a thread that did not start. If it throws, parameters, the optimizer's memory and
+// its steps must be unchanged.
 #include <atomic>
 #include <cnnx/network.hpp>
 #include <cstdint>
@@ -61,7 +62,7 @@ namespace {
 
 constexpr int size = 12, filters = 4, more = 5, nodes = 3, inputs = 5 * 5 * more, images = 64;
 
-// A network of most kinds of stages, its parameters, and an optimizer's memory of them.
+// A network with most kinds of stages, its parameters, and an optimizer's memory.
 struct Problem {
   std::vector<float> values = std::vector<float>(9 * filters + 9 * filters * more + more + inputs * nodes + nodes);
   std::vector<float> first = std::vector<float>(values.size()), second = first, gradient = first;
@@ -99,7 +100,7 @@ struct Problem {
   cnnx::Optimizer<float> adam() {
     return {cnnx::AdamSettings{0.9, 0.999, 1e-8, 0.1}, first.data(), second.data(), &steps};
   }
-  // What a call that fails must leave alone.
+  // Compares what a failed call must not change.
   bool operator==(const Problem& other) const {
     return values == other.values && first == other.first && second == other.second && steps == other.steps;
   }
@@ -107,7 +108,7 @@ struct Problem {
 
 using Call = std::function<void(Problem&)>;
 
-// Fails the first allocation of the call, then the second, and so on until the call needs no more. Returns how many.
+// Makes the call's first allocation fail, then its second, and so on until none is left. Returns their number.
 long fail_each(const std::string& name, const Call& call) {
   Problem expected;
   call(expected);
