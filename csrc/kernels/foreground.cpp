@@ -106,12 +106,18 @@ int find_foreground_in(int* __restrict patches, std::uint64_t* __restrict scratc
       *stripe++ = differing(upper, count, background) | differing(upper + width, count, background);
     });
 
+  // A patch is foreground if a pixel differs in one of its four columns and four rows. For a row of patches in which
+  // only pixels of column 3 differ:
+  //
+  //   the column differs                      . . . x . . . . . .
+  //   it or one of the next three differs     x x x x . . . . . .
+  //   even columns, where patches begin       x   x   .   .
   int found = 0;
   const Index stripes = narrow ? 1 : (out_width + patches_a_stripe - 1) / patches_a_stripe;
   stripe = scratch;
   for (int y = 0; y < out_height; ++y)
     for_stripes([&](int x, int count) {
-      std::uint64_t differs = stripe[0] | stripe[stripes];  // by column; then for each column and the three after it
+      std::uint64_t differs = stripe[0] | stripe[stripes];  // a bit for each column
       ++stripe;
       differs |= differs >> 1;
       differs |= differs >> 2;

@@ -28,18 +28,18 @@ void resample(T* output, const T* image, int height, int width, const double* ma
   };
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x) {
-      const double at_y = map[0] * y + map[1] * x + map[2], at_x = map[3] * y + map[4] * x + map[5];
-      const double down = std::floor(at_y), right = std::floor(at_x);
-      if (!(down >= -1 && down < height && right >= -1 && right < width)) {
+      const double v = map[0] * y + map[1] * x + map[2], u = map[3] * y + map[4] * x + map[5];
+      const double row = std::floor(v), column = std::floor(u);
+      if (!(row >= -1 && row < height && column >= -1 && column < width)) {
         *output++ = background;
         continue;
       }
-      const int top = static_cast<int>(down), left = static_cast<int>(right);
-      const T below = static_cast<T>(at_y - down), beside = static_cast<T>(at_x - right);
+      const int top = static_cast<int>(row), left = static_cast<int>(column);
+      const T lower_share = static_cast<T>(v - row), right_share = static_cast<T>(u - column);
       // Computed like this, four equal neighbours give their own value to the bit.
-      const T upper = between(pixel(top, left), pixel(top, left + 1), beside);
-      const T lower = between(pixel(top + 1, left), pixel(top + 1, left + 1), beside);
-      *output++ = between(upper, lower, below);
+      const T upper = between(pixel(top, left), pixel(top, left + 1), right_share);
+      const T lower = between(pixel(top + 1, left), pixel(top + 1, left + 1), right_share);
+      *output++ = between(upper, lower, lower_share);
     }
 }
 

@@ -1,4 +1,5 @@
-// The plain stage of Dropout. It drops values in training only; otherwise it copies its input.
+// The plain stage of Dropout. In training it drops values as kernels/elementwise.cpp says; otherwise it copies its
+// input.
 #pragma once
 
 #include <algorithm>

@@ -23,7 +23,7 @@ constexpr int size = 28, pooled = (size - 2) / 2, num_filters = 8, nodes = 10;
 // dimensions, and each dimension as a big-endian 32-bit number.
 std::vector<std::uint8_t> read_idx(const std::string& path, int dimensions) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(path + ": expected an IDX file that is not compressed, found none");
+  if (!file) throw std::runtime_error(path + ": expected an IDX file, not compressed, found no file");
   std::vector<std::uint8_t> bytes{std::istreambuf_iterator<char>(file), {}};
   const std::size_t header = 4 + 4 * static_cast<std::size_t>(dimensions);
   if (bytes.size() < header || bytes[0] != 0 || bytes[1] != 0 || bytes[2] != 8 || bytes[3] != dimensions)
