@@ -1,4 +1,5 @@
-// The kernels of conv_pool.hpp for all filters of an image, and the background's values for layers that know of none.
+// The kernels of conv_pool.hpp for all filters of an image, and two kernels for later layers that read every patch,
+// background or not.
 #include "conv_pool.hpp"
 
 #include "target.hpp"

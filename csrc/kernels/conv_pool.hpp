@@ -14,8 +14,8 @@
 //
 // Layouts: values (patches, stride), of which only the foreground's rows are written and read; background (filters,),
 // 0 if no patch is background. `kept`, unless null, has a section for each tile of filters, 4 * patches * lanes of the
-// tile long. The section holds, for ties="all", the convolution's outputs, (foreground, 4, lanes); for "first", the
-// winner's position among the pixels, (foreground, lanes).
+// tile long. For ties="all" a section holds the convolution's outputs, (foreground, 4, lanes); for "first", the winners
+// as keep() numbers them, (foreground, lanes).
 //
 // Pixels and filters are finite and at most 2^20 in size (are_small). For others, a network uses its plain plan.
 #pragma once

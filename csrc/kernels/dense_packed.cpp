@@ -51,7 +51,7 @@ void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseSh
   for_packed_weights<T>(s, [&](Index from, Index to, Index) { packed[to] = weights[from]; });
 }
 
-// Unpacks weights or their gradient. D is a part of every row.
+// Unpacks weights or their gradient: row r is V_r + D.
 template <class T>
 void dense_unpack(T* __restrict weights, const T* __restrict packed, const DenseShape& s) noexcept {
   if (s.has_background())
