@@ -75,7 +75,8 @@ template <int count, class T>
 // Computes the pooled values of a block's filters. The padding of packed filters is 0, so lanes after the last filter
 // become 0, too.
 template <class T>
-void compute_values(const Block<T>& block, const PooledImage<T>& pooled, const T* filters, const ConvPoolShape& s) {
+[[gnu::noinline]] void compute_values(const Block<T>& block, const PooledImage<T>& pooled, const T* filters,
+                                      const ConvPoolShape& s) {
   for (int i = 0; i < Row<T>::count; ++i) {
     const int first = block.first_filter + i * RowTile<T>::lanes;
     T* const kept = pooled.kept != nullptr ? pooled.kept + kept_of(first, s) : nullptr;
@@ -168,16 +169,17 @@ template <Ties ties, class T>
 struct BlockGradient {
   FiltersGradient<ties, typename RowTile<T>::V> part[Row<T>::count];
 
-  void write(const Gradients<T>& to, const Block<T>& block, const T* d_background, const PooledImage<T>& pooled,
-             const ConvPoolShape& conv) const {
+  // Not inlined: its callers are many, and it is called once a block.
+  [[gnu::noinline]] void write(T* d_filters, const Block<T>& block, const T* d_background, const PooledImage<T>& pooled,
+                               const ConvPoolShape& conv) const {
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
       const auto rest = RowTile<T>::read(d_background + first, filters);
       const int first_filter = block.first_filter + first;
       if (filters == RowTile<T>::lanes)
-        part[i].template write<RowTile<T>>(to.d_filters, rest, pooled, first_filter, filters, conv);
+        part[i].template write<RowTile<T>>(d_filters, rest, pooled, first_filter, filters, conv);
       else if (filters > 0)
-        part[i].template write<PartialRowTile<T>>(to.d_filters, rest, pooled, first_filter, filters, conv);
+        part[i].template write<PartialRowTile<T>>(d_filters, rest, pooled, first_filter, filters, conv);
     }
   }
 };
@@ -243,7 +245,7 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
                                           block.kept + kept_of(first, conv), block.first_filter + first,
                                           RowTile<T>::lanes, conv);
     }
-  d_filters.write(to, block, to.d_pooled + s.rows * conv.stride, pooled, conv);
+  d_filters.write(to.d_filters, block, to.d_pooled + s.rows * conv.stride, pooled, conv);
 }
 
 // Adds factor * input * d_totals to `changed`, and sets the filters' gradient.

@@ -11,7 +11,7 @@ namespace {
 // background there is no D, and the last index is meaningless.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
-  for_wides<T>(s, [&](int count, int nodes, int node) {
+  for_wides<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
     const auto at = group_layout<T>(s, node, count);
     for (int row = 0; row < s.rows; ++row)
       for (int channel = 0; channel < s.channels; ++channel) {

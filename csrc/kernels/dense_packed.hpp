@@ -55,7 +55,7 @@ GroupLayout group_layout(const DenseShape& s, int node, int count) {
 
 // Adds up each node's partial sums and its bias.
 template <int count, class T>
-void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
+[[gnu::noinline]] void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
   constexpr int all_nodes = count * lanes_of<T> / row_lanes;
   T partial[all_nodes * row_lanes];
   __builtin_memcpy(partial, sum, sizeof partial);
