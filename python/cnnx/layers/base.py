@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _checks
-from ._attributes import KnownAttributes, is_own
-from ._checks import FloatArray
+from .. import _checks
+from .._attributes import KnownAttributes, is_own
+from .._checks import FloatArray
 
 _CACHE_LINE = 64
 

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .reference_formulas import FloatArray
+from .conv3x3 import FloatArray
 
 __all__ = ["adam_update", "affine", "dropout", "sgd_update"]
 

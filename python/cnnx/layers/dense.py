@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _checks, _core
-from ._checks import FloatArray
-from ._layer import Layer, he_deviation, remembered, standard_normal
+from .. import _checks, _core
+from .._checks import FloatArray
+from .base import Layer, he_deviation, remembered, standard_normal
 
 __all__ = ["Dense", "Softmax"]
 
