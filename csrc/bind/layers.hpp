@@ -1,5 +1,5 @@
 // The layers as Python objects: numpy arrays and settings. A layer can be called by hand, one call for each pass, and
-// can be part of a network's plan. python/cnnx/layers.py adds the public API and checks what arguments mean.
+// can be part of a network's plan. python/cnnx/layers/ adds the public API and checks what arguments mean.
 #pragma once
 
 #include <pybind11/typing.h>

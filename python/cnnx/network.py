@@ -23,12 +23,12 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks, _core, _images
+from . import _checks, _core, _flat, _images
 from ._attributes import KnownAttributes
 from ._checks import FloatArray
 from ._images import Pixels
 from .augment import Augmentation
-from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax, base
+from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from .optimizers import SGD, Optimizer
 from .schedules import Schedule, factors
 
@@ -602,13 +602,13 @@ class Sequential(KnownAttributes):
                 if not is_free or len({layer.dtype for layer in layers}) > 1:
                     self._flat = None
                 elif not self._has(layers):  # another thread may have been here
-                    self._flat = base.adopt(layers, self._dtype(), self)
+                    self._flat = _flat.adopt(layers, self._dtype(), self)
         return self._flat
 
     def _has(self, layers: list[Layer]) -> bool:
         """Whether the layers' arrays fill this network's flat array."""
         is_owner = all(layer.slot is not None and layer.slot.network() is self for layer in layers)
-        return is_owner and self._flat is not None and base.fill(layers, self._flat)
+        return is_owner and self._flat is not None and _flat.fill(layers, self._flat)
 
     def _check_kinds(self) -> None:
         for position, layer in enumerate(self.layers):

@@ -14,7 +14,12 @@ converted first; the result has the layer's dtype. Errors leave parameters as th
 """
 
 from .base import Layer
-from .conv3x3 import Conv3x3, Dropout, GlobalAveragePool, MaxPool2, ReLU
-from .dense import Dense, Softmax
+from .conv3x3 import Conv3x3
+from .dense import Dense
+from .dropout import Dropout
+from .global_average_pool import GlobalAveragePool
+from .max_pool2 import MaxPool2
+from .relu import ReLU
+from .softmax import Softmax
 
 __all__ = ["Conv3x3", "Dense", "Dropout", "GlobalAveragePool", "Layer", "MaxPool2", "ReLU", "Softmax"]

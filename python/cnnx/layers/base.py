@@ -1,12 +1,9 @@
-"""What all layers have in common, and how a network keeps their arrays in one flat array."""
+"""What all layers have in common."""
 
 from __future__ import annotations
 
 import copy
-import math
-import weakref
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,15 +11,10 @@ from .. import _checks
 from .._attributes import KnownAttributes, is_own
 from .._checks import FloatArray
 
-_CACHE_LINE = 64
+if TYPE_CHECKING:
+    from .._flat import Slot
 
-
-class Slot(NamedTuple):
-    """Where a network keeps a layer's arrays: in its flat array, one after another, from `start`."""
-
-    flat: FloatArray
-    start: int
-    network: weakref.ref[Any]
+__all__ = ["Layer", "remembered"]
 
 
 class Seen:
@@ -159,61 +151,8 @@ class Layer(KnownAttributes):
         return copy.deepcopy(self)
 
 
-def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:
-    """Whether the layers' arrays are the slices of `flat`, in order, from its start to its end."""
-    at = 0
-    for layer in layers:
-        slot = layer.slot
-        if slot is None or slot.flat is not flat or slot.start != at:
-            return False
-        at += layer.parameter_count()
-    return at == flat.size
-
-
-def adopt(layers: Sequence[Layer], dtype: np.dtype[Any], network: Any) -> FloatArray:
-    """Make the layers' arrays the slices of one flat array, in order, and `network` their owner; return that array.
-
-    Layers that already fill a flat array, because a network that is gone had them in this order, stay there.
-    """
-    slot = layers[0].slot if layers else None
-    if slot is not None and fill(layers, slot.flat):
-        flat = slot.flat
-    else:
-        flat = _aligned(sum(layer.parameter_count() for layer in layers), dtype)
-    at = 0
-    for layer in layers:
-        if layer.slot is None or layer.slot.flat is not flat:
-            layer._move(flat, at)
-        layer.slot = Slot(flat, at, weakref.ref(network))
-        at += layer.parameter_count()
-    return flat
-
-
-def _aligned(count: int, dtype: np.dtype[Any]) -> FloatArray:
-    """Return an array that starts at a cache line."""
-    memory = np.empty(count * dtype.itemsize + _CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + count * dtype.itemsize].view(dtype)
-
-
 def remembered(value: Any) -> Any:
     """What the last forward pass left for backprop."""
     if value is None:
         raise RuntimeError("backprop: expected a forward pass before it, got none")
     return value
-
-
-def he_deviation(inputs: int) -> float:
-    """The standard deviation that keeps the size of activations after a ReLU."""
-    return math.sqrt(2 / inputs)
-
-
-def standard_normal(
-    shape: tuple[int, ...], rng: Any, dtype: np.dtype[Any], *, divisor: float = 1, factor: float = 1
-) -> FloatArray:
-    """Initial values; drawn in float64, so that both dtypes share a seed."""
-    rng = _checks.generator(rng)
-    if rng is _checks.UNINITIALISED:
-        return np.empty(shape, dtype)
-    values = np.random.randn(*shape) if rng is None else rng.standard_normal(shape)
-    return (values / divisor * factor).astype(dtype)

@@ -1,4 +1,7 @@
-"""The layers that are not dense, compiled."""
+"""A convolution with 3x3 filters: the article's first layer, and one that can be stacked.
+
+Its twin is in `cnnx/reference/conv3x3.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from numpy.typing import DTypeLike
 
 from .. import _checks, _core
 from .._checks import FloatArray
-from .base import Layer, he_deviation, remembered, standard_normal
+from .base import Layer, remembered
+from .initial import he_deviation, standard_normal
 
-__all__ = ["Conv3x3", "Dropout", "GlobalAveragePool", "MaxPool2", "ReLU"]
+__all__ = ["Conv3x3"]
 
 
 class Conv3x3(Layer):
@@ -168,198 +172,3 @@ class Conv3x3(Layer):
         if image.shape[2] != filters.shape[3]:
             raise ValueError(f"{name}: expected shape (height, width, {filters.shape[3]}), got {image.shape}")
         return image
-
-
-class MaxPool2(Layer):
-    """Max pooling over 2x2 windows; an odd last row or column is left out.
-
-    ``output[y, x, c] = max of input[2 * y + i, 2 * x + j, c] over i, j in {0, 1}``
-
-    Computes in its input's dtype (float64 for integers and half precision). A NaN wins its window and passes no
-    gradient.
-
-    Args:
-        ties: who receives a window's gradient when several pixels equal the maximum: "all" of them (the article's
-            rule) or the "first" in reading order (that of Keras and PyTorch).
-
-    Attributes:
-        last_input: (height, width, channels), what the last forward pass saw.
-    """
-
-    kind = "MaxPool2"
-
-    def __init__(self, *, ties: Literal["all", "first"] = "all") -> None:
-        self.ties = ties
-
-    @property
-    def ties(self) -> Literal["all", "first"]:
-        """Who receives the gradient of equal pixels: "all" or "first"."""
-        return self._ties
-
-    @ties.setter
-    def ties(self, value: Literal["all", "first"]) -> None:
-        self._ties: Literal["all", "first"] = _checks.one_of("ties", value, ("all", "first"))
-        self._core = None
-
-    def settings(self) -> dict[str, Any]:
-        return {"ties": self._ties}
-
-    def compiled(self) -> _core.MaxPool2:
-        return _core.MaxPool2(first_tie_only=self._ties == "first")
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
-        image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
-        output: FloatArray = self.core.forward(image)
-        self._seen.input = image
-        return output
-
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Return d_L_d_input, (height, width, channels): the gradient where the maxima were, zero elsewhere.
-
-        Args:
-            d_L_d_out: the loss gradient for the output, (height // 2, width // 2, channels).
-        """
-        last_input = remembered(self._seen.input)
-        image = _checks.as_array(
-            "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
-        )
-        height, width, channels = image.shape
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, image.dtype, (height // 2, width // 2, channels))
-        d_L_d_input: FloatArray = self.core.backprop(gradient, image)
-        return d_L_d_input
-
-
-class GlobalAveragePool(Layer):
-    """The mean over height and width, (height, width, channels) -> (channels,).
-
-    Lin et al., 2014, "Network In Network":
-    ``output[c] = sum over y, x of input[y, x, c] / (height * width)``
-
-    Computes in its input's dtype (float64 for integers and half precision).
-
-    Attributes:
-        last_input: (height, width, channels), what the last forward pass saw.
-    """
-
-    kind = "GlobalAveragePool"
-
-    def __init__(self) -> None:
-        """Take no argument: nothing of it can be set."""
-
-    def settings(self) -> dict[str, Any]:
-        return {}
-
-    def compiled(self) -> _core.GlobalAveragePool:
-        return _core.GlobalAveragePool()
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Average (height, width, channels), at least one of each, into (channels,)."""
-        image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
-        if image.size == 0:
-            raise ValueError(f"input: expected at least one value in (height, width, channels), got {image.shape}")
-        output: FloatArray = self.core.forward(image)
-        self._seen.input = image
-        return output
-
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Return d_L_d_input, (height, width, channels): ``d_L_d_out[c] / (height * width)`` at every pixel.
-
-        Args:
-            d_L_d_out: the loss gradient for the output, (channels,).
-        """
-        last_input = remembered(self._seen.input)
-        image = _checks.as_array(
-            "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
-        )
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, image.dtype, image.shape[2:])
-        d_L_d_input: FloatArray = self.core.backprop(gradient, image)
-        return d_L_d_input
-
-
-class ReLU(Layer):
-    """The rectifier, ``output = max(0, input)``, of any shape.
-
-    Computes in its input's dtype (float64 for integers and half precision). A NaN stays NaN and passes no gradient.
-
-    Attributes:
-        last_input: what the last forward pass saw.
-    """
-
-    kind = "ReLU"
-
-    def __init__(self) -> None:
-        """Take no argument: nothing of it can be set."""
-
-    def settings(self) -> dict[str, Any]:
-        return {}
-
-    def compiled(self) -> _core.ReLU:
-        return _core.ReLU()
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Return the input with 0 in place of everything below."""
-        values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
-        output: FloatArray = self.core.forward(values)
-        self._seen.input = values
-        return output
-
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Return d_L_d_input: the gradient where the input was above 0, zero elsewhere.
-
-        Args:
-            d_L_d_out: the loss gradient for the output, in the input's shape.
-        """
-        last_input = remembered(self._seen.input)
-        values = _checks.as_numbers("last_input", last_input, _checks.own_float_dtype(last_input))
-        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape)
-        d_L_d_input: FloatArray = self.core.backprop(gradient, values)
-        return d_L_d_input
-
-
-class Dropout(Layer):
-    """Drops a share of the values while a network is trained (Srivastava et al., 2014).
-
-    In `Sequential.fit` each value becomes 0 with probability `rate`, and the others are divided by 1 - rate, so that
-    their mean stays. Everywhere else, `forward` and `backprop` included, the layer does nothing. Which values drop
-    depends on the run's seed, the step and the sample, not on threads.
-
-    Args:
-        rate: the share that drops, at least 0 and less than 1.
-
-    Attributes:
-        rate: as given.
-        last_input: what the last forward pass saw.
-    """
-
-    kind = "Dropout"
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    @property
-    def rate(self) -> float:
-        """The share that drops, at least 0 and less than 1."""
-        return self._rate
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self._rate = _checks.share("rate", value)
-        self._core = None
-
-    def settings(self) -> dict[str, Any]:
-        return {"rate": self.rate}
-
-    def compiled(self) -> _core.Dropout:
-        return _core.Dropout(rate=self._rate)
-
-    def forward(self, input: FloatArray) -> FloatArray:
-        """Return a copy of the input."""
-        values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
-        self._seen.input = values
-        return np.copy(values)
-
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Return a copy of the gradient, which has the input's shape."""
-        values = remembered(self._seen.input)
-        return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))

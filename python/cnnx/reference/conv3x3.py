@@ -1,34 +1,18 @@
-"""The passes of every layer in plain numpy, forward and backward beside each other.
+"""The convolution: every filter slides over the image.
 
-Layouts: an image is (height, width) or (height, width, channels), as are the outputs of a convolution and of a
-pooling; filters are (num_filters, 3, 3) or (num_filters, 3, 3, channels); dense weights are (input_len, nodes).
-`d_L_d_x` has the shape of `x` and holds the derivative of the loss L with respect to every entry of `x`.
-Everything is computed in the dtype of its arguments.
-
-Source: Victor Zhou, *CNNs, Part 1: An Introduction to Convolutional Neural Networks* (the forward passes) and
-*CNNs, Part 2: Training a Convolutional Neural Network* (the backward passes).
+In the article: Part 1, section 3, "Convolutions", and Part 2, section 5, "Backprop: Conv". The article has no biases,
+no channels in the input and no padding, and leaves the gradient for the input to the reader.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "conv3x3_backward",
-    "conv3x3_forward",
-    "cross_entropy",
-    "dense_backward",
-    "dense_forward",
-    "max_pool2_backward",
-    "max_pool2_forward",
-    "relu_backward",
-    "relu_forward",
-    "softmax_backward",
-    "softmax_forward",
-]
+from .notation import FloatArray, standard_normal
 
-FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+__all__ = ["Conv3x3", "conv3x3_backward", "conv3x3_forward"]
+
 Padding: TypeAlias = Literal["valid", "same"]
 
 
@@ -90,123 +74,47 @@ def _with_channels(filters: FloatArray) -> FloatArray:
     return filters.reshape(len(filters), 3, 3, -1)
 
 
-def max_pool2_forward(input: FloatArray) -> FloatArray:
-    """Keep the largest of every 2×2 pixels, channel by channel.
+class Conv3x3:
+    """A layer of `num_filters` 3×3 filters: (h, w, c) → (h − 2, w − 2, num_filters), or (h, w, num_filters).
 
-    `output[y, x, c] = max of input[2y + i, 2x + j, c]` with i, j in 0..1. `input` is (h, w, c), the result
-    (h // 2, w // 2, c): an odd last row or column is left out. A NaN in a window is that window's maximum.
+    Without `in_channels` it is the article's: images are (h, w), `filters` (num_filters, 3, 3) start as standard
+    normal values divided by 9, and there are no `biases`. With `in_channels` it can be stacked: images are (h, w,
+    in_channels), or (h, w) of one channel; `filters` (num_filters, 3, 3, in_channels) start as standard normal values
+    times √(2 / (9 · in_channels)), `biases` (num_filters,) as zeros. `padding="same"` keeps height and width.
     """
-    return np.asarray(np.amax(_windows_of_four(input), axis=-1))
 
+    last_input: FloatArray
 
-def max_pool2_backward(d_L_d_out: FloatArray, input: FloatArray, ties: Literal["all", "first"] = "all") -> FloatArray:
-    """Return `d_L_d_input`: the gradient goes to the pixel that was the maximum, and nowhere else.
+    def __init__(
+        self,
+        num_filters: int,
+        in_channels: int | None = None,
+        *,
+        padding: Padding = "valid",
+        use_bias: bool | None = None,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.num_filters, self.in_channels, self.padding = num_filters, in_channels, padding
+        if in_channels is None:
+            initial = standard_normal(rng, num_filters, 3, 3) / 9
+        else:
+            initial = standard_normal(rng, num_filters, 3, 3, in_channels) * np.sqrt(2 / (9 * in_channels))
+        self.filters: FloatArray = initial.astype(dtype)
+        has_bias = in_channels is not None if use_bias is None else use_bias
+        self.biases: FloatArray | None = np.zeros(num_filters, dtype) if has_bias else None
 
-    Where several pixels of a window equal its maximum, `ties="all"` gives the whole gradient to each of them,
-    as the article does; `ties="first"` gives it to the first in row-major order, as Keras and PyTorch do. A
-    NaN equals nothing, itself included, so a window with a NaN passes no gradient on. `d_L_d_out` is (h // 2,
-    w // 2, c), `input` and the result (h, w, c).
-    """
-    windows = _windows_of_four(input)
-    receives = windows == np.amax(windows, axis=-1, keepdims=True)
-    if ties == "first":
-        receives &= np.cumsum(receives, axis=-1) == 1
-    d_L_d_windows = np.where(receives, d_L_d_out[..., np.newaxis], 0)
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return the responses of every filter to an image, wherever it fits."""
+        self.last_input = input
+        return conv3x3_forward(input, self.filters, self.biases, self.padding)
 
-    height, width, channels = d_L_d_out.shape
-    d_L_d_input = np.zeros(input.shape, d_L_d_out.dtype)
-    d_L_d_input[: 2 * height, : 2 * width] = (
-        d_L_d_windows.reshape(height, width, channels, 2, 2)
-        .transpose(0, 3, 1, 4, 2)
-        .reshape(2 * height, 2 * width, channels)
-    )
-    return d_L_d_input
-
-
-def _windows_of_four(input: FloatArray) -> FloatArray:
-    """Cut (h, w, c) into 2×2 windows: (h // 2, w // 2, c, 4), a window's four pixels in row-major order."""
-    height, width, channels = input.shape[0] // 2, input.shape[1] // 2, input.shape[2]
-    split = input[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels)
-    pixels_last: FloatArray = split.transpose(0, 2, 4, 1, 3)
-    return pixels_last.reshape(height, width, channels, 4)
-
-
-def relu_forward(input: FloatArray) -> FloatArray:
-    """Replace what is negative by zero: `output = max(0, input)`, in any shape. A NaN stays one."""
-    return np.where(input <= 0, 0, input)
-
-
-def relu_backward(d_L_d_out: FloatArray, input: FloatArray) -> FloatArray:
-    """Return `d_L_d_input`: the gradient where `input > 0`, else 0. All three have one shape."""
-    return np.where(input > 0, d_L_d_out, 0)
-
-
-def dense_forward(input: FloatArray, weights: FloatArray, biases: FloatArray) -> FloatArray:
-    """Return the totals (nodes,): every node adds up all the inputs, each with a weight of its own, and a bias.
-
-    `totals[k] = Σ_m input[m] · weights[m, k] + biases[k]`
-
-    `input` has any shape of input_len values, `weights` is (input_len, nodes), `biases` (nodes,).
-    """
-    totals: FloatArray = input.flatten() @ weights + biases
-    return totals
-
-
-def dense_backward(
-    d_L_d_totals: FloatArray, input: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return `(d_L_d_input, d_L_d_weights, d_L_d_biases)`; the first is flat, (input_len,).
-
-    `d_L_d_input[m] = Σ_k weights[m, k] · d_L_d_totals[k]`
-    `d_L_d_weights[m, k] = input[m] · d_L_d_totals[k]`
-    `d_L_d_biases[k] = d_L_d_totals[k]`
-
-    `d_L_d_totals` is (nodes,), the other shapes are those of the forward pass.
-    """
-    return weights @ d_L_d_totals, np.outer(input, d_L_d_totals), d_L_d_totals.copy()
-
-
-def softmax_forward(input: FloatArray, weights: FloatArray, biases: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return `(probabilities, totals)` of a dense layer with a softmax, both (nodes,).
-
-    `probabilities[k] = e^totals[k] / Σ_l e^totals[l]`
-    """
-    totals = dense_forward(input, weights, biases)
-    return _probabilities(totals), totals
-
-
-def softmax_backward(
-    d_L_d_out: FloatArray, input: FloatArray, weights: FloatArray, totals: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return `(d_L_d_input, d_L_d_weights, d_L_d_biases)`; the first is flat, (input_len,).
-
-    With p the probabilities, a total t_k raises its own probability and lowers all others:
-    `d p_l / d t_k = p_k · (1 − p_k)` where l = k and `−p_l · p_k` elsewhere. Summed over every output l,
-
-    `d_L_d_totals[k] = Σ_l d_L_d_out[l] · (d p_l / d t_k) = p_k · (d_L_d_out[k] − Σ_l p_l · d_L_d_out[l])`
-
-    and from there on it is a dense layer. The article follows one non-zero entry of `d_L_d_out`; this is the same
-    derivation for any number of them. `d_L_d_out` and `totals` are (nodes,).
-    """
-    probabilities = _probabilities(totals)
-    d_L_d_totals = probabilities * (d_L_d_out - probabilities @ d_L_d_out)
-    return dense_backward(d_L_d_totals, input, weights)
-
-
-def _probabilities(totals: FloatArray) -> FloatArray:
-    """Softmax of (nodes,) totals; subtracting their maximum changes no quotient and lets none overflow."""
-    exponentials = np.exp(totals - np.amax(totals))
-    return np.asarray(exponentials / np.sum(exponentials))
-
-
-def cross_entropy(out: FloatArray, label: int) -> tuple[float, FloatArray]:
-    """Return `(loss, d_L_d_out)` of one sample: how surprised the network is by the right answer.
-
-    `loss = −ln p` with `p = out[label]`, so `d_L_d_out[label] = −1 / p` and every other entry is zero. p is
-    at least the smallest normal number of the dtype, so both stay finite when a probability underflows to
-    zero. `out` and `d_L_d_out` are (nodes,), `label` is in 0..nodes−1.
-    """
-    p = np.maximum(out[label], np.finfo(out.dtype).smallest_normal)
-    d_L_d_out = np.zeros_like(out)
-    d_L_d_out[label] = -1 / p
-    return float(-np.log(p)), d_L_d_out
+    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+        """Step the parameters downhill; return `d_L_d_input`, through the filters before the step."""
+        d_L_d_input, d_L_d_filters, d_L_d_biases = conv3x3_backward(
+            d_L_d_out, self.last_input, self.filters, self.padding
+        )
+        self.filters -= learn_rate * d_L_d_filters
+        if self.biases is not None:
+            self.biases -= learn_rate * d_L_d_biases
+        return d_L_d_input

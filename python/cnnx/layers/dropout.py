@@ -1,0 +1,64 @@
+"""Dropout.
+
+Its twin is in `cnnx/reference/dropout.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _checks, _core
+from .._checks import FloatArray
+from .base import Layer, remembered
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Layer):
+    """Drops a share of the values while a network is trained (Srivastava et al., 2014).
+
+    In `Sequential.fit` each value becomes 0 with probability `rate`, and the others are divided by 1 - rate, so that
+    their mean stays. Everywhere else, `forward` and `backprop` included, the layer does nothing. Which values drop
+    depends on the run's seed, the step and the sample, not on threads.
+
+    Args:
+        rate: the share that drops, at least 0 and less than 1.
+
+    Attributes:
+        rate: as given.
+        last_input: what the last forward pass saw.
+    """
+
+    kind = "Dropout"
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    @property
+    def rate(self) -> float:
+        """The share that drops, at least 0 and less than 1."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self._rate = _checks.share("rate", value)
+        self._core = None
+
+    def settings(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def compiled(self) -> _core.Dropout:
+        return _core.Dropout(rate=self._rate)
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return a copy of the input."""
+        values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
+        self._seen.input = values
+        return np.copy(values)
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return a copy of the gradient, which has the input's shape."""
+        values = remembered(self._seen.input)
+        return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))

@@ -1,0 +1,61 @@
+"""The mean over height and width.
+
+Its twin is in `cnnx/reference/global_average_pool.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _checks, _core
+from .._checks import FloatArray
+from .base import Layer, remembered
+
+__all__ = ["GlobalAveragePool"]
+
+
+class GlobalAveragePool(Layer):
+    """The mean over height and width, (height, width, channels) -> (channels,).
+
+    Lin et al., 2014, "Network In Network":
+    ``output[c] = sum over y, x of input[y, x, c] / (height * width)``
+
+    Computes in its input's dtype (float64 for integers and half precision).
+
+    Attributes:
+        last_input: (height, width, channels), what the last forward pass saw.
+    """
+
+    kind = "GlobalAveragePool"
+
+    def __init__(self) -> None:
+        """Take no argument: nothing of it can be set."""
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def compiled(self) -> _core.GlobalAveragePool:
+        return _core.GlobalAveragePool()
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Average (height, width, channels), at least one of each, into (channels,)."""
+        image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
+        if image.size == 0:
+            raise ValueError(f"input: expected at least one value in (height, width, channels), got {image.shape}")
+        output: FloatArray = self.core.forward(image)
+        self._seen.input = image
+        return output
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return d_L_d_input, (height, width, channels): ``d_L_d_out[c] / (height * width)`` at every pixel.
+
+        Args:
+            d_L_d_out: the loss gradient for the output, (channels,).
+        """
+        last_input = remembered(self._seen.input)
+        image = _checks.as_array(
+            "last_input", last_input, _checks.own_float_dtype(last_input), ("height", "width", "channels")
+        )
+        gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, image.dtype, image.shape[2:])
+        d_L_d_input: FloatArray = self.core.backprop(gradient, image)
+        return d_L_d_input

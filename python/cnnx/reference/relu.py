@@ -1,0 +1,36 @@
+"""The rectifier: positive values pass, and all others become zero.
+
+It is not in the article. Source: Nair and Hinton, *Rectified Linear Units Improve Restricted Boltzmann Machines*
+(2010).
+"""
+
+import numpy as np
+
+from .notation import FloatArray
+
+__all__ = ["ReLU", "relu_backward", "relu_forward"]
+
+
+def relu_forward(input: FloatArray) -> FloatArray:
+    """Replace what is negative by zero: `output = max(0, input)`, in any shape. A NaN stays one."""
+    return np.where(input <= 0, 0, input)
+
+
+def relu_backward(d_L_d_out: FloatArray, input: FloatArray) -> FloatArray:
+    """Return `d_L_d_input`: the gradient where `input > 0`, else 0. All three have one shape."""
+    return np.where(input > 0, d_L_d_out, 0)
+
+
+class ReLU:
+    """A layer that lets positive values through, in any shape."""
+
+    last_input: FloatArray
+
+    def forward(self, input: FloatArray) -> FloatArray:
+        """Return `max(0, input)`."""
+        self.last_input = input
+        return relu_forward(input)
+
+    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+        """Return `d_L_d_input`, in the shape of both."""
+        return relu_backward(d_L_d_out, self.last_input)
