@@ -8,20 +8,29 @@
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - ``python -m cnnx.train``: the article's whole run.
 
-`cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their first use.
+`cnnx.data`, `cnnx.models`, `cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their first use.
 """
 
-import importlib
-import os
-from types import ModuleType
+from __future__ import annotations
 
-from . import data, models, schedules
+from typing import TYPE_CHECKING
+
+from . import schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
 from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy
 from .network import Sequential
 from .optimizers import SGD, Adam
+
+if TYPE_CHECKING:
+    import os
+
+    from . import data as data
+    from . import models as models
+    from . import reference as reference
+    from . import storage as storage
+    from . import train as train
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -31,14 +40,18 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return read(path)
 
 
-_AT_FIRST_USE = ("reference", "storage", "train")
+_AT_FIRST_USE = ("data", "models", "reference", "storage", "train")
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import a module that few programs need."""
-    if name in _AT_FIRST_USE:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers see the imports above, and so report misspelt names
+
+    def __getattr__(name: str) -> object:
+        """Import a module at its first use: not every program needs it."""
+        if name in _AT_FIRST_USE:
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
