@@ -69,9 +69,11 @@ def test_every_spelling_of_the_two_dtypes_works(name, dtype):
         assert values.dtype == dtype
 
 
-@pytest.mark.parametrize("rng", [0, "0", np.random, np.random.RandomState(0)], ids=lambda rng: type(rng).__name__)
+@pytest.mark.parametrize(
+    "rng", [0.5, "0", True, np.random, np.random.RandomState(0)], ids=lambda rng: type(rng).__name__
+)
 @pytest.mark.parametrize("name", MAKERS)
-def test_rng_is_a_generator_or_none(name, rng):
+def test_rng_is_a_generator_a_seed_or_none(name, rng):
     with pytest.raises(TypeError, match=r"^rng: expected"):
         MAKERS[name](rng=rng)
 

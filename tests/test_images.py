@@ -115,9 +115,8 @@ def test_an_assigned_image_shape_is_checked(bad):
     assert network.image_shape == (28, 28)
 
 
-def test_a_summary_takes_the_network_s_own_size(capsys):
-    article_cnn(image_shape=(9, 12)).summary()
-    assert "(7, 10, 8)" in capsys.readouterr().out
+def test_a_summary_takes_the_network_s_own_size():
+    assert "(7, 10, 8)" in article_cnn(image_shape=(9, 12)).summary()
 
 
 def test_a_convolution_without_in_channels_after_another_is_told_what_it_needs():

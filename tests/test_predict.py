@@ -240,7 +240,7 @@ BAD_ARGUMENTS = [
     *(("learn_rate", bad, TypeError) for bad in (None, "0.1", True, 0.1j, np.array([0.1]))),
     *(("progress_every", bad, ValueError) for bad in (0, -100)),
     *(("progress_every", bad, TypeError) for bad in (None, 2.5, True, "1")),
-    *(("rng", bad, TypeError) for bad in (0, np.random, np.random.RandomState(0))),
+    *(("rng", bad, TypeError) for bad in (0.5, np.random, np.random.RandomState(0))),
     *(("on_progress", bad, TypeError) for bad in (3, "print", [print])),
     *(("threads", bad, ValueError) for bad in (0, -1)),
     *(("threads", bad, TypeError) for bad in (1.5, True, "2", [1])),

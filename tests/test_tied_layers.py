@@ -84,13 +84,12 @@ def problem(rng, network, count):
 
 @pytest.mark.parametrize("names", TIED)
 class TestTiedLayers:
-    def test_it_counts_once_in_the_parameters_the_gradient_and_the_summary(self, dtype, capsys, names):
+    def test_it_counts_once_in_the_parameters_the_gradient_and_the_summary(self, dtype, names):
         network, plain, firsts = tied_and_apart(names, dtype)
         expected = flat_parameters(distinct(plain, firsts))
         assert_same_bits(network.parameters, expected)
         assert network.gradient.shape == expected.shape
-        network.summary((6, 7))
-        total = capsys.readouterr().out.splitlines()[-1].split()
+        total = network.summary((6, 7)).splitlines()[-1].split()
         assert total == ["total", f"{expected.size:,}"]
 
     def test_it_predicts_as_layers_with_equal_parameters(self, rng, dtype, names):

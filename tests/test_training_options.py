@@ -293,6 +293,6 @@ def test_a_long_run_takes_no_memory_for_the_steps_to_come(schedule):
 def test_factors_computed_when_they_are_due_are_the_schedule_s(name, steps):
     expected = getattr(schedules, name)(steps)
     some = schedules.factors(name, steps)
-    np.testing.assert_array_equal(some.between(0, steps), expected)
-    parts = [some.between(start, min(start + 3, steps)) for start in range(0, steps, 3)]
+    np.testing.assert_array_equal(some(0, steps), expected)
+    parts = [some(start, min(start + 3, steps)) for start in range(0, steps, 3)]
     np.testing.assert_array_equal(np.concatenate(parts), expected)

@@ -11,8 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Float: TypeAlias = np.float32 | np.float64
-FloatArray: TypeAlias = NDArray[Float]
+FloatArray: TypeAlias = NDArray[Any]
+"""float32 or float64. A type checker cannot know which, so that results fit NDArray[np.float32] and [np.float64]."""
+
+RealArray: TypeAlias = NDArray[np.floating[Any] | np.integer[Any]]
+"""Real numbers of any dtype, which a layer converts to its own."""
 
 _FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 _FLOAT64: np.dtype[Any] = np.dtype(np.float64)
@@ -92,17 +95,6 @@ def share(name: str, value: Any) -> float:
     return number(name, value, "a number from 0 to less than 1", lambda found: 0.0 <= found < 1.0)
 
 
-UNINITIALISED: Any = object()
-"""In place of a generator: leave parameters as memory has them, for those that are about to be replaced."""
-
-
-def generator(rng: Any) -> Any:
-    """A numpy Generator, or None for numpy's global generator."""
-    if rng is not None and rng is not UNINITIALISED and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy.random.Generator or None, got {type(rng).__name__}")
-    return rng
-
-
 def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     """`value` as a C-contiguous, aligned array of `dtype`.
 
@@ -179,3 +171,15 @@ def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return bool(value)
+
+
+def labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
+    """Labels (count,), integers from 0 to nodes - 1, as int32."""
+    if not isinstance(labels, np.ndarray) or isinstance(labels, np.ma.MaskedArray) or labels.dtype.kind not in "iu":
+        got = f"dtype {labels.dtype}" if type(labels) is np.ndarray else type(labels).__name__
+        raise TypeError(f"labels: expected a numpy array of integers, got {got}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels: expected shape ({count},), one label an image, got {labels.shape}")
+    if labels.min() < 0 or labels.max() >= nodes:
+        raise ValueError(f"labels: expected 0 to {nodes - 1}, got {labels.min()} to {labels.max()}")
+    return np.ascontiguousarray(labels, np.int32)

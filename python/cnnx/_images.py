@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from .augment import Augmentation
+
+UINT8: np.dtype[Any] = np.dtype(np.uint8)
+
+MANY = 256  # images, beside whose prediction a look at their scale takes no time
 _LARGEST_SIDE = 256  # of the images that an error message looks for
 _FEW_VALUES = 16  # the largest byte of images that were hardly meant to go up to 255
 _ENOUGH = 8  # images to judge the scale of bytes by: a single one may be dark
@@ -132,3 +138,11 @@ def complaint_about_scale(images: NDArray[Any], trained: Pixels) -> str | None:
         return None
     help = "give uint8, or floats as x / 255 - 0.5" if trained.dtype == "uint8" else "scale them as those were"
     return f"images: expected pixels as in the training, {trained}, got {given} ({help})"
+
+
+def background(augment: Augmentation | None, pixels: Pixels) -> float:
+    """Return what surrounds augmented images, as the first layer reads it."""
+    given = None if augment is None else augment.background
+    if pixels.dtype == "uint8":
+        return (given or 0) / 255 - 0.5
+    return pixels.least if given is None else given

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import _checks
 from ._attributes import KnownAttributes, Setting
+from ._random import Rng, own_generator
 
 __all__ = ["Augmentation", "RandomAffine", "RandomShift"]
 
@@ -33,8 +34,18 @@ class Augmentation(KnownAttributes):
 
     background = Setting(_background)
 
-    def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return float64 (count, 2, 3): for each sample, of `image_shape` (height, width), the map to read it by."""
+    def maps(self, count: int, image_shape: tuple[int, ...], rng: Rng) -> NDArray[np.float64]:
+        """Return a map for each sample.
+
+        Args:
+            count: how many samples.
+            image_shape: (height, width) of the images.
+            rng: a `numpy.random.Generator`, or an integer of at least 0 that seeds a new one; None draws a seed from
+                numpy's global generator.
+
+        Returns:
+            float64 (count, 2, 3).
+        """
         raise NotImplementedError
 
 
@@ -56,8 +67,9 @@ class RandomShift(Augmentation):
         self,
         count: int,
         image_shape: tuple[int, ...],  # noqa: ARG002  # a shift is the same at any size
-        rng: np.random.Generator,
+        rng: Rng,
     ) -> NDArray[np.float64]:
+        rng = own_generator(rng)
         maps = np.zeros((count, 2, 3))
         maps[:, 0, 0] = maps[:, 1, 1] = 1
         maps[:, :, 2] = rng.integers(-self.pixels, self.pixels, (count, 2), endpoint=True)
@@ -86,7 +98,8 @@ class RandomAffine(Augmentation):
         self.shift = shift
         self.background = background
 
-    def maps(self, count: int, image_shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    def maps(self, count: int, image_shape: tuple[int, ...], rng: Rng) -> NDArray[np.float64]:
+        rng = own_generator(rng)
         angle = np.radians(rng.uniform(-self.rotation, self.rotation, count))
         zoom = 1 / rng.uniform(1 - self.scale, 1 + self.scale, count)
         moved = rng.uniform(-self.shift, self.shift, (count, 2))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import _checks
-from ._checks import FloatArray
+from ._checks import FloatArray, RealArray
 
 __all__ = ["cross_entropy"]
 
 
-def cross_entropy(out: FloatArray, label: int) -> tuple[float, FloatArray]:
+def cross_entropy(out: RealArray, label: int) -> tuple[float, FloatArray]:
     """The cross-entropy loss of one sample and its gradient with respect to the probabilities.
 
     ``L = -ln(out[label])``, ``d_L_d_out[label] = -1 / out[label]``, zero elsewhere (the article's Part 1, section

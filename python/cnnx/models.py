@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ._random import Rng, generator
 from .layers import Conv3x3, Dropout, Layer, MaxPool2, ReLU, Softmax
 from .network import Sequential
 
@@ -17,7 +18,7 @@ def article_cnn(
     *,
     dtype: DTypeLike = np.float64,
     ties: Literal["all", "first"] = "all",
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
     image_shape: tuple[int, int] = (28, 28),
     nodes: int = 10,
 ) -> Sequential:
@@ -26,27 +27,29 @@ def article_cnn(
     Args:
         dtype: float64 or float32.
         ties: as in `MaxPool2`.
-        rng: draws the initial values, in the article's order; None takes numpy's global generator.
+        rng: draws the initial values, in the article's order: a Generator, a seed, or None for numpy's global one.
         image_shape: (height, width), at least 4x4; the article's images are 28x28.
         nodes: how many classes.
     """
     height, width = ((size - 2) // 2 for size in image_shape)
     if height < 1 or width < 1:
         raise ValueError(f"image_shape: expected at least 4x4 pixels, got {image_shape}")
+    rng = generator(rng)
     conv = Conv3x3(8, dtype=dtype, rng=rng)
     softmax = Softmax(height * width * 8, nodes, dtype=dtype, rng=rng)
     return _for_images(image_shape, [conv, MaxPool2(ties=ties), softmax])
 
 
-def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
+def keras_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
     """Return Keras's MNIST convnet ("Simple MNIST convnet", F. Chollet): 34,826 parameters, for images 28x28.
 
     32 and 64 filters, each with ReLU and 2x2 pooling, dropout of one half, and a softmax over 10 classes.
 
     Args:
         dtype: float64 or float32.
-        rng: draws the initial values, first layer first; None takes numpy's global generator.
+        rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
+    rng = generator(rng)
     return _for_images(
         (28, 28),
         [
@@ -62,15 +65,16 @@ def keras_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
     )
 
 
-def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
+def small_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
     """Return the network for the fastest 99% on MNIST: 12,810 parameters, for images 28x28.
 
     16 and 32 filters, each pooled and rectified, and a softmax over 10 classes.
 
     Args:
         dtype: float64 or float32.
-        rng: draws the initial values, first layer first; None takes numpy's global generator.
+        rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
+    rng = generator(rng)
     return _for_images(
         (28, 28),
         [
@@ -85,15 +89,16 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | N
     )
 
 
-def deep_convnet(*, dtype: DTypeLike = np.float64, rng: np.random.Generator | None = None) -> Sequential:
+def deep_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
     """Return the network for the most digits right: 141,130 parameters, for images 28x28.
 
     32 filters, pooling, twice 64, pooling, and 128, all with ReLU; dropout, and a softmax over 10 classes.
 
     Args:
         dtype: float64 or float32.
-        rng: draws the initial values, first layer first; None takes numpy's global generator.
+        rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
+    rng = generator(rng)
     return _for_images(
         (28, 28),
         [

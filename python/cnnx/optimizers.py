@@ -63,19 +63,24 @@ class Optimizer(KnownAttributes):
         """Return the arrays that its steps change."""
         return [self._steps]
 
-    def compiled(self, count: int, dtype: np.dtype[Any]) -> Any:
-        """Return the core's optimizer, with states for `count` parameters of `dtype`."""
+    def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
+        """Make the arrays that the next step needs, for `count` parameters of `dtype`.
+
+        Raises:
+            ValueError: arrays are there already, and they are another network's.
+        """
+
+    def compiled(self) -> Any:
+        """Return the core's optimizer, with the present settings and the arrays that `prepare` has made."""
         raise NotImplementedError
 
-    def _state(self, name: str, count: int, dtype: np.dtype[Any]) -> FloatArray:
+    def _prepare(self, name: str, count: int, dtype: np.dtype[Any]) -> None:
         state: FloatArray | None = getattr(self, name)
         if state is None:
-            state = np.zeros(count, dtype)
-            setattr(self, name, state)
-        if state.shape != (count,) or state.dtype != dtype:
+            setattr(self, name, np.zeros(count, dtype))
+        elif state.shape != (count,) or state.dtype != dtype:
             got = f"one that holds the past of {state.size} in {state.dtype}"
             raise ValueError(f"optimizer: expected a new one, or one for {count} parameters in {dtype}, got {got}")
-        return state
 
 
 class SGD(Optimizer):
@@ -112,16 +117,23 @@ class SGD(Optimizer):
     def states(self) -> list[Any]:
         return super().states() + ([] if self.velocity is None else [self.velocity])
 
-    def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.SGD:
-        if not self.momentum and not self.weight_decay:
+    @property
+    def _is_plain(self) -> bool:
+        return not self.momentum and not self.weight_decay
+
+    def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
+        if not self._is_plain:
+            self._prepare("velocity", count, dtype)
+
+    def compiled(self) -> _core.SGD:
+        if self._is_plain:
             return _core.SGD(steps=self._steps)
-        velocity = self._state("velocity", count, dtype)
         return _core.SGD(
             steps=self._steps,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
-            velocity=velocity,
+            velocity=self.velocity,
         )
 
 
@@ -166,13 +178,19 @@ class Adam(Optimizer):
         moments = (self.first_moment, self.second_moment)
         return super().states() + [moment for moment in moments if moment is not None]
 
-    def compiled(self, count: int, dtype: np.dtype[Any]) -> _core.Adam:
+    def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
+        self._prepare("first_moment", count, dtype)
+        self._prepare("second_moment", count, dtype)
+
+    def compiled(self) -> _core.Adam:
+        assert self.first_moment is not None, "prepare makes both"
+        assert self.second_moment is not None
         return _core.Adam(
             steps=self._steps,
             beta1=self.betas[0],
             beta2=self.betas[1],
             epsilon=self.eps,
             weight_decay=self.weight_decay,
-            first_moment=self._state("first_moment", count, dtype),
-            second_moment=self._state("second_moment", count, dtype),
+            first_moment=self.first_moment,
+            second_moment=self.second_moment,
         )

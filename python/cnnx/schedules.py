@@ -13,6 +13,9 @@ from . import _checks
 __all__ = ["Schedule", "constant", "cosine", "factors", "one_cycle"]
 
 Schedule: TypeAlias = Callable[[int], NDArray[np.float64]]
+Factors: TypeAlias = Callable[[int, int], NDArray[np.float64]]
+"""Gives the factors (stop - start,) of a run's steps from `start` to before `stop`."""
+
 _Formula: TypeAlias = Callable[[NDArray[np.int_], int], NDArray[np.float64]]  # of some steps, and how many there are
 
 
@@ -49,23 +52,17 @@ def _one_cycle(at: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
     return np.where(at < rise, 1 / 25 + (1 - 1 / 25) * up, _cosine(at - rise, steps - rise))
 
 
-class Factors:
-    """The factors of a run's steps. Those of cnnx's own schedules are computed when they are due: a run may be long."""
-
-    def __init__(self, given: NDArray[np.float64] | None, formula: _Formula, steps: int) -> None:
-        self._given, self._formula, self._steps = given, formula, steps
-
-    def between(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the factors (stop - start,) of the steps from `start` to before `stop`."""
-        return self._formula(np.arange(start, stop), self._steps) if self._given is None else self._given[start:stop]
-
-
 _FORMULAS: dict[Any, _Formula] = {constant: _constant, cosine: _cosine, one_cycle: _one_cycle}
 _BY_NAME: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
 
 
+def _due(formula: _Formula, steps: int) -> Factors:
+    """Return factors that are computed when they are due: a run may be long."""
+    return lambda start, stop: formula(np.arange(start, stop), steps)
+
+
 def factors(schedule: Schedule | str | None, steps: int) -> Factors:
-    """Return the factors of a run's steps by a schedule, which may be given by name; None is `constant`.
+    """Return what gives the factors of a run of `steps` steps by a schedule, or its name; None is `constant`.
 
     Raises:
         TypeError, ValueError: it is no schedule, or does not give a finite factor of at least 0 for every step.
@@ -77,11 +74,12 @@ def factors(schedule: Schedule | str | None, steps: int) -> Factors:
     schedule = schedule or constant
     formula = next((formula for own, formula in _FORMULAS.items() if own is schedule), None)
     if formula is not None:
-        return Factors(None, formula, steps)
+        return _due(formula, steps)
     found: Any = schedule(steps)
     if not isinstance(found, np.ndarray) or found.shape != (steps,) or found.dtype.kind not in "fiu":
         got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
         raise ValueError(f"schedule: expected an array of numbers ({steps},), got {got}")
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise ValueError(f"schedule: expected finite factors of at least 0, got {found.min()} to {found.max()}")
-    return Factors(found.astype(np.float64), _constant, steps)
+    given = found.astype(np.float64)
+    return lambda start, stop: given[start:stop]

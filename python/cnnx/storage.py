@@ -21,8 +21,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from . import _checks, layers
+from . import layers
 from ._images import Pixels
+from .layers.initial import UNINITIALISED
 from .network import Sequential
 
 __all__ = ["load", "save"]
@@ -130,7 +131,7 @@ def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
     kind = _KINDS[entry["layer"]]
     if "rng" in kind.__init__.__annotations__:
         _check_initial_shape(position, kind, settings, arrays)
-        settings["rng"] = _checks.UNINITIALISED
+        settings["rng"] = UNINITIALISED
     layer = kind(**settings)
     for name, array in layer.parameters().items():
         arrays.read(f"{position}.{name}", array)

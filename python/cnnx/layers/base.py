@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _checks
 from .._attributes import KnownAttributes, is_own
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
 
 if TYPE_CHECKING:
     from .._flat import Slot
@@ -81,6 +80,17 @@ class Layer(KnownAttributes):
         """The numpy dtype that the layer computes in; None if it takes its input's."""
         return self._dtype
 
+    def forward(self, input: RealArray) -> FloatArray:
+        """Return the layer's output for one input, and remember the input."""
+        raise NotImplementedError
+
+    def backprop(self, d_L_d_out: RealArray, *args: Any, **kwargs: Any) -> FloatArray:
+        """Return the loss gradient for the last input, given that for the output, in their shapes.
+
+        A layer that has parameters takes `learn_rate` too, and takes a step of gradient descent.
+        """
+        raise NotImplementedError
+
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would construct a layer like this one, for JSON."""
         raise NotImplementedError
@@ -148,7 +158,9 @@ class Layer(KnownAttributes):
 
     def __copy__(self) -> Any:
         """Return a layer with arrays of its own."""
-        return copy.deepcopy(self)
+        from copy import deepcopy  # which few programs need
+
+        return deepcopy(self)
 
 
 def remembered(value: Any) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
+from .._random import Rng
 from .base import Layer, remembered
 from .initial import he_deviation, standard_normal
 
@@ -57,7 +58,7 @@ class Conv3x3(Layer):
         padding: Literal["valid", "same"] = "valid",
         use_bias: bool | None = None,
         dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         num_filters = _checks.positive_integer("num_filters", num_filters)
         in_channels = None if in_channels is None else _checks.positive_integer("in_channels", in_channels)
@@ -134,14 +135,14 @@ class Conv3x3(Layer):
     def compiled(self) -> _core.Conv3x3:
         return _core.Conv3x3(filters=self._filters, biases=self._biases, same=self._padding == "same")
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
         image = self._image("input", input)
         output: FloatArray = self.core.forward(image)
         self._seen.input = image
         return output
 
-    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
         """Take a step of gradient descent and return the gradient for the input.
 
         ``d_L_d_filters[f, dy, dx, c] = sum over y, x of d_L_d_out[y, x, f] * last_input[y + dy, x + dx, c]``

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
+from .._random import Rng
 from .base import Layer, remembered
 from .initial import he_deviation, standard_normal
 
@@ -105,7 +106,7 @@ class Dense(WeightedSums):
         nodes: int,
         *,
         dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         super().__init__(input_len, nodes, dtype, rng)
 
@@ -115,7 +116,7 @@ class Dense(WeightedSums):
     def compiled(self) -> _core.Dense:
         return _core.Dense(weights=self._weights, biases=self._biases)
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Turn input_len values, in any shape, into (nodes,)."""
         flat, shape = self._flattened(input)
         output: FloatArray = self.core.forward(flat)
@@ -123,7 +124,7 @@ class Dense(WeightedSums):
         seen.input, seen.input_shape = flat, shape
         return output
 
-    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
         """Take a step of gradient descent and return the gradient for the input.
 
         ``d_L_d_weights = outer(last_input, d_L_d_out)``, ``d_L_d_biases = d_L_d_out``

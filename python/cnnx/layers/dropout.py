@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
 from .base import Layer, remembered
 
 __all__ = ["Dropout"]
@@ -52,13 +52,13 @@ class Dropout(Layer):
     def compiled(self) -> _core.Dropout:
         return _core.Dropout(rate=self._rate)
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Return a copy of the input."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
         self._seen.input = values
         return np.copy(values)
 
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray) -> FloatArray:
         """Return a copy of the gradient, which has the input's shape."""
         values = remembered(self._seen.input)
         return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
 from .base import Layer, remembered
 
 __all__ = ["GlobalAveragePool"]
@@ -37,7 +37,7 @@ class GlobalAveragePool(Layer):
     def compiled(self) -> _core.GlobalAveragePool:
         return _core.GlobalAveragePool()
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Average (height, width, channels), at least one of each, into (channels,)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         if image.size == 0:
@@ -46,7 +46,7 @@ class GlobalAveragePool(Layer):
         self._seen.input = image
         return output
 
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray) -> FloatArray:
         """Return d_L_d_input, (height, width, channels): ``d_L_d_out[c] / (height * width)`` at every pixel.
 
         Args:

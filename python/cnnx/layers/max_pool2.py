@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
 from .base import Layer, remembered
 
 __all__ = ["MaxPool2"]
@@ -51,14 +51,14 @@ class MaxPool2(Layer):
     def compiled(self) -> _core.MaxPool2:
         return _core.MaxPool2(first_tie_only=self._ties == "first")
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output: FloatArray = self.core.forward(image)
         self._seen.input = image
         return output
 
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray) -> FloatArray:
         """Return d_L_d_input, (height, width, channels): the gradient where the maxima were, zero elsewhere.
 
         Args:

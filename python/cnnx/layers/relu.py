@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
 from .base import Layer, remembered
 
 __all__ = ["ReLU"]
@@ -34,14 +34,14 @@ class ReLU(Layer):
     def compiled(self) -> _core.ReLU:
         return _core.ReLU()
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Return the input with 0 in place of everything below."""
         values = _checks.as_numbers("input", input, _checks.own_float_dtype(input))
         output: FloatArray = self.core.forward(values)
         self._seen.input = values
         return output
 
-    def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray) -> FloatArray:
         """Return d_L_d_input: the gradient where the input was above 0, zero elsewhere.
 
         Args:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _checks, _core
-from .._checks import FloatArray
+from .._checks import FloatArray, RealArray
+from .._random import Rng
 from .base import remembered
 from .dense import WeightedSums
 from .initial import standard_normal
@@ -50,7 +51,7 @@ class Softmax(WeightedSums):
         nodes: int,
         *,
         dtype: DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         super().__init__(input_len, nodes, dtype, rng)
 
@@ -69,7 +70,7 @@ class Softmax(WeightedSums):
     def compiled(self) -> _core.Softmax:
         return _core.Softmax(weights=self._weights, biases=self._biases)
 
-    def forward(self, input: FloatArray) -> FloatArray:
+    def forward(self, input: RealArray) -> FloatArray:
         """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
         flat, shape = self._flattened(input)
         output: FloatArray
@@ -78,7 +79,7 @@ class Softmax(WeightedSums):
         seen.input, seen.input_shape, seen.totals = flat, shape, totals
         return output
 
-    def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
+    def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
         """Take a step of gradient descent and return the gradient for the input.
 
         With p the softmax of last_totals:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .notation import FloatArray, standard_normal
+from .notation import FloatArray, Rng, standard_normal
 
 __all__ = ["Conv3x3", "conv3x3_backward", "conv3x3_forward"]
 
@@ -93,7 +93,7 @@ class Conv3x3:
         padding: Padding = "valid",
         use_bias: bool | None = None,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         self.num_filters, self.in_channels, self.padding = num_filters, in_channels, padding
         if in_channels is None:

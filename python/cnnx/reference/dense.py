@@ -7,7 +7,7 @@ section 3, "Backprop: Softmax".
 import numpy as np
 import numpy.typing as npt
 
-from .notation import FloatArray, standard_normal
+from .notation import FloatArray, Rng, standard_normal
 
 __all__ = ["Dense", "dense_backward", "dense_forward"]
 
@@ -52,7 +52,7 @@ class Dense:
         nodes: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         initial = standard_normal(rng, input_len, nodes) * np.sqrt(2 / input_len)
         self.weights: FloatArray = initial.astype(dtype)

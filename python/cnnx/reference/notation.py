@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FloatArray", "standard_normal"]
+__all__ = ["FloatArray", "Rng", "standard_normal"]
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+Rng: TypeAlias = np.random.Generator | int | None
 
 
-def standard_normal(rng: np.random.Generator | None, *shape: int) -> FloatArray:
-    """Draw from `rng`, or from numpy's global generator as the article does."""
-    return np.random.randn(*shape) if rng is None else rng.standard_normal(shape)
+def standard_normal(rng: Rng, *shape: int) -> FloatArray:
+    """Draw from `rng`, a generator or a seed for one, or as the article does from numpy's global generator."""
+    return np.random.randn(*shape) if rng is None else np.random.default_rng(rng).standard_normal(shape)

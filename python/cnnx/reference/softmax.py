@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dense import dense_backward, dense_forward
-from .notation import FloatArray, standard_normal
+from .notation import FloatArray, Rng, standard_normal
 
 __all__ = ["Softmax", "softmax_backward", "softmax_forward"]
 
@@ -63,7 +63,7 @@ class Softmax:
         nodes: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: Rng = None,
     ) -> None:
         self.weights: FloatArray = (standard_normal(rng, input_len, nodes) / input_len).astype(dtype)
         self.biases: FloatArray = np.zeros(nodes, dtype)

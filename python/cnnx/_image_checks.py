@@ -1,0 +1,95 @@
+"""What a network remembers of the images that it was trained on, and how it checks those that it is given.
+
+`_images.py` has the rules and the messages.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from . import _checks, _images, _stack
+from ._images import UINT8, Pixels
+from ._planned import Planned
+
+
+class ImageChecks(Planned):
+    """A network's memory of images.
+
+    `Sequential` describes the attributes.
+    """
+
+    pixels: Pixels | None = None
+    _familiar: Any = None  # the dtype of images whose scale has been looked at since the training
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "pixels":
+            if value is not None and not isinstance(value, Pixels):
+                raise TypeError(f"pixels: expected what a trained network has, or None, got {value!r}")
+            self._familiar = None
+        super().__setattr__(name, value)
+
+    def _images(self, images: Any, least: int = 1) -> Any:
+        """Return images as the core takes them, at least `least` of them; check the layers as well."""
+        _stack.check_kinds(self.layers)
+        dtype = images.dtype if isinstance(images, np.ndarray) else None
+        if dtype == UINT8:
+            array = _checks.as_numbers("images", images, UINT8)
+        elif dtype is not None and dtype.kind in "iu":
+            raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {dtype}")
+        else:
+            array = _checks.as_numbers("images", images, _stack.dtype_of(self.layers))
+        shape = array.shape
+        if len(shape) != 3 or shape[0] < least or 0 in shape:
+            self._check_axes(shape, least)
+        if least and shape[1:] != self._planned[1]:
+            self._check_shapes(shape[1:], shape)
+        return array
+
+    def _remember(self, images: Any, pixels: Pixels) -> None:
+        """Remember what the images were that a step has been taken on."""
+        self.image_shape = images.shape[1:]
+        familiar = self._familiar if self.pixels is not None and pixels[:3] == self.pixels[:3] else None
+        self.pixels, self._familiar = pixels, familiar
+
+    def _check_scale(self, images: Any, stacklevel: int) -> None:
+        """Warn of images on another scale than those of the training."""
+        trained = self.pixels
+        complaint = None if trained is None else _images.complaint_about_scale(images, trained)
+        if complaint is not None:
+            warnings.warn(complaint, stacklevel=stacklevel)
+        else:
+            self._familiar = images.dtype
+
+    def _warn_of(self, images: Any, pixels: Pixels) -> None:
+        """Warn whoever called `fit` of images on a scale that is hardly meant."""
+        complaint = _images.complaint_about_bytes(pixels)
+        if complaint is not None:
+            warnings.warn(complaint, stacklevel=3)
+        elif self.pixels is not None:
+            self._check_scale(images, stacklevel=4)
+
+    def _check_axes(self, shape: tuple[int, ...], least: int) -> None:
+        if len(shape) == 3 and shape[0] >= least and 0 not in shape[1:]:
+            return
+        size = self._fixed_size() or self._fitting_size()
+        if len(shape) != 3 and size is not None:
+            raise _images.size_error(size, shape)
+        raise ValueError(f"images: expected shape (n, height, width), n at least {least}, got {shape}")
+
+    def _validation(self, validation: Any, image_shape: tuple[int, int]) -> tuple[Any, Any]:
+        """Return validation images and labels as the core takes them, for training images of a shape."""
+        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+            raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
+        try:
+            images = self._images(validation[0])
+            if images.dtype != UINT8:
+                _images.pixel_range(images)
+            labels = _checks.labels(validation[1], len(images), _stack.class_count(self.layers))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation: {error}") from None
+        if images.shape[1:] != image_shape and not _stack.takes_any_size(self.layers):
+            raise ValueError(f"validation: {_images.size_error(image_shape, images.shape)}")
+        return images, labels

@@ -1,0 +1,43 @@
+"""What `rng` may be wherever it is an argument, and what is drawn from it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy imports numpy.random at its first use
+"""A numpy Generator, a seed for a new one, or None for numpy's global generator, which ``np.random.seed`` sets."""
+
+
+def generator(rng: Any) -> np.random.Generator | None:
+    """Return the generator that `rng` means; None stands for numpy's global one.
+
+    Raises:
+        TypeError: `rng` is neither a Generator nor an integer nor None. A bool is no integer here.
+        ValueError: it is a negative integer.
+    """
+    if rng is None or isinstance(rng, np.random.Generator):
+        return rng
+    expected = "rng: expected a numpy.random.Generator, an integer of at least 0 or None"
+    if isinstance(rng, (bool, np.bool_)):
+        raise TypeError(f"{expected}, got {rng!r}")
+    try:
+        seed = operator.index(rng)
+    except TypeError:
+        raise TypeError(f"{expected}, got {type(rng).__name__}") from None
+    if seed < 0:
+        raise ValueError(f"{expected}, got {seed}")
+    return np.random.default_rng(seed)
+
+
+def draw_seed(rng: np.random.Generator | None) -> int:
+    """Draw a seed of 63 bits; None draws from numpy's global generator."""
+    return int(np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63))
+
+
+def own_generator(rng: Any) -> np.random.Generator:
+    """Return the generator that `rng` means; None stands for a new one, seeded from numpy's global generator."""
+    found = generator(rng)
+    return np.random.default_rng(draw_seed(None)) if found is None else found

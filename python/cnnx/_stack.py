@@ -1,0 +1,108 @@
+"""What a network asks of its list of layers: their kinds, their dtype, and whether they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
+
+_OWN_KINDS = {Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax}
+
+
+def as_list(value: Any) -> list[Layer]:
+    """Return what was given as layers as a list; TypeError if it is none, or has something else in it."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"layers: expected a list of cnnx layers, got {type(value).__name__}")
+    check_kinds(value)
+    return value if isinstance(value, list) else list(value)
+
+
+def check_kinds(layers: Sequence[Any]) -> None:
+    """Refuse what is not a layer that the core computes."""
+    if _OWN_KINDS.issuperset(map(type, layers)):
+        return  # the usual case, which every prediction goes through
+    for position, layer in enumerate(layers):
+        if not isinstance(layer, Layer) or layer._own is not None:
+            _refuse(position, layer)
+
+
+def _refuse(position: int, layer: Any) -> NoReturn:
+    if isinstance(layer, Layer):
+        raise TypeError(
+            f"layers[{position}] ({type(layer).__name__}): expected a layer that the core computes, got {layer._own} "
+            "(a network never calls Python; use such a layer by hand)"
+        )
+    raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+
+
+def dtype_of(layers: Sequence[Layer]) -> np.dtype[Any]:
+    """Return the dtype that the layers compute in: float64 if none has parameters; ValueError if they differ."""
+    dtypes = {layer.dtype: position for position, layer in reversed(list(enumerate(layers))) if layer.dtype}
+    if len(dtypes) > 1:
+        (first, _), (other, position) = sorted(dtypes.items(), key=lambda item: item[1])[:2]
+        raise ValueError(f"layers[{position}]: expected dtype {first}, as the layers before it, got {other}")
+    return next(iter(dtypes), np.dtype(np.float64))
+
+
+def class_count(layers: Sequence[Layer]) -> int:
+    """Return how many classes the last layer distinguishes; ValueError if it is not a Softmax."""
+    last = layers[-1] if layers else None
+    if not isinstance(last, Softmax):
+        got = "no layers" if last is None else type(last).__name__
+        raise ValueError(f"layers: expected Softmax at the end, got {got}")
+    return len(last.biases)
+
+
+def has_dropout(layers: Sequence[Layer]) -> bool:
+    """Whether training draws random numbers for the layers."""
+    return any(isinstance(layer, Dropout) for layer in layers)
+
+
+def with_parameters(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers that have parameters, in order, each once."""
+    check_kinds(layers)
+    return list({id(layer): layer for layer in layers if layer.parameters()}.values())
+
+
+def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
+    """Refuse layers that do not fit together for images of `image_shape` (height, width)."""
+    shape = image_shape
+    for position, layer in enumerate(layers):
+        where = f"layers[{position}] ({type(layer).__name__})"
+        if isinstance(layer, Conv3x3) and layer.in_channels is None and len(shape) == 3:
+            help = f"Conv3x3({layer.num_filters}, in_channels={shape[2]}) takes it"
+            raise ValueError(f"{where}: expected input (height, width), got {shape} ({help})")
+        try:
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if position > 0 and isinstance(layers[position - 1], Softmax):
+            raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
+
+
+def fits(layers: Sequence[Layer], image_shape: tuple[int, int]) -> bool:
+    """Whether the layers fit together for images of `image_shape` (height, width)."""
+    try:
+        check_fit(layers, image_shape)
+    except ValueError:
+        return False
+    return True
+
+
+def takes_any_size(layers: Sequence[Layer]) -> bool:
+    """Whether the layers' output has the same shape for images of every size."""
+    return any(isinstance(layer, GlobalAveragePool) for layer in layers)
+
+
+def sizes(layers: Sequence[Layer], image_shape: tuple[int, int]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Return each layer's output shape, and how many parameters it has that no layer before it has."""
+    shapes: list[tuple[int, ...]] = []
+    counts = []
+    for position, layer in enumerate(layers):
+        shapes.append(layer.output_shape(shapes[-1] if shapes else image_shape))
+        is_again = any(layer is before for before in layers[:position])
+        counts.append(0 if is_again else layer.parameter_count())
+    return shapes, counts

@@ -1,0 +1,261 @@
+"""What `Sequential.fit` does: epochs, each cut into windows of steps that the core takes in one call.
+
+Between two windows Python looks around: Ctrl-C takes effect, progress is reported, and settings that somebody has
+assigned to the optimizer hold from there on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _checks, _images, _random, _stack
+from .augment import Augmentation
+from .history import History, Progress
+from .optimizers import Optimizer
+from .schedules import Factors
+
+if TYPE_CHECKING:
+    from .network import Sequential
+
+_SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
+_MOST_SAMPLES = 2**59  # whose losses have an address
+
+
+class Course:
+    """How a run is cut into epochs, steps and windows.
+
+    Attributes:
+        images: how many images an epoch has.
+        epochs: how often the run goes through them.
+        batch_size: how many images a step has; an epoch's last step may have fewer.
+        steps: how many steps an epoch has.
+        window: how many steps a window has; an epoch's last window may have fewer.
+    """
+
+    def __init__(self, images: int, epochs: int, batch_size: int, window: int) -> None:
+        self.images = images
+        self.epochs = _checks.positive_integer("epochs", epochs)
+        self.batch_size = min(_checks.positive_integer("batch_size", batch_size), images)
+        self.window = _checks.positive_integer("progress_every", window)
+        self.steps = -(-images // self.batch_size)
+        if self.epochs * images > _MOST_SAMPLES:
+            most = _MOST_SAMPLES // images
+            raise ValueError(
+                f"epochs: expected at most {most} for {images} images, whose losses are kept, got {self.epochs}"
+            )
+
+    @property
+    def all_steps(self) -> int:
+        """How many steps the run has."""
+        return self.epochs * self.steps
+
+    def samples_in(self, steps: int) -> int:
+        """Return how many samples the first `steps` steps of the run have."""
+        epochs, rest = divmod(steps, self.steps)
+        return epochs * self.images + min(rest * self.batch_size, self.images)
+
+
+class Window:
+    """Some steps of an epoch, one after another.
+
+    Attributes:
+        epoch: from 0.
+        start: the first step, from 0 in each epoch.
+        stop: the step after the last.
+        steps_of_run: the first step and the step after the last, from 0 in the run.
+        of_epoch: where its samples are in the epoch's order.
+        of_run: where its samples are among all of the run.
+    """
+
+    def __init__(self, course: Course, epoch: int, start: int) -> None:
+        self.epoch, self.start, self.stop = epoch, start, min(start + course.window, course.steps)
+        self.steps_of_run = epoch * course.steps + start, epoch * course.steps + self.stop
+        before = epoch * course.images
+        first, end = start * course.batch_size, min(self.stop * course.batch_size, course.images)
+        self.of_epoch, self.of_run = slice(first, end), slice(before + first, before + end)
+
+
+class Draws:
+    """What a run draws at random: the order of the images, and what Dropout and augmentation need.
+
+    Args:
+        rng: the generator; None for numpy's global one.
+        shuffle: whether each epoch has an order of its own.
+        augment: what changes the images, if anything does.
+        has_dropout: whether a layer drops values.
+
+    Attributes:
+        seed: what Dropout draws from, together with a sample's number.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator | None, shuffle: bool, augment: Augmentation | None, has_dropout: bool
+    ) -> None:
+        self._rng, self._shuffle, self._augment = rng, shuffle, augment
+        needs_seed = augment is not None or has_dropout  # without need, the article's script draws nothing more
+        self.seed = _random.draw_seed(rng) if needs_seed else 0
+        self._of_maps = np.random.default_rng(self.seed)
+
+    def order(self, count: int) -> NDArray[np.int64]:
+        """Return the order (count,) in which the next epoch takes the images."""
+        if not self._shuffle:
+            return np.arange(count, dtype=np.int64)
+        return np.asarray((self._rng or np.random).permutation(count), np.int64)
+
+    def maps(self, count: int, image_shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+        """Return a map (2, 3) for each image of the next epoch, in its order; None to read the images unchanged."""
+        if self._augment is None:
+            return None
+        return np.ascontiguousarray(self._augment.maps(count, image_shape, self._of_maps), np.float64)
+
+
+class Run:
+    """One call of `Sequential.fit`, whose arguments have been checked.
+
+    Args:
+        network: the network to train.
+        images: (n, height, width), as the core takes them.
+        labels: int32 (n,).
+        course: how the run is cut into windows.
+        optimizer: takes the steps.
+        factors: gives each step's factor on the optimizer's learn rate.
+
+    Attributes:
+        pixels: what the network remembers of the images once a step on them has been taken.
+        background: what surrounds augmented images, as the first layer reads it.
+        threads: how many threads share a batch.
+        validation: images and labels to evaluate after each epoch, or None.
+        validation_threads: as the caller of `fit` gave it.
+        on_progress: called at the end of each window, or None.
+    """
+
+    pixels: _images.Pixels
+    background: float = 0.0
+    threads: int = 1
+    validation_threads: int | None = None
+    validation: tuple[Any, Any] | None = None
+    on_progress: Callable[[Progress], object] | None = None
+
+    def __init__(
+        self, network: Sequential, images: Any, labels: Any, course: Course, optimizer: Optimizer, factors: Factors
+    ) -> None:
+        self.network, self.images, self.labels, self.course = network, images, labels, course
+        self.optimizer, self.factors = optimizer, factors
+
+    def train(self, draws: Draws) -> History:
+        """Train through all epochs. The network gets its history however this ends."""
+        course, network = self.course, self.network
+        self._prepare(network._trainable_plan(self.images.shape[1:]))
+        # The system gives their memory page by page, as the epochs fill them.
+        self._losses = np.empty(course.epochs * course.images)
+        self._correct = np.empty(course.epochs * course.images, np.bool_)
+        self._validated: list[tuple[float, float]] = []
+        steps_before = self.optimizer.steps
+        try:
+            for epoch in range(course.epochs):
+                self._train_epoch(epoch, draws)
+        finally:  # after an error or Ctrl-C too, what was done is known
+            done = course.samples_in(self.optimizer.steps - steps_before)
+            validated = np.array(self._validated).reshape(-1, 2)
+            network._history = history = History(self._losses[:done], self._correct[:done], validated)
+        return history
+
+    def _prepare(self, plan: Any) -> None:
+        self.optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.network.layers))
+
+    def _train_epoch(self, epoch: int, draws: Draws) -> None:
+        course = self.course
+        order = draws.order(course.images)
+        maps = draws.maps(course.images, self.images.shape[1:])
+        step = 0
+        while step < course.steps:
+            started = time.perf_counter()
+            window = Window(course, epoch, step)
+            with self.network._lock:
+                self._train_window(window, order, maps, draws.seed)
+            self.network._remember(self.images, self.pixels)
+            step = window.stop
+            validation = self._validate() if step == course.steps else None
+            if self.on_progress is not None:
+                self.on_progress(self._progress(window, validation))
+            elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
+                course.window *= 4  # nobody waits for it, and Ctrl-C can
+
+    def _train_window(self, window: Window, order: Any, maps: Any, seed: int) -> None:
+        """Take all steps of a window in one call of the core, or none of them if that fails."""
+        course, optimizer = self.course, self.optimizer
+        plan = self.network._trainable_plan(self.images.shape[1:])
+        self._prepare(plan)
+        learn_rates = optimizer.learn_rate * self.factors(*window.steps_of_run)
+        losses = self._losses[window.of_run]
+        changing = [array for layer in self.network.layers for array in layer.parameters().values()]
+        changing += optimizer.states()
+        kept = [array.copy() for array in changing]
+        try:
+            plan.train(
+                images=self.images,
+                labels=self.labels,
+                order=order[window.of_epoch],
+                batch_size=course.batch_size,
+                learn_rates=learn_rates,
+                optimizer=optimizer.compiled(),
+                maps=None if maps is None else maps[window.of_epoch],
+                background=self.background,
+                seed=seed,
+                samples_before=window.of_run.start,
+                threads=self.threads,
+                losses=losses,
+                correct=self._correct[window.of_run],
+            )
+            failure = _what_is_not_finite(losses, changing)
+        except Exception:  # for example no memory; after Ctrl-C the window is complete
+            _put_back(changing, kept)
+            raise
+        if failure is not None:
+            _put_back(changing, kept)
+            sample, what = failure
+            step = sample // course.batch_size
+            raise FloatingPointError(
+                f"{what} at step {window.start + step + 1} of epoch {window.epoch + 1} with learn rate "
+                f"{learn_rates[step]:g}; the parameters are those after step {window.start} (try a smaller learn rate)"
+            )
+
+    def _validate(self) -> tuple[float, float] | None:
+        if self.validation is None:
+            return None
+        self._validated.append(self.network.evaluate(*self.validation, threads=self.validation_threads))
+        return self._validated[-1]
+
+    def _progress(self, window: Window, validation: tuple[float, float] | None) -> Progress:
+        loss, accuracy = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
+        return Progress(window.epoch + 1, window.stop, float(loss), float(accuracy), validation)
+
+
+def _what_is_not_finite(losses: NDArray[np.float64], parameters: Sequence[Any]) -> tuple[int, str] | None:
+    """Return the first sample whose loss is not finite and words for it; None if losses and parameters are finite.
+
+    Parameters that are not finite after the last sample belong to it: no loss has seen them.
+    """
+    finite = np.isfinite(losses)
+    if not finite.all():
+        sample = int(np.argmin(finite))
+        return sample, f"loss: expected a finite number, got {losses[sample]}"
+    if not all(map(_is_finite, parameters)):
+        return len(losses) - 1, "parameters: expected finite numbers, got others"
+    return None
+
+
+def _is_finite(array: Any) -> bool:
+    """Whether all numbers are; the sum of their squares, which is quick, usually tells."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def _put_back(arrays: Sequence[Any], values: Sequence[Any]) -> None:
+    for array, kept in zip(arrays, values, strict=True):
+        array[...] = kept

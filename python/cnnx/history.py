@@ -1,0 +1,52 @@
+"""What `Sequential.fit` tells while it trains, and afterwards."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["History", "Progress"]
+
+
+class Progress(NamedTuple):
+    """What `Sequential.fit` reports of a window of steps.
+
+    Attributes:
+        epoch: from 1.
+        step: the last step of the window, from 1 in each epoch.
+        loss: the mean over the window's samples, in nats.
+        accuracy: the share of the window's samples that were recognised before the step on them.
+        validation: at the end of an epoch, the loss and accuracy of the validation set, if there is one; else None.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    validation: tuple[float, float] | None = None
+
+
+class History(NamedTuple):
+    """What `Sequential.fit` saw of every sample, in the order of the steps.
+
+    Attributes:
+        losses: float64 (epochs * n,), the cross-entropy of each sample before the step on it, in nats.
+        correct: bool (epochs * n,), whether its label had the largest probability.
+        validation: float64 (epochs, 2), loss and accuracy of the validation set after each epoch; (0, 2) without one.
+    """
+
+    losses: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    validation: NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        """Return one line: the means over all samples, and the last validation."""
+        seen = f"{len(self.losses):,} samples"
+        if len(self.losses) > 0:
+            seen += f", mean loss {self.losses.mean():.3f}, accuracy {self.correct.mean():.1%}"
+        if len(self.validation) > 0:
+            loss, accuracy = self.validation[-1]
+            seen += f"; validation loss {loss:.3f}, accuracy {accuracy:.1%}"
+        return f"History({seen})"
