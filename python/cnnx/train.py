@@ -1,27 +1,25 @@
-"""The article's whole run: ``python -m cnnx.train`` trains its CNN on digits and prints its lines.
+"""The article's whole run: ``python -m cnnx.train`` trains its CNN on digits and prints the lines of its log.
 
-`train` is the article's loop with its lines, for another program to call; importing this module runs nothing.
+It is the article's Part 2, section 6, "Training a CNN". Another program may call `train`; an import runs nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import data, models, storage
-from .augment import Augmentation, RandomAffine, RandomShift
+from ._train_options import AUGMENTATIONS, OPTIMIZERS, make_parser
 from .network import History, Progress, Sequential
-from .optimizers import SGD, Adam, Optimizer
 
 __all__ = ["main", "progress_line", "train"]
 
@@ -37,18 +35,18 @@ def train(
     learn_rate: float,
     log: Callable[[str], object] = print,
 ) -> History:
-    """Train as the article does, in an order drawn anew each epoch from numpy's global generator.
+    """Train as the article does: one image a step, in an order drawn from numpy's global generator for each epoch.
 
     Args:
-        network: trained in place.
-        images: as in `Sequential.fit`.
-        labels: as in `Sequential.fit`.
-        epochs: how often to go through all the digits.
-        learn_rate: the step of gradient descent.
-        log: receives the article's lines.
+        network: the network, which is trained in place.
+        images: (n, height, width), as in `Sequential.fit`.
+        labels: integers (n,), as in `Sequential.fit`.
+        epochs: how often to go through all images, at least 1.
+        learn_rate: how far a step of gradient descent goes, finite and at least 0.
+        log: is called with each line of the article's log.
 
     Returns:
-        What `Sequential.fit` returns.
+        The losses and whether each sample was recognised, as `Sequential.fit` returns them.
     """
     epoch = 0
 
@@ -66,13 +64,13 @@ def train(
 
 
 class EpochReport:
-    """Turns the progress of a run into a line an epoch, and a bar below it if it has a terminal to draw on.
+    """Turns the progress of a run into a line per epoch, and a bar below it if there is a terminal to draw on.
 
     Args:
         samples: how many digits an epoch has.
         steps: how many steps an epoch has.
-        log: receives the lines.
-        bar: the terminal, or None.
+        log: is called with each line.
+        bar: the terminal, or None for no bar.
     """
 
     def __init__(self, samples: int, steps: int, log: Callable[[str], object], bar: TextIO | None) -> None:
@@ -86,7 +84,7 @@ class EpochReport:
         self.accuracies: list[float] = []
 
     def __call__(self, progress: Progress) -> None:
-        """Take the report of a window of steps."""
+        """Take the report on a window of steps."""
         self.losses.append(progress.loss)
         self.accuracies.append(progress.accuracy)
         if self.bar is not None:
@@ -113,10 +111,10 @@ class EpochReport:
 
 
 class Lines:
-    """Prints lines; a run that has a network to save goes on without them.
+    """Prints lines. A run that has a network to save continues when nobody can read them any more.
 
     Args:
-        are_all: whether the run is for its lines alone: an error of stdout then ends it.
+        are_all: whether the lines are all that the run is for. An error of stdout then ends it.
 
     Attributes:
         error: why stdout takes no more lines; None while it takes them.
@@ -144,14 +142,14 @@ class Lines:
 
 
 def progress_line(step: int, loss: float, accuracy: float) -> str:
-    """Return the article's log line; loss and accuracy are means over the last LOG_STEPS steps."""
+    """Return a line of the article's log. Loss and accuracy are means over the last LOG_STEPS steps."""
     return f"[Step {step}] Past {LOG_STEPS} steps: Average Loss {loss:.3f} | Accuracy: {accuracy:.0%}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0, 2 after bad input, 130 after Ctrl-C."""
+    """Run the command line, and return the exit code: 0, 2 after bad input, or 130 after Ctrl-C."""
     try:
-        _run(_parser().parse_args(arguments))
+        _run(make_parser().parse_args(arguments))
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
@@ -211,9 +209,9 @@ def _run(options: argparse.Namespace) -> None:
             epochs=options.epochs,
             batch_size=options.batch_size,
             threads=options.threads,
-            optimizer=_OPTIMIZERS[options.optimizer](options.learn_rate),
+            optimizer=OPTIMIZERS[options.optimizer](options.learn_rate),
             schedule=options.schedule,
-            augment=_AUGMENTATIONS[options.augment],
+            augment=AUGMENTATIONS[options.augment],
             validation=(images[kept:], labels[kept:]) if held_out else None,
             on_progress=EpochReport(kept, steps, log, bar),
         )
@@ -234,7 +232,7 @@ def _run(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _saving(path: Path) -> Iterator[None]:
-    """Make an error of the file one of the option."""
+    """Turn an error of the file into one that names the option."""
     try:
         yield
     except OSError as error:
@@ -244,7 +242,7 @@ def _saving(path: Path) -> Iterator[None]:
 
 
 def _digits(source: str) -> data.Digits:
-    """Load the digits; an error names the option, not the argument that it becomes."""
+    """Load the digits. An error names the option, and not the argument of `data.load`."""
     if not source:
         raise ValueError(f'--data: expected "sample", "mnist" or a folder, got {source!r}')
     try:
@@ -268,152 +266,6 @@ def _network(options: argparse.Namespace, image_shape: tuple[int, ...], nodes: i
         raise ValueError(f"--model: expected article_cnn for images other than 28x28 or over 10 classes, got {got}")
     network: Sequential = getattr(models, options.model)(dtype=options.dtype)
     return network
-
-
-_OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
-    "sgd": SGD,
-    "momentum": lambda learn_rate: SGD(learn_rate, momentum=0.9, nesterov=True),
-    "adam": Adam,
-}
-_AUGMENTATIONS: dict[str, Augmentation | None] = {
-    "none": None,
-    "shift": RandomShift(2),
-    "affine": RandomAffine(rotation=10, scale=0.1, shift=2),
-}
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"cnnx.train: error: {message} (--help explains the options)\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
-        prog="python -m cnnx.train",
-        description="Train the CNN of the article 'CNNs, Part 2: Training a Convolutional Neural Network' on "
-        "handwritten digits, then test it on digits it has not seen. With no options: the article's run, on "
-        "the 1,000 + 1,000 digits that come with the package.",
-        epilog="Examples: 'python -m cnnx.train --data mnist' trains on all 60,000 digits of MNIST (downloaded once); "
-        "'python -m cnnx.train --seed 1 --quiet' prints just the result of another starting point.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--data",
-        default="sample",
-        metavar="{sample,mnist,FOLDER}",
-        help="the digits: the package's sample, all of MNIST, or a folder with four IDX files of any such set "
-        "(default: sample)",
-    )
-    parser.add_argument(
-        "--limit",
-        type=_at_least(1),
-        metavar="N",
-        help="use only the first N digits of each set (default: all)",
-    )
-    parser.add_argument(
-        "--epochs",
-        type=_at_least(1, at_most=100_000),
-        default=3,
-        metavar="N",
-        help="times through the digits (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--learn-rate",
-        type=_learn_rate,
-        default=0.005,
-        metavar="X",
-        help="how far each digit moves the weights (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--model",
-        choices=models.__all__,
-        default="article_cnn",
-        help="the article's network, Keras's MNIST convnet, a small one that is fast to 99%%, or a deep one that gets "
-        "the most digits right (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as the article)"
-    )
-    parser.add_argument(
-        "--optimizer",
-        choices=list(_OPTIMIZERS),
-        default="sgd",
-        help="plain gradient descent, the same with Nesterov's momentum of 0.9, or Adam (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--schedule",
-        choices=["constant", "cosine", "one_cycle"],
-        default="constant",
-        help="how the learn rate goes over the run (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--augment",
-        choices=list(_AUGMENTATIONS),
-        default="none",
-        help="change each digit a little each time: shift it by up to 2 pixels, or also turn it by up to 10 degrees "
-        "and scale it by up to 10%% (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--validation",
-        type=_at_least(0),
-        default=0,
-        metavar="N",
-        help="hold the last N training digits out, and test on them after each epoch; not in the article's run "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=_at_least(0, at_most=2**32 - 1),
-        default=0,
-        metavar="N",
-        help="the starting point of all random numbers; the same seed gives the same run (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "float64"],
-        default="float64",
-        help="the numbers to compute with; float32 is faster (default: %(default)s, as numpy)",
-    )
-    parser.add_argument(
-        "--ties",
-        choices=["all", "first"],
-        help="which of several equal pixels learns from a pooling window of article_cnn: all of them, as in the "
-        "article, or the first, as in Keras and PyTorch and in the other models (default: all)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=_at_least(1),
-        metavar="N",
-        help="how many threads share a batch, and the test (default: one a CPU); the result does not depend on it",
-    )
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
-    parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
-    return parser
-
-
-def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
-    expected = f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least or (at_most is not None and number > at_most):
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return number
-
-    return parse
-
-
-def _learn_rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 <= rate < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
-    return rate
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""The options of ``python -m cnnx.train``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from . import models
+from .augment import Augmentation, RandomAffine, RandomShift
+from .optimizers import SGD, Adam, Optimizer
+
+OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
+    "sgd": SGD,
+    "momentum": lambda learn_rate: SGD(learn_rate, momentum=0.9, nesterov=True),
+    "adam": Adam,
+}
+AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "none": None,
+    "shift": RandomShift(2),
+    "affine": RandomAffine(rotation=10, scale=0.1, shift=2),
+}
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"cnnx.train: error: {message} (--help explains the options)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the options of ``python -m cnnx.train``."""
+    parser = _OneLineParser(
+        prog="python -m cnnx.train",
+        description="Train the CNN of the article 'CNNs, Part 2: Training a Convolutional Neural Network' on "
+        "handwritten digits, then test it on digits it has not seen. With no options: the article's run, on "
+        "the 1,000 + 1,000 digits that come with the package.",
+        epilog="Examples: 'python -m cnnx.train --data mnist' trains on all 60,000 digits of MNIST (downloaded once); "
+        "'python -m cnnx.train --seed 1 --quiet' prints just the result of another starting point.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        default="sample",
+        metavar="{sample,mnist,FOLDER}",
+        help="the digits: the package's sample, all of MNIST, or a folder with four IDX files of any such set "
+        "(default: sample)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_at_least(1),
+        metavar="N",
+        help="use only the first N digits of each set (default: all)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_at_least(1, at_most=100_000),
+        default=3,
+        metavar="N",
+        help="times through the digits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--learn-rate",
+        type=_learn_rate,
+        default=0.005,
+        metavar="X",
+        help="how far each digit moves the weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=models.__all__,
+        default="article_cnn",
+        help="the article's network, Keras's MNIST convnet, a small one that is fast to 99%%, or a deep one that gets "
+        "the most digits right (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as the article)"
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=list(OPTIMIZERS),
+        default="sgd",
+        help="plain gradient descent, the same with Nesterov's momentum of 0.9, or Adam (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=["constant", "cosine", "one_cycle"],
+        default="constant",
+        help="how the learn rate goes over the run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--augment",
+        choices=list(AUGMENTATIONS),
+        default="none",
+        help="change each digit a little each time: shift it by up to 2 pixels, or also turn it by up to 10 degrees "
+        "and scale it by up to 10%% (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--validation",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="hold the last N training digits out, and test on them after each epoch; not in the article's run "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_at_least(0, at_most=2**32 - 1),
+        default=0,
+        metavar="N",
+        help="the starting point of all random numbers; the same seed gives the same run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        default="float64",
+        help="the numbers to compute with; float32 is faster (default: %(default)s, as numpy)",
+    )
+    parser.add_argument(
+        "--ties",
+        choices=["all", "first"],
+        help="which of several equal pixels learns from a pooling window of article_cnn: all of them, as in the "
+        "article, or the first, as in Keras and PyTorch and in the other models (default: all)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_at_least(1),
+        metavar="N",
+        help="how many threads share a batch, and the test (default: one a CPU); the result does not depend on it",
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
+    parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
+    return parser
+
+
+def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
+    expected = f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (at_most is not None and number > at_most):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return number
+
+    return parse
+
+
+def _learn_rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
+    return rate
