@@ -1,10 +1,12 @@
-"""The CNN of Victor Zhou's article, layer for layer and number for number, at the speed of the machine.
+"""The CNN of Victor Zhou's article "CNNs, Part 2", layer for layer and number for number, with a core in C++.
 
-- `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled.
+- `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled. `cnnx.layers` says what all layers have in common.
+- `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`: layers that the article leaves out.
 - `cross_entropy`: the loss and its gradient.
-- `Sequential`: layers in a row, trained by the core's own loop; `load` reads a saved one.
-- `cnnx.models.article_cnn`: the article's network, ready to train.
-- `cnnx.data.load`: MNIST, the embedded sample or any folder of IDX files.
+- `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
+- `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`: how a `Sequential` is trained.
+- `cnnx.models`: networks that are ready to be trained, such as the article's.
+- `cnnx.data.load`: the digits of MNIST, a sample of them, or any folder of IDX files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - ``python -m cnnx.train``: the article's whole run.
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
-    """Read a network that `Sequential.save` wrote; `cnnx.storage.load` says more."""
+    """Read a network that `Sequential.save` has written. `cnnx.storage.load` says which errors there are."""
     from .storage import load as read  # which imports what only files need
 
     return read(path)

@@ -1,7 +1,7 @@
-"""Which attributes cnnx's classes have, and which of them may be assigned.
+"""Which attributes cnnx's classes have, and how an assignment to one is checked.
 
-A misspelt attribute would be kept and do nothing, and a setting that nobody checks would fail far away. So both are
-refused at the assignment.
+Python would keep a misspelt attribute, which would then do nothing. A bad setting would cause an error much later, in
+another place. So both are refused when they are assigned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class Setting(Generic[T]):
     """An attribute that is checked whenever it is assigned, in the constructor and later.
 
     Args:
-        check: returns the value to keep for a name and a value; TypeError or ValueError if it does not fit.
+        check: takes the attribute's name and the assigned value. It returns the value to keep, or raises TypeError or
+            ValueError.
         default: the value before the first assignment.
     """
 
@@ -43,13 +44,13 @@ class Setting(Generic[T]):
 
 
 class KnownAttributes:
-    """Prints as what one would type to make it, and refuses attributes that its class does not declare.
+    """An object whose `repr` is what one would type to make it, and which refuses unknown attributes.
 
-    A user's subclass may add its own.
+    A user's subclass may add attributes of its own.
     """
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the values of its constructor's arguments by name, as far as they are known."""
+        """Return the values of the constructor's arguments by name, as far as they are known."""
         return {name: getattr(self, name) for name in dir(type(self)) if isinstance(getattr(type(self), name), Setting)}
 
     def __repr__(self) -> str:
@@ -81,7 +82,7 @@ _UNKNOWN: Any = object()
 
 
 def is_own(kind: type) -> bool:
-    """Whether a class is one of cnnx, not one that a user has made."""
+    """Tell whether a class is cnnx's own, and not a user's subclass."""
     return kind.__module__.partition(".")[0] == __package__
 
 

@@ -1,4 +1,4 @@
-"""The one place that checks what an argument means: every message names the parameter, the expected and the got."""
+"""Checks of arguments. Each message names the parameter, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """float32 or float64 as a numpy dtype."""
+    """Return float32 or float64 as a numpy dtype."""
     with contextlib.suppress(TypeError):
         found = np.dtype(dtype)
         for known in (_FLOAT32, _FLOAT64):
@@ -32,7 +32,7 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def own_float_dtype(value: Any) -> np.dtype[Any]:
-    """The dtype to compute in where a function has none of its own: float32 stays, all else becomes float64."""
+    """Return the dtype in which a layer without parameters computes: float32 for float32, and else float64."""
     if type(value) is np.ndarray and (value.dtype is _FLOAT64 or value.dtype is _FLOAT32):
         return value.dtype
     is_float32 = isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") == _FLOAT32
@@ -40,7 +40,7 @@ def own_float_dtype(value: Any) -> np.dtype[Any]:
 
 
 def positive_integer(name: str, value: Any) -> int:
-    """An integer of at least 1."""
+    """Return an integer of at least 1."""
     number = integer(name, value)
     if number < 1:
         raise ValueError(f"{name}: expected an integer of at least 1, got {number}")
@@ -48,7 +48,7 @@ def positive_integer(name: str, value: Any) -> int:
 
 
 def count(name: str, value: Any) -> int:
-    """An integer of at least 0."""
+    """Return an integer of at least 0."""
     number = integer(name, value)
     if number < 0:
         raise ValueError(f"{name}: expected an integer of at least 0, got {number}")
@@ -56,7 +56,7 @@ def count(name: str, value: Any) -> int:
 
 
 def integer(name: str, value: Any) -> int:
-    """Any integer, numpy's included; a bool is none."""
+    """Return any integer, numpy's included. A bool is refused."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     try:
@@ -66,14 +66,21 @@ def integer(name: str, value: Any) -> int:
 
 
 def learn_rate(value: Any) -> float:
-    """A finite number of at least 0."""
+    """Return a finite number of at least 0."""
     if type(value) is float and 0.0 <= value < math.inf:
-        return value  # before another call: a layer's overhead counts
+        return value  # the usual case without another call, since every step by hand comes here
     return not_negative("learn_rate", value)
 
 
 def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) -> float:
-    """A real number, numpy's included, that `fits`; `expected` says which do."""
+    """Return a real number, numpy's included, as a float.
+
+    Args:
+        name: the parameter, for the message.
+        value: what was given. A bool is refused.
+        expected: says which numbers fit, for the message.
+        fits: tells whether a number fits.
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     try:
@@ -86,20 +93,20 @@ def number(name: str, value: Any, expected: str, fits: Callable[[float], bool]) 
 
 
 def not_negative(name: str, value: Any) -> float:
-    """A finite number of at least 0."""
+    """Return a finite number of at least 0."""
     return number(name, value, "a finite number of at least 0", lambda found: 0.0 <= found < math.inf)
 
 
 def share(name: str, value: Any) -> float:
-    """A number from 0 to less than 1."""
+    """Return a number from 0 to less than 1."""
     return number(name, value, "a number from 0 to less than 1", lambda found: 0.0 <= found < 1.0)
 
 
 def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
-    """`value` as a C-contiguous, aligned array of `dtype`.
+    """Return `value` as a C-contiguous, aligned array of `dtype`.
 
-    Real numbers of another dtype and arrays of another layout are converted, on purpose and once. What is no array
-    of real numbers is refused: a mask or an imaginary part would be lost.
+    An array of another real dtype or in another layout is converted. Anything but a numpy array of real numbers is
+    refused: a mask or an imaginary part would be lost.
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.carray:
         return value
@@ -113,7 +120,7 @@ def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def as_array(name: str, value: Any, dtype: np.dtype[Any], axes: tuple[str, ...]) -> Any:
-    """`as_numbers` with as many dimensions as there are names in `axes`."""
+    """Return `as_numbers`, after a check that there are as many dimensions as names in `axes`."""
     array = as_numbers(name, value, dtype)
     if array.ndim != len(axes):
         raise ValueError(f"{name}: expected shape ({', '.join(axes)}), got {array.shape}")
@@ -121,9 +128,9 @@ def as_array(name: str, value: Any, dtype: np.dtype[Any], axes: tuple[str, ...])
 
 
 def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    """`as_numbers` of exactly `shape`."""
+    """Return `as_numbers`, after a check that it has exactly `shape`."""
     if type(value) is np.ndarray and value.dtype is dtype and value.shape == shape and value.flags.carray:
-        return value  # before another call: a layer's overhead counts
+        return value  # the usual case without another call, since every step by hand comes here
     array = as_numbers(name, value, dtype)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
@@ -131,7 +138,7 @@ def as_shaped(name: str, value: Any, dtype: np.dtype[Any], shape: tuple[int, ...
 
 
 def parameter_values(name: str, value: Any, like: FloatArray) -> Any:
-    """`value` itself, if it can be copied into `like`: a numpy array of its dtype and shape, in any layout."""
+    """Return `value` itself if it can be copied into `like`: a numpy array of its dtype and shape, in any layout."""
     if type(value) is not np.ndarray:
         raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
     if value.dtype != like.dtype:
@@ -142,7 +149,10 @@ def parameter_values(name: str, value: Any, like: FloatArray) -> Any:
 
 
 def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | None) -> Any:
-    """`value` itself, if updates in place can go to it: `like`'s dtype and shape, C-contiguous, writable."""
+    """Return `value` itself if it can be updated in place: of `like`'s dtype and shape, C-contiguous and writable.
+
+    `apart_from` is the layer's other array, whose memory it must not share.
+    """
     parameter_values(name, value, like)
     if not value.flags.carray:
         raise ValueError(f"{name}: expected a writable, aligned, C-contiguous array, which updates in place can reach")
@@ -152,7 +162,7 @@ def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | 
 
 
 def image_shape(name: str, value: Any) -> tuple[int, int]:
-    """A height and a width, each at least 1."""
+    """Return a height and a width, each at least 1."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name}: expected a height and a width, got {value!r}")
     height, width = (positive_integer(name, size) for size in value)
@@ -160,21 +170,21 @@ def image_shape(name: str, value: Any) -> tuple[int, int]:
 
 
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
-    """One of the words that are known."""
+    """Return one of the words in `known`."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}")
     return value
 
 
 def boolean(name: str, value: Any) -> bool:
-    """True or False."""
+    """Return True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return bool(value)
 
 
 def labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
-    """Labels (count,), integers from 0 to nodes - 1, as int32."""
+    """Return labels as int32 (count,), after a check that they are integers from 0 to nodes - 1."""
     if not isinstance(labels, np.ndarray) or isinstance(labels, np.ma.MaskedArray) or labels.dtype.kind not in "iu":
         got = f"dtype {labels.dtype}" if type(labels) is np.ndarray else type(labels).__name__
         raise TypeError(f"labels: expected a numpy array of integers, got {got}")

@@ -19,7 +19,7 @@ _CACHE_LINE = 64
 
 
 class Slot(NamedTuple):
-    """Where a network keeps a layer's arrays: in its flat array, one after another, from `start`."""
+    """Where a network keeps a layer's arrays: in its flat array, one after another, from index `start` on."""
 
     flat: FloatArray
     start: int
@@ -27,7 +27,7 @@ class Slot(NamedTuple):
 
 
 def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:
-    """Whether the layers' arrays are the slices of `flat`, in order, from its start to its end."""
+    """Tell whether the layers' arrays are the slices of `flat`, in order, from its start to its end."""
     at = 0
     for layer in layers:
         slot = layer.slot
@@ -38,9 +38,9 @@ def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:
 
 
 def adopt(layers: Sequence[Layer], dtype: np.dtype[Any], network: Any) -> FloatArray:
-    """Make the layers' arrays the slices of one flat array, in order, and `network` their owner; return that array.
+    """Move the layers' arrays into one flat array, in order, make `network` their owner, and return the flat array.
 
-    Layers that already fill a flat array, because a network that is gone had them in this order, stay there.
+    Layers that fill a flat array already stay there: a network that is gone had them in the same order.
     """
     slot = layers[0].slot if layers else None
     if slot is not None and fill(layers, slot.flat):

@@ -1,7 +1,8 @@
-"""What a network asks of its images: their size, their scale, finite pixels. Messages are about the image.
+"""What a network expects of its images: their size, the scale of their pixels, and that the pixels are finite.
 
-A network reads bytes as x / 255 - 0.5 and floats unchanged. So images of another scale than the training's are easily
-given, and recognised badly. Scales are compared by ranges of pixels, and only what is clear is reported.
+A network reads uint8 pixels as x / 255 - 0.5 and floats unchanged. So one easily gives it images on another scale than
+those of the training, which it recognises badly. Scales are compared by the ranges of pixels, and only a clear
+difference causes a warning.
 """
 
 from __future__ import annotations
@@ -18,21 +19,27 @@ if TYPE_CHECKING:
 
 UINT8: np.dtype[Any] = np.dtype(np.uint8)
 
-MANY = 256  # images, beside whose prediction a look at their scale takes no time
-_LARGEST_SIDE = 256  # of the images that an error message looks for
-_FEW_VALUES = 16  # the largest byte of images that were hardly meant to go up to 255
-_ENOUGH = 8  # images to judge the scale of bytes by: a single one may be dark
-_SEVERAL = 16  # images to judge by that they are all too dark
+MANY = 256  # images: from here on a check of their scale takes no time beside their prediction
+_LARGEST_SIDE = 256  # pixels: no larger image is tried for the message of an error
+_FEW_VALUES = 16  # uint8 images without a pixel above this are hardly meant to go up to 255
+_ENOUGH = 8  # images: fewer do not tell the scale of uint8 images, since one image may be dark
+_SEVERAL = 16  # images: fewer do not tell that all images are too dark
 _CHUNK = 256  # images at a time, so that they are still in the cache when they are read again
 
 
 def fitting_size(fits: Callable[[tuple[int, int]], bool]) -> tuple[int, int] | None:
-    """Return the smallest square image that a network takes, for a message; None if there is none."""
+    """Return the size of the smallest square image that a network takes, for a message; None if there is none."""
     return next(((side, side) for side in range(1, _LARGEST_SIDE) if fits((side, side))), None)
 
 
 def size_error(expected: tuple[int, int], given: tuple[int, ...], reason: str = "") -> ValueError:
-    """Return the error for images of a shape that does not fit, with what helps."""
+    """Return the error for images of a shape that does not fit, with advice if there is any.
+
+    Args:
+        expected: the (height, width) that fits.
+        given: the shape that was given.
+        reason: why it does not fit, for the message.
+    """
     height, width = expected
     pixels = height * width
     parts = [reason] if reason else []
@@ -45,7 +52,7 @@ def size_error(expected: tuple[int, int], given: tuple[int, ...], reason: str = 
 
 
 def pixel_range(images: NDArray[Any]) -> tuple[float, float]:
-    """Return the least and the largest pixel of float images; ValueError if one is not finite."""
+    """Return the smallest and the largest pixel of float images; ValueError if a pixel is not finite."""
     least, most = math.inf, -math.inf
     for start in range(0, len(images), _CHUNK):
         some = images[start : start + _CHUNK]
@@ -57,7 +64,7 @@ def pixel_range(images: NDArray[Any]) -> tuple[float, float]:
 
 
 def refuse_non_finite(images: NDArray[Any], start: int = 0) -> None:
-    """Raise ValueError for the first pixel that is not finite, if there is one; `start` is the first image's index."""
+    """Raise ValueError if a pixel is not finite. `start` is the index of the first image, for the message."""
     bad = np.argwhere(~np.isfinite(images))
     if len(bad):
         image, y, x = bad[0].tolist()
@@ -70,9 +77,9 @@ class Pixels(NamedTuple):
 
     Attributes:
         dtype: "uint8" or "float".
-        least: the smallest pixel; 0 for bytes.
-        most: the largest pixel; 255 for bytes that are not all dark.
-        images: how many images that is known of.
+        least: the smallest pixel; 0 for uint8.
+        most: the largest pixel; 255 for uint8 images that are not all dark.
+        images: how many images the range comes from.
     """
 
     dtype: str
@@ -81,7 +88,7 @@ class Pixels(NamedTuple):
     images: int
 
     def as_read(self) -> tuple[float, float]:
-        """Return the range of what the first layer gets."""
+        """Return the range of the values that the first layer gets."""
         is_bytes = self.dtype == "uint8"
         return (self.least / 255 - 0.5, self.most / 255 - 0.5) if is_bytes else (self.least, self.most)
 
@@ -91,7 +98,7 @@ class Pixels(NamedTuple):
         return f"{self.dtype} from {self.least:.3g} to {self.most:.3g}{read}"
 
     def and_of(self, before: Pixels | None) -> Pixels:
-        """Return the range of these images and those before them, if they are of one kind."""
+        """Return the range of these images together with those before, if both are of one kind."""
         if before is None or before.dtype != self.dtype:
             return self
         least, most = min(self.least, before.least), max(self.most, before.most)
@@ -108,7 +115,7 @@ def pixels(images: NDArray[Any]) -> Pixels:
 
 
 def complaint_about_bytes(found: Pixels) -> str | None:
-    """Return what to warn of if the bytes to train on look as if they were meant to be read as 0 to 1, or to 16."""
+    """Return a warning if uint8 images to train on have no pixel above 16, and so are hardly meant as 0 to 255."""
     if found.dtype != "uint8" or not 0 < found.most <= _FEW_VALUES:
         return None
     most = int(found.most)
@@ -119,7 +126,7 @@ def complaint_about_bytes(found: Pixels) -> str | None:
 
 
 def complaint_about_scale(images: NDArray[Any], trained: Pixels) -> str | None:
-    """Return what to warn of if some images are clearly on another scale than those of the training."""
+    """Return a warning if images are clearly on another scale than those of the training; None if they are not."""
     if not images.size or trained.images < _SEVERAL:
         return None
     some = images[:_SEVERAL]

@@ -37,16 +37,16 @@ class Planned(KnownAttributes):
         super().__setattr__(name, value)
 
     def _unplan(self) -> None:
-        """Be without a plan, as a new object, a copy and a forked process are."""
+        """Forget the plan. A new object, a copy and a forked process have none."""
         # The core's layers, the image shape, and the core's network: one tuple, since threads may predict at once.
         self._planned: tuple[list[Any], tuple[int, ...], Any] = ([], (), None)
         self._lock = threading.RLock()  # no array moves while a window of steps trains it
         _networks.add(self)
 
     def _plan(self, image_shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> Any:
-        """Return the core's network for images of this size, made anew when an array, a setting or a layer is new.
+        """Return the core's network for images of `image_shape`, made anew if anything of the layers has changed.
 
-        `given` is the shape that the caller gave, for an error.
+        `given` is the shape that the caller gave, for the message of an error.
         """
         planned_cores, planned_shape, plan = self._planned
         if planned_shape == image_shape and [layer._core for layer in self.layers] == planned_cores:
@@ -71,9 +71,9 @@ class Planned(KnownAttributes):
         return self._plan(image_shape)
 
     def _adopt(self) -> FloatArray | None:
-        """Return the flat array of all parameters, made anew if the layers are others than before.
+        """Return the flat array of all parameters, made anew if the layers have changed.
 
-        None while the layers' dtypes differ or another network has one of them: then all arrays stay where they are.
+        Return None if the layers' dtypes differ, or another network has one of the layers: no array moves then.
         """
         layers = _stack.with_parameters(self.layers)
         if not self._has(layers):
@@ -91,7 +91,7 @@ class Planned(KnownAttributes):
         return is_owner and self._flat is not None and _flat.fill(layers, self._flat)
 
     def _check_shapes(self, shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> None:
-        """Refuse images of a size that the layers do not take, or take only since their pixels are as many."""
+        """Refuse images of a size that the layers do not take, or only take because the number of pixels is right."""
         _stack.check_kinds(self.layers)
         _stack.class_count(self.layers)
         given = given or shape
@@ -107,7 +107,10 @@ class Planned(KnownAttributes):
             raise _images.size_error(size, given, str(error)) from None
 
     def _fixed_size(self) -> tuple[int, int] | None:
-        """Return the only size of images that the network takes; None if it has none, or has got other layers since."""
+        """Return the only size of images that the network takes.
+
+        None if there is no such size, or if the layers no longer fit the size that was trained on.
+        """
         size = self.image_shape
         is_fixed = size is not None and not _stack.takes_any_size(self.layers) and _stack.fits(self.layers, size)
         return size if is_fixed else None
@@ -117,11 +120,11 @@ class Planned(KnownAttributes):
         return _images.fitting_size(lambda size: _stack.fits(self.layers, size))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle needs: the core's network belongs to this object's own arrays."""
+        """Return what a copy or a pickle gets: all but what holds this object's own arrays."""
         return {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_OBJECT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take all attributes, a subclass's too, and plan anew."""
+        """Take all attributes, also those of a subclass, and start without a plan."""
         self.__dict__.update(state)
         self._gradient = self._flat = None
         self._unplan()

@@ -1,7 +1,7 @@
-"""What `Sequential.fit` does: epochs, each cut into windows of steps that the core takes in one call.
+"""How `Sequential.fit` trains: in epochs, and within each in windows of steps that the core takes in one call.
 
-Between two windows Python looks around: Ctrl-C takes effect, progress is reported, and settings that somebody has
-assigned to the optimizer hold from there on.
+After each window Python has control: Ctrl-C takes effect, progress is reported, and settings that were assigned to the
+optimizer hold from then on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_SAMPLES = 2**59  # whose losses have an address
 
 
 class Course:
-    """How a run is cut into epochs, steps and windows.
+    """How a run is divided into epochs, steps and windows.
 
     Attributes:
         images: how many images an epoch has.
@@ -69,8 +69,8 @@ class Window:
         start: the first step, from 0 in each epoch.
         stop: the step after the last.
         steps_of_run: the first step and the step after the last, from 0 in the run.
-        of_epoch: where its samples are in the epoch's order.
-        of_run: where its samples are among all of the run.
+        of_epoch: the slice of the epoch's order that has its samples.
+        of_run: the slice of all the run's samples that has its samples.
     """
 
     def __init__(self, course: Course, epoch: int, start: int) -> None:
@@ -122,7 +122,7 @@ class Run:
         network: the network to train.
         images: (n, height, width), as the core takes them.
         labels: int32 (n,).
-        course: how the run is cut into windows.
+        course: how the run is divided.
         optimizer: takes the steps.
         factors: gives each step's factor on the optimizer's learn rate.
 

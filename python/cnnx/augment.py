@@ -1,8 +1,8 @@
-"""Small random changes to each image as it is loaded, so that a network never sees the same one twice.
+"""Small random changes to each image when it is read, so that a network never sees the same image twice.
 
-An augmentation draws, for each sample, where in the image each pixel is to be read: a map (2, 3) from (y, x, 1) to a
-place in the image, read between its four neighbours by bilinear interpolation (`cnnx.reference.affine`). What lies
-outside the image is background: 0 for uint8 images, the smallest pixel of all images for floats, or what is asked for.
+An augmentation draws a map for each sample. The map, a matrix (2, 3), takes (y, x, 1) of the changed image to the place
+in the original where its pixel is read, by bilinear interpolation between four neighbours (`cnnx.reference.affine`).
+Places outside the original are background.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def _background(name: str, value: Any) -> float | None:
 
 
 class Augmentation(KnownAttributes):
-    """Draws a map for each sample.
+    """The base class of augmentations.
 
     Attributes:
-        background: the pixel outside the images, in their own units: 0 to 255 for uint8. None for 0, or the smallest
-            pixel of float images.
+        background: the value of pixels outside the images, in the images' own units: 0 to 255 for uint8. None for 0 in
+            uint8 images, and for the smallest pixel of all images in float images.
     """
 
     background = Setting(_background)
@@ -50,11 +50,11 @@ class Augmentation(KnownAttributes):
 
 
 class RandomShift(Augmentation):
-    """Moves each image by whole pixels, up to `pixels` in each direction, all equally likely.
+    """Moves each image by whole pixels, up to `pixels` in each direction. All shifts are equally likely.
 
     Args:
-        pixels: at least 0.
-        background: as in `Augmentation`.
+        pixels: how many pixels at most, at least 0.
+        background: the value of pixels outside the image, as in `Augmentation`.
     """
 
     pixels = Setting(_checks.count)
@@ -77,13 +77,13 @@ class RandomShift(Augmentation):
 
 
 class RandomAffine(Augmentation):
-    """Turns, scales and shifts each image around its middle, each uniformly within its bounds.
+    """Turns and scales each image around its middle, and shifts it. Each amount is uniform within its bounds.
 
     Args:
-        rotation: up to this many degrees either way.
-        scale: by a factor from 1 - scale to 1 + scale; less than 1.
-        shift: by up to this many pixels in each direction, fractions included.
-        background: as in `Augmentation`.
+        rotation: by how many degrees at most, either way; finite and at least 0.
+        scale: the factor is from 1 - scale to 1 + scale; from 0 to less than 1.
+        shift: by how many pixels at most in each direction, fractions included; finite and at least 0.
+        background: the value of pixels outside the image, as in `Augmentation`.
     """
 
     rotation = Setting(_checks.not_negative)

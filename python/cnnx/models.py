@@ -1,4 +1,4 @@
-"""Networks that are ready to train."""
+"""Networks that are ready to be trained."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ def article_cnn(
     image_shape: tuple[int, int] = (28, 28),
     nodes: int = 10,
 ) -> Sequential:
-    """Return the article's CNN: Conv3x3 with 8 filters, MaxPool2, Softmax; 13,602 parameters for MNIST.
+    """Return the article's CNN: Conv3x3 with 8 filters, MaxPool2 and Softmax; 13,602 parameters for MNIST.
+
+    It is from the article's Part 1, section 5.3, "Implementing Softmax", and is trained in Part 2, section 6, "Training
+    a CNN".
 
     Args:
-        dtype: float64 or float32.
-        ties: as in `MaxPool2`.
+        dtype: float64 or float32, of all layers.
+        ties: which of several equal pixels receive a gradient, as in `MaxPool2`.
         rng: draws the initial values, in the article's order: a Generator, a seed, or None for numpy's global one.
-        image_shape: (height, width), at least 4x4; the article's images are 28x28.
-        nodes: how many classes.
+        image_shape: (height, width) of the images, at least 4x4. The article's are 28x28.
+        nodes: how many classes there are.
+
+    Raises:
+        ValueError: `image_shape` is too small.
     """
     height, width = ((size - 2) // 2 for size in image_shape)
     if height < 1 or width < 1:
@@ -41,12 +47,13 @@ def article_cnn(
 
 
 def keras_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return Keras's MNIST convnet ("Simple MNIST convnet", F. Chollet): 34,826 parameters, for images 28x28.
+    """Return Keras's MNIST convnet (F. Chollet, "Simple MNIST convnet"): 34,826 parameters, for 28x28 images.
 
-    32 and 64 filters, each with ReLU and 2x2 pooling, dropout of one half, and a softmax over 10 classes.
+    Convolutions with 32 and 64 filters, each followed by ReLU and 2x2 pooling; dropout of one half; a softmax over 10
+    classes.
 
     Args:
-        dtype: float64 or float32.
+        dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
     rng = generator(rng)
@@ -66,12 +73,12 @@ def keras_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequenti
 
 
 def small_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return the network for the fastest 99% on MNIST: 12,810 parameters, for images 28x28.
+    """Return a network that reaches 99% on MNIST in little time: 12,810 parameters, for 28x28 images.
 
-    16 and 32 filters, each pooled and rectified, and a softmax over 10 classes.
+    Convolutions with 16 and 32 filters, each followed by 2x2 pooling and ReLU; a softmax over 10 classes.
 
     Args:
-        dtype: float64 or float32.
+        dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
     rng = generator(rng)
@@ -90,12 +97,13 @@ def small_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequenti
 
 
 def deep_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return the network for the most digits right: 141,130 parameters, for images 28x28.
+    """Return a network that recognises the most digits: 141,130 parameters, for 28x28 images.
 
-    32 filters, pooling, twice 64, pooling, and 128, all with ReLU; dropout, and a softmax over 10 classes.
+    A convolution with 32 filters, 2x2 pooling, two convolutions with 64 filters, 2x2 pooling, a convolution with 128
+    filters, each convolution followed by ReLU; dropout of 0.4; a softmax over 10 classes.
 
     Args:
-        dtype: float64 or float32.
+        dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
     """
     rng = generator(rng)

@@ -1,11 +1,11 @@
-"""Layers in a row, trained, tested and applied by the core's own loops.
+"""`Sequential`: layers in a row, which the core trains, evaluates and uses for prediction in loops of its own.
 
-A network computes what its layers compute one by one, to rounding, without returning to Python between the steps: the
-article's Part 2, section 6, "Training a CNN", in one call. The layers' numpy arrays stay the truth: training updates
-them in place.
+A network computes what its layers compute one by one, up to rounding, and does not return to Python between the steps.
+`fit` is the article's Part 2, section 6, "Training a CNN", in one call. Training updates the layers' numpy arrays in
+place.
 
-A network keeps all parameters in one flat array, and the layers' arrays are its slices. They move there when the
-network is made, and again only when its layers are others than before.
+A network keeps all parameters in one flat array, and the layers' arrays are slices of it. They move there when the
+network is made, and again only when its layers have changed.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ __all__ = ["History", "Pixels", "Progress", "Sequential"]
 
 
 class Sequential(ImageChecks):
-    """Layers in a row: an image enters the first, probabilities leave the last.
+    """Layers in a row: an image enters the first, and probabilities leave the last.
 
-    The last layer, and it alone, is a Softmax. The core computes the layers: a subclass with its own `forward` or
-    `backprop` is refused, since neither would be called. Layers that do not fit together, or of different dtypes, are
-    refused at the first use, with the layer's position.
+    The last layer is a Softmax, and no other layer is. The core computes the layers and never calls Python, so a
+    subclass of a layer that defines `forward` or `backprop` is refused. Layers that do not fit together, or have
+    different dtypes, are refused at the first use. The error names the layer's position.
 
-    The network copies its layers' parameters into one array, `parameters`, and gives the layers its slices. An array
-    assigned to a layer is copied into its slice. A layer may be used at several positions: it has its parameters once,
-    and training sums its gradients. A layer may belong to several networks: each of them trains it, and its arrays
-    stay with the first. A copy, by `copy` or `pickle`, has layers and arrays of its own.
+    The network copies the parameters of its layers into one array, `parameters`, and gives each layer slices of it. An
+    array that is assigned to a layer is copied into its slice. A layer may be at several positions: it has its
+    parameters once, and training sums its gradients. A layer may belong to several networks: each of them trains it,
+    and its arrays stay with the first. A copy, by `copy` or `pickle`, has layers and arrays of its own.
 
     Args:
-        layers: the layers; they may also be used by hand, before and after.
+        layers: the layers. They may also be used by hand, before and after.
 
     Attributes:
-        layers: the list of them. The next use notices what has changed in it.
-        image_shape: (height, width) of the images that it was trained on, or None. If the layers depend on it, as a
-            dense layer does, images of another size are refused.
-        pixels: the kind of images that it was trained on and their range, or None. Images that are clearly on another
-            scale cause a UserWarning.
+        layers: the list of the layers. It may be changed, and the next use of the network takes that into account.
+        image_shape: (height, width) of the images that the network was trained on, or None. Images of another size are
+            refused, unless the layers take every size.
+        pixels: the kind of images that the network was trained on, and their range, or None. Images that are clearly on
+            another scale cause a UserWarning.
     """
 
     _history: History | None = None
@@ -80,39 +80,40 @@ class Sequential(ImageChecks):
         on_progress: Callable[[Progress], object] | None = None,
         progress_every: int = 100,
     ) -> History:
-        """Train on the cross-entropy loss; with no more than a learn rate one image at a time, as the article does.
+        """Train on the cross-entropy loss. With only a learn rate, each step has one image, as in the article.
 
-        A step follows the mean gradient of its batch. The result depends on the seed, not on the number of threads.
-        Ctrl-C takes effect at the end of a window of steps: parameters and optimizer are those after its last step,
-        `history` has what was seen until then, and KeyboardInterrupt is raised.
+        A step follows the mean gradient of its batch. The result depends on the seed, and not on the number of threads.
+        Steps are taken in windows. Ctrl-C takes effect at the end of a window: parameters and optimizer are those after
+        its last step, `history` has what was seen until then, and KeyboardInterrupt is raised.
 
         Args:
-            images: (n, height, width), n at least 1: uint8, read as x / 255 - 0.5, or floats, used as they are.
-            labels: integers (n,), 0 to nodes - 1.
-            epochs: how often to go through all the images, at least 1.
-            learn_rate: the step of plain gradient descent, finite and at least 0; or else give an optimizer.
-            batch_size: how many images a step has, at least 1; an epoch's last one may have fewer.
-            threads: how many threads share a batch, and the validation, at least 1; None uses the CPUs that this
-                process may use.
-            optimizer: `SGD` or `Adam`, which continues from its own state.
-            schedule: one of `cnnx.schedules`, or its name, or any function from the number of steps to a float array
-                (steps,) of factors on the learn rate; None for `constant`.
-            augment: changes each image a little as it is loaded, `RandomShift` or `RandomAffine`.
+            images: (n, height, width), n at least 1. uint8 images are read as x / 255 - 0.5, and floats unchanged.
+            labels: integers (n,), from 0 to nodes - 1, where nodes is that of the last layer.
+            epochs: how often to go through all images, at least 1.
+            learn_rate: how far a step of plain gradient descent goes, finite and at least 0. Give this or an optimizer.
+            batch_size: how many images a step has, at least 1. An epoch's last step may have fewer.
+            threads: how many threads share a batch, and the validation, at least 1. None for as many as this process
+                has CPUs.
+            optimizer: `SGD` or `Adam`. It continues from its own state.
+            schedule: how the learn rate changes over the run: a function of `cnnx.schedules`, its name, or any function
+                from the number of steps to a float array (steps,) of factors on the learn rate. None for `constant`.
+            augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
             validation: images and labels to evaluate after each epoch.
-            shuffle: whether each epoch takes the images in an order of its own.
-            rng: draws that order, and what Dropout and augment need: a `numpy.random.Generator`, or an integer of at
-                least 0 that seeds a new one; None takes numpy's global generator, as the article does.
-            on_progress: called at the end of each window. What it assigns to the optimizer, such as another learn
-                rate, holds from the next window on.
-            progress_every: how many steps a window has, at least 1; an epoch's last one may have fewer.
+            shuffle: whether each epoch takes the images in a new random order.
+            rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
+                None for numpy's global generator, which the article uses.
+            on_progress: called at the end of each window with a `Progress`. A setting that it assigns to the optimizer,
+                such as another learn rate, holds from the next window on.
+            progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer.
 
         Returns:
-            The loss of every sample, whether it was recognised, and how the validation went.
+            The loss of each sample, whether it was recognised, and the results of the validation.
 
         Raises:
-            TypeError, ValueError: an argument is not as described, the layers do not fit, or one of their arrays was
-                made read-only; nothing has changed.
-            FloatingPointError: a loss is no longer finite; parameters and optimizer are as before that window.
+            TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
+                arrays was made read-only. Nothing has changed.
+            FloatingPointError: a loss or a parameter is no longer finite. Parameters and optimizer are as before that
+                window.
         """
         images = self._images(images)
         pixels = _images.pixels(images)
@@ -136,7 +137,7 @@ class Sequential(ImageChecks):
 
     @property
     def history(self) -> History | None:
-        """What the last `fit` saw, up to its last whole window, also if an error or Ctrl-C ended it; None before."""
+        """What the last `fit` saw up to its last whole window, even if an error or Ctrl-C ended it; None before any."""
         return self._history
 
     def gradients(
@@ -144,14 +145,17 @@ class Sequential(ImageChecks):
     ) -> tuple[float, float]:
         """Compute the mean gradient of a batch into `gradient`, and return its mean loss and its accuracy.
 
-        The layers stay as they are: `apply` takes the step, perhaps after `gradient` has been changed, for example
-        averaged over several machines. Dropout is active, as in `fit`.
+        The parameters do not change. `apply` takes the step, perhaps after `gradient` was changed, for example averaged
+        over several machines. Dropout is active, as in `fit`.
 
         Args:
-            images: the batch, as in `fit`.
-            labels: as in `fit`.
-            threads: as in `fit`.
-            rng: draws which values Dropout drops, as in `fit`. The same seed drops the same values at each call.
+            images: the batch (n, height, width), as in `fit`.
+            labels: integers (n,), as in `fit`.
+            threads: how many threads share the batch, as in `fit`.
+            rng: what Dropout draws from, as in `fit`. An integer seed drops the same values in every call.
+
+        Returns:
+            The mean cross-entropy loss in nats, and the share of the images that were recognised.
         """
         images = self._images(images)
         pixels = _images.pixels(images)
@@ -175,7 +179,15 @@ class Sequential(ImageChecks):
         return float(losses.mean()), float(correct.mean())
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Take the optimizer's step along `gradient`; ValueError if an array of a layer was made read-only."""
+        """Take the optimizer's step along `gradient`.
+
+        Args:
+            optimizer: `SGD` or `Adam`. It continues from its own state.
+
+        Raises:
+            RuntimeError: there was no call of `gradients` before.
+            ValueError: a layer's array was made read-only, or the optimizer belongs to another network.
+        """
         if self._planned[2] is None or self._gradient is None:
             raise RuntimeError("apply: expected gradients before it, got none")
         if not isinstance(optimizer, Optimizer):
@@ -187,9 +199,9 @@ class Sequential(ImageChecks):
 
     @property
     def gradient(self) -> FloatArray:
-        """All parameters' gradients in the order of `parameters`: one flat array.
+        """The gradients of all parameters, in the order of `parameters`: one flat array that may be changed.
 
-        A layer that is used at several positions has one gradient, the sum over them.
+        A layer that is at several positions has one gradient, the sum over them.
         """
         count = sum(layer.parameter_count() for layer in _stack.with_parameters(self.layers))
         dtype = _stack.dtype_of(self.layers)
@@ -201,11 +213,11 @@ class Sequential(ImageChecks):
     def parameters(self) -> FloatArray:
         """All parameters, layer by layer: one flat array whose slices are the layers' arrays.
 
-        A layer that is used at several positions has its parameters at the first of them. The array stays the same as
-        long as the layers do.
+        A layer that is at several positions has its parameters at the first of them. The array stays the same as long
+        as the layers stay the same.
 
         Raises:
-            ValueError: a layer's arrays lie in another network's flat array, or the layers have different dtypes.
+            ValueError: a layer's arrays are in another network's flat array, or the layers have different dtypes.
         """
         flat = self._adopt()
         if flat is None:
@@ -230,22 +242,22 @@ class Sequential(ImageChecks):
         return _describe.summary(self.layers, image_shape)
 
     def __repr__(self) -> str:
-        """Return what one would type to make it; beside each layer its output's shape and its parameters."""
+        """Return what one would type to make the network, with each layer's output shape and parameters beside it."""
         return _describe.typed(type(self).__name__, self.layers, self.image_shape or (28, 28))
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the summary as a table, or the printed form of layers that do not fit."""
+        """Return what a notebook shows: the summary as a table, or the `repr` if the layers do not fit together."""
         return _describe.as_html(repr(self), self.layers, self.image_shape or (28, 28))
 
     def evaluate(
         self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
     ) -> tuple[float, float]:
-        """Return the mean cross-entropy loss in nats and the share of images recognised, without training.
+        """Return the mean cross-entropy loss in nats and the share of the images that are recognised; train nothing.
 
         Args:
-            images: as in `fit`.
-            labels: as in `fit`.
-            threads: how many threads share the images, at least 1; None uses the CPUs that this process may use. The
+            images: (n, height, width), n at least 1, as in `fit`.
+            labels: integers (n,), as in `fit`.
+            threads: how many threads share the images, at least 1. None for as many as this process has CPUs. The
                 result does not depend on it.
         """
         images = self._images(images)
@@ -258,11 +270,14 @@ class Sequential(ImageChecks):
         return float(losses.mean()), float(correct.mean())
 
     def predict(self, images: NDArray[Any], *, threads: int | None = None) -> FloatArray:
-        """Return the probabilities of the classes, (n, nodes), or (nodes,) for one image (height, width).
+        """Return the probability of each class.
 
         Args:
-            images: (n, height, width) or (height, width), as in `fit`; n may be 0.
-            threads: as in `evaluate`.
+            images: (n, height, width), where n may be 0, or one image (height, width); pixels as in `fit`.
+            threads: how many threads share the images, as in `evaluate`.
+
+        Returns:
+            (n, nodes) in the layers' dtype, or (nodes,) for one image.
         """
         one = isinstance(images, np.ndarray) and images.ndim == 2
         images = self._images(images[np.newaxis] if one else images, least=0)
@@ -275,7 +290,10 @@ class Sequential(ImageChecks):
         return probabilities[0] if one else probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to the file `path`, which appears whole or not at all; `cnnx.load` reads it."""
+        """Write the network to the file `path`, which `cnnx.load` reads. The file appears whole or not at all.
+
+        `cnnx.storage.save` says more about files that exist, links and devices, and which errors there are.
+        """
         from .storage import save
 
         _stack.check_kinds(self.layers)

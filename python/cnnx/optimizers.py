@@ -1,7 +1,7 @@
-"""How parameters follow their gradient. The formulas stand in `cnnx.reference`, whose twins compute the same.
+"""How parameters follow their gradient. Their twins in numpy are in `cnnx/reference/optimizers.py`.
 
-An optimizer remembers one network's past in plain numpy arrays, as long as all of its parameters together, in the
-network's dtype; they are there after its first use.
+An optimizer belongs to one network. It remembers the past in flat numpy arrays with one number for each parameter of
+the network, in the network's dtype. They are made at its first use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _above_zero(name: str, value: Any) -> float:
 
 
 def _past(name: str, value: Any) -> FloatArray | None:
-    """Return an optimizer's state, which a network's first step with it holds against its parameters."""
+    """Return an array of an optimizer. Its length is compared with the network's parameters at the next step."""
     if value is not None and (not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind != "f"):
         got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"{name}: expected a flat array of floats or None, got {got}")
@@ -37,11 +37,11 @@ def _past(name: str, value: Any) -> FloatArray | None:
 
 
 class Optimizer(KnownAttributes):
-    """What a network needs to know of an optimizer. A setting may be assigned; the next window of steps follows it.
+    """The base class of optimizers. A setting may be assigned at any time, and holds from the next window of steps on.
 
     Attributes:
-        learn_rate: the step, finite and at least 0; a schedule multiplies it.
-        steps: how many steps it has taken.
+        learn_rate: how far a step goes, finite and at least 0. A schedule multiplies it.
+        steps: how many steps the optimizer has taken.
     """
 
     learn_rate = Setting(_checks.not_negative)
@@ -52,7 +52,7 @@ class Optimizer(KnownAttributes):
 
     @property
     def steps(self) -> int:
-        """How many steps it has taken."""
+        """How many steps the optimizer has taken."""
         return int(self._steps[0])
 
     @steps.setter
@@ -60,14 +60,14 @@ class Optimizer(KnownAttributes):
         self._steps[0] = _checks.count("steps", value)
 
     def states(self) -> list[Any]:
-        """Return the arrays that its steps change."""
+        """Return the arrays that a step changes: the number of steps, and those that exist of the others."""
         return [self._steps]
 
     def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
         """Make the arrays that the next step needs, for `count` parameters of `dtype`.
 
         Raises:
-            ValueError: arrays are there already, and they are another network's.
+            ValueError: arrays exist already, and are for another number of parameters or another dtype.
         """
 
     def compiled(self) -> Any:
@@ -84,20 +84,26 @@ class Optimizer(KnownAttributes):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum as in PyTorch (Sutskever et al., 2013).
+    """Stochastic gradient descent, with momentum as in PyTorch.
 
-    ``g += weight_decay * p``, ``velocity = momentum * velocity + g``, ``p -= learn_rate * velocity``; with Nesterov's
-    momentum ``p -= learn_rate * (g + momentum * velocity)``.
+    Without momentum and weight decay it is the article's Part 2, section 3, "Backprop: Softmax": for each parameter p
+    and its gradient g, ``p -= learn_rate * g``. In general
+
+    ``g += weight_decay * p``
+    ``velocity = momentum * velocity + g``
+    ``p -= learn_rate * velocity``, or with Nesterov's momentum ``p -= learn_rate * (g + momentum * velocity)``
+
+    (Sutskever et al., 2013, "On the importance of initialization and momentum in deep learning").
 
     Args:
-        learn_rate: the step, finite and at least 0.
-        momentum: how much of the last step's velocity stays, from 0 to less than 1.
+        learn_rate: how far a step goes, finite and at least 0.
+        momentum: the share of the velocity that stays from step to step, from 0 to less than 1.
         nesterov: whether the step looks ahead along the velocity.
         weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
 
     Attributes:
-        velocity: all parameters' velocities, one after the other; None before the first step, and without momentum and
-            weight decay.
+        velocity: one number for each parameter, in the order of `Sequential.parameters`; None before the first step,
+            and as long as there is neither momentum nor weight decay.
     """
 
     momentum = Setting(_checks.share)
@@ -140,18 +146,21 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015), with decoupled weight decay (Loshchilov and Hutter, 2019).
 
-    ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g**2``, and in step t, from 1:
+    For each parameter p and its gradient g, in step t, counted from 1:
+
+    ``m = beta1 * m + (1 - beta1) * g``
+    ``v = beta2 * v + (1 - beta2) * g**2``
     ``p -= learn_rate * (weight_decay * p + (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps))``
 
     Args:
-        learn_rate: the step, finite and at least 0.
-        betas: how much of the past stays in the first and in the second moment, each from 0 to less than 1.
-        eps: keeps the quotient finite, above 0.
+        learn_rate: how far a step goes, finite and at least 0.
+        betas: beta1 and beta2, the shares of the two moments that stay from step to step, from 0 to less than 1.
+        eps: keeps the quotient finite; above 0.
         weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
 
     Attributes:
-        first_moment: all parameters' m, one after the other; None before the first step.
-        second_moment: likewise their v.
+        first_moment: m of each parameter, in the order of `Sequential.parameters`; None before the first step.
+        second_moment: v of each parameter, in the same order; None before the first step.
     """
 
     betas = Setting(_betas)

@@ -1,4 +1,4 @@
-"""How the learn rate goes over a run: functions from the number of steps to a factor for each of them."""
+"""How the learn rate changes over a run: functions from the number of steps to a factor for each step."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ _Formula: TypeAlias = Callable[[NDArray[np.int_], int], NDArray[np.float64]]  # 
 
 
 def constant(steps: int) -> NDArray[np.float64]:
-    """Return (steps,) ones: the optimizer's own learn rate throughout."""
+    """Return (steps,) ones: the learn rate stays that of the optimizer."""
     return np.ones(steps)
 
 
 def cosine(steps: int) -> NDArray[np.float64]:
-    """Return (steps,) factors that fall from 1 to nearly 0 along half a cosine (Loshchilov and Hutter, 2017)."""
+    """Return (steps,) factors that fall from 1 to nearly 0 along half a cosine.
+
+    After Loshchilov and Hutter, 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts", without restarts.
+    """
     return _cosine(np.arange(steps), steps)
 
 
 def one_cycle(steps: int) -> NDArray[np.float64]:
-    """Return (steps,) factors that rise from 1/25 to 1 over the first 30% and fall to nearly 0, along cosines.
+    """Return (steps,) factors that rise from 1/25 to 1 over the first 30% of the steps, and then fall to nearly 0.
 
-    After Smith and Topin, 2019, "Super-Convergence": the optimizer's learn rate is the peak.
+    Both parts follow half a cosine, and the optimizer's learn rate is the peak. After Smith and Topin, 2019,
+    "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates".
     """
     return _one_cycle(np.arange(steps), steps)
 
@@ -62,10 +66,15 @@ def _due(formula: _Formula, steps: int) -> Factors:
 
 
 def factors(schedule: Schedule | str | None, steps: int) -> Factors:
-    """Return what gives the factors of a run of `steps` steps by a schedule, or its name; None is `constant`.
+    """Return a function that gives the factors of some steps of a run.
+
+    Args:
+        schedule: a schedule, or the name of one in this module; None for `constant`.
+        steps: how many steps the run has.
 
     Raises:
-        TypeError, ValueError: it is no schedule, or does not give a finite factor of at least 0 for every step.
+        TypeError, ValueError: `schedule` is not a schedule, or does not give a finite factor of at least 0 for each
+            step.
     """
     if isinstance(schedule, str):
         schedule = _BY_NAME[_checks.one_of("schedule", schedule, tuple(_BY_NAME))]

@@ -1,7 +1,8 @@
-"""A network as one file: an npz without pickle.
+"""Networks in files: each is one npz file without pickle.
 
-It holds each layer's arrays as "position.name" and a JSON text, "network": the format's version, for each layer its
-class and the arguments to construct it, and the shape and the pixels of the images that the network was trained on.
+The file has each parameter under the name "position.name", for example "0.filters", and a JSON text under the name
+"network". The text has the format's version, the class and the constructor's arguments of each layer, and the shape and
+the pixels of the images that the network was trained on.
 """
 
 from __future__ import annotations
@@ -32,18 +33,19 @@ FORMAT_VERSION = 1
 
 _KINDS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name != "Layer"}
 _LONGEST_DESCRIPTION = 1 << 18  # characters: thousands of layers
-_LONGEST_HEADER = 1 << 10  # characters before an array, about 100 by numpy; 6000 can make Python's parser a MemoryError
+_LONGEST_HEADER = 1 << 10  # characters: numpy writes about 100, and from 6000 on Python's parser may raise MemoryError
 _BLOCK = 1 << 20  # bytes read at a time
 
 
 def save(network: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write `network` to the file `path`; it appears whole or not at all.
+    """Write `network` to the file `path`, which appears whole or not at all.
 
-    A file that is there is replaced and keeps its mode; a symlink is followed. A pipe or a character device, such as
+    A file that exists is replaced, and keeps its mode. A symlink is followed. A pipe or a character device, such as
     /dev/null, is written into.
 
     Raises:
-        OSError: the file cannot be written, or is there and write-protected.
+        OSError: the file cannot be written, or exists and is write-protected.
+        ValueError: the network has too many layers to be described, many thousands.
     """
     described = [{"layer": layer.kind, **layer.settings()} for layer in network.layers]
     images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
@@ -60,7 +62,7 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise the OSError that `save` would raise, before there is anything to save; change and leave nothing."""
+    """Raise the OSError that `save` would raise, before there is a network to save. Nothing changes."""
     with _naming(path):
         target = _target(Path(path))
         if target.is_file:
@@ -69,13 +71,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
-    """Read a network that `Sequential.save` wrote.
+    """Read a network that `Sequential.save` has written.
 
-    A refused file takes little memory, whatever it claims to hold: sizes are compared before arrays are read.
+    A file that is refused takes little memory, whatever it claims to hold: sizes are compared before arrays are read.
 
     Raises:
-        OSError: the file cannot be opened or read.
-        ValueError: it is truncated, no such file, or written by a newer cnnx.
+        OSError: the file does not exist, or cannot be opened or read.
+        ValueError: the file is not a network's, is damaged, or was written by a newer cnnx.
         MemoryError: the network needs more memory than there is.
     """
     mode = Path(path).stat().st_mode
@@ -149,18 +151,18 @@ def _check_initial_shape(position: int, kind: Any, settings: dict[str, Any], arr
 
 
 class _InitialShapeError(Exception):
-    """Says of which shape a layer wants initial values."""
+    """Has the shape of which a layer wants initial values."""
 
 
 class _ShapeProbe(np.random.Generator):
-    """Ends a layer's construction where it asks for its initial values, which are the bulk of its memory."""
+    """Ends a layer's construction when it asks for initial values, before it takes most of its memory."""
 
     def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
         raise _InitialShapeError(size)
 
 
 class _Arrays:
-    """The arrays of an npz; none is read, nor is memory taken for it, before its size is known to be right."""
+    """The arrays of an npz file. The size of each is checked before memory is taken for it."""
 
     def __init__(self, archive: zipfile.ZipFile, file_size: int) -> None:
         self._archive, self._file_size = archive, file_size
@@ -182,7 +184,7 @@ class _Arrays:
             return str(np.frombuffer(stream.read(dtype.itemsize), dtype)[0])
 
     def shapes(self, position: int) -> list[tuple[int, ...]]:
-        """Return the shapes of a layer's arrays."""
+        """Return the shapes of the arrays of the layer at `position`."""
         shapes = []
         for name in self._names[str(position)]:
             with self._open(name) as (_, shape, _):
@@ -201,7 +203,7 @@ class _Arrays:
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-        """Open an array at its first byte, with the shape and dtype that its header declares."""
+        """Open an array's data, and return it with the shape and the dtype that the header declares."""
         member = self._archive.getinfo(f"{name}.npy")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name}: expected no compression or deflate, got method {member.compress_type}")
@@ -218,7 +220,7 @@ class _Arrays:
 
 
 def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read what comes before an array: its shape, whether it is in Fortran order, its dtype."""
+    """Read an array's header: its shape, whether it is in Fortran order, and its dtype."""
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):  # others may have a header of 4 GB
         raise ValueError(f"{name}: expected an array in npy format 1.0, got {version}")
@@ -230,9 +232,9 @@ class _Target(NamedTuple):
     """Where a network is written.
 
     Attributes:
-        path: the file that gets the bytes, links followed; for what is no file, the path as given.
-        found: what is there; None if nothing is.
-        is_file: whether it is replaced as a whole. Else it is a stream, into which the bytes go.
+        path: the file that gets the bytes, after links were followed. For a pipe or a device, the path as given.
+        found: the status of what exists at the path; None if nothing does.
+        is_file: whether a file is replaced as a whole. If not, the bytes are written into a pipe or a device.
     """
 
     path: Path
@@ -241,7 +243,7 @@ class _Target(NamedTuple):
 
 
 def _target(path: Path) -> _Target:
-    """Follow links to what is to be written; OSError if it may not be."""
+    """Return where a network for `path` is written; OSError if it may not be written there."""
     real = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         found = path.stat()
@@ -259,7 +261,7 @@ def _target(path: Path) -> _Target:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file whose bytes are at `path` when the block ends, and not before."""
+    """Open a file whose bytes appear at `path` when the block ends, and not before."""
     target = _target(path)
     if not target.is_file:
         buffer = io.BytesIO()
@@ -278,7 +280,7 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _scratch_file(target: _Target) -> Iterator[tuple[Path, IO[bytes]]]:
-    """Make a file in the target's folder; it is gone at the end, unless it has got another name."""
+    """Make a file in the target's folder. It is deleted at the end, unless it was renamed."""
     mode = 0o666 if target.found is None else 0o600  # less the umask; nobody reads what replaces a private file
     scratch = target.path.with_name(f".cnnx-{os.urandom(8).hex()}")
     try:
@@ -290,7 +292,7 @@ def _scratch_file(target: _Target) -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def _take_over(found: os.stat_result, handle: int) -> None:
-    """Give a file the owner, as far as that is allowed, and the mode of the one that it replaces."""
+    """Give a file the mode of the file that it replaces, and its owner as far as that is allowed."""
     made = os.fstat(handle)
     if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
         try:
@@ -304,7 +306,7 @@ def _take_over(found: os.stat_result, handle: int) -> None:
 
 @contextlib.contextmanager
 def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the user's path in an OSError, which names a scratch file or nothing."""
+    """Name the user's path in an OSError, which would name a scratch file or nothing."""
     try:
         yield
     except OSError as error:

@@ -1,16 +1,24 @@
-"""The layers, compiled: Victor Zhou's article's Conv3x3, MaxPool2 and Softmax, and those that it leaves out.
+"""The compiled layers: `Conv3x3`, `MaxPool2` and `Softmax` of Victor Zhou's article, and others that it leaves out.
 
-Names, argument order, shapes and attributes are the article's ("CNNs, Part 1: An Introduction to Convolutional
-Neural Networks" has the forward passes, "CNNs, Part 2: Training a Convolutional Neural Network" the backward ones),
-so its script runs unchanged after ``from cnnx import Conv3x3, MaxPool2, Softmax``. `cnnx.reference` has the same
-layers in numpy, written for reading, with the formulas.
+Names, argument order, shapes and attributes are the article's, so that its script runs unchanged after
+``from cnnx import Conv3x3, MaxPool2, Softmax``. Its Part 1, "CNNs, Part 1: An Introduction to Convolutional Neural
+Networks", derives the forward passes, and its Part 2, "CNNs, Part 2: Training a Convolutional Neural Network", the
+backward passes. `cnnx.reference` has the same layers in numpy, written for reading.
 
-Every layer computes in its own dtype. An input or gradient of another real dtype, or in another memory layout, is
-converted first; the result has the layer's dtype. Errors leave parameters as they were:
+What all layers have in common:
 
-- TypeError: not a numpy array of real numbers (lists, masked arrays, complex numbers, booleans, strings).
-- ValueError: a shape that does not fit; the message has both.
-- RuntimeError: backprop before forward.
+- `forward(input)` computes one sample's output and remembers the input. `backprop(d_L_d_out)` takes the gradient of the
+  loss for that output, and returns the gradient for that input, `d_L_d_input`. A layer that has parameters also takes
+  `learn_rate`, and moves its parameters by one step of gradient descent.
+- A layer that has parameters computes in its own dtype, the others in the dtype of their input. An array of another
+  real dtype, or in another memory layout, is converted first.
+- An error leaves the parameters unchanged.
+
+Raises:
+    TypeError: an argument is not a numpy array of real numbers, but for example a list, a masked array, or an array of
+        complex numbers, booleans or strings.
+    ValueError: a shape does not fit. The message has the expected and the given shape.
+    RuntimeError: `backprop` was called before `forward`.
 """
 
 from .base import Layer

@@ -1,8 +1,8 @@
-"""What all layers have in common."""
+"""The base class of all layers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,9 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Layer", "remembered"]
 
+AnyLayer = TypeVar("AnyLayer", bound="Layer")
+
 
 class Seen:
-    """What the last forward pass left for backprop; a pass writes here, since a layer checks what it is assigned."""
+    """What the last forward pass left for `backprop`.
+
+    It is an object of its own because an assignment to a layer's attribute is checked, which costs time in each pass.
+
+    Attributes:
+        input: the input.
+        input_shape: its shape before it was flattened, for `Dense` and `Softmax`.
+        totals: the values before the softmax function, for `Softmax`.
+    """
 
     def __init__(self) -> None:
         self.input: FloatArray | None = None
@@ -26,14 +36,15 @@ class Seen:
 
 
 class Layer(KnownAttributes):
-    """What a network needs to know of its layers.
+    """What all layers have in common, and what a network needs to know of them.
 
-    A layer is free until a network takes it. From then on its arrays are slices of the network's flat array, until the
-    network is gone or does not list the layer any more. A copy of a layer is free.
+    A layer is free until a network takes it. From then on its arrays are slices of the network's flat array of
+    parameters. It is free again when the network is gone or does not list the layer any more. A copy is free.
 
     Attributes:
-        kind: the name by which the core and saved files know the layer.
-        last_input: what the last forward pass saw.
+        kind: the layer's name in saved files.
+        slot: where a network keeps the layer's arrays, or None.
+        last_input: the input of the last forward pass, or None before the first.
     """
 
     kind: str
@@ -43,14 +54,14 @@ class Layer(KnownAttributes):
     _seen: Seen
     _own: str | None = "no layer that the core knows"  # why a network cannot compute it
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
+    def __new__(cls: type[AnyLayer], *_: Any, **__: Any) -> AnyLayer:
         """Make a layer that has seen nothing."""
         layer = super().__new__(cls)
         layer._seen = Seen()
         return layer
 
     def __init_subclass__(cls) -> None:
-        """Note what a user's subclass computes itself: a network calls the core's layer instead."""
+        """Note which passes a user's subclass defines. A network calls the core and not these, so it refuses them."""
         super().__init_subclass__()
         definers = {
             name: next((c for c in cls.__mro__ if name in c.__dict__), Layer) for name in ("forward", "backprop")
@@ -68,7 +79,7 @@ class Layer(KnownAttributes):
 
     @property
     def last_input(self) -> FloatArray | None:
-        """What the last forward pass saw."""
+        """The input of the last forward pass; None before the first."""
         return self._seen.input
 
     @last_input.setter
@@ -77,22 +88,29 @@ class Layer(KnownAttributes):
 
     @property
     def dtype(self) -> Any:
-        """The numpy dtype that the layer computes in; None if it takes its input's."""
+        """The numpy dtype that the layer computes in; None for a layer that takes its input's."""
         return self._dtype
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Return the layer's output for one input, and remember the input."""
+        """Return the output for one sample, and remember the input.
+
+        Args:
+            input: one sample, without a batch axis. The layer's own `forward` says which shapes it takes.
+        """
         raise NotImplementedError
 
     def backprop(self, d_L_d_out: RealArray, *args: Any, **kwargs: Any) -> FloatArray:
-        """Return the loss gradient for the last input, given that for the output, in their shapes.
+        """Return `d_L_d_input`, the gradient of the loss for the last input, in that input's shape.
 
-        A layer that has parameters takes `learn_rate` too, and takes a step of gradient descent.
+        Args:
+            d_L_d_out: the gradient of the loss for the last output, in that output's shape.
+            args: for a layer that has parameters, `learn_rate`: it then takes a step of gradient descent.
+            kwargs: the same by name.
         """
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that would construct a layer like this one, for JSON."""
+        """Return the arguments that make a layer like this one. JSON can hold their values."""
         raise NotImplementedError
 
     def _arguments(self) -> dict[str, Any]:
@@ -102,11 +120,11 @@ class Layer(KnownAttributes):
         return arguments
 
     def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training updates, by attribute name."""
+        """Return the arrays that training updates, by the names of their attributes."""
         return {}
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape that `forward` makes of an input's shape; ValueError if it refuses that."""
+        """Return the output's shape for an input of `input_shape`; ValueError if the layer takes no such input."""
         shape: tuple[int, ...] = self.core.output_shape(input_shape)
         return shape
 
@@ -116,7 +134,7 @@ class Layer(KnownAttributes):
 
     @property
     def core(self) -> Any:
-        """The core's layer: another one whenever an array or a setting has been replaced."""
+        """The core's layer. It is made anew after an array or a setting has been replaced."""
         if self._core is None:
             self._core = self.compiled()
         return self._core
@@ -131,7 +149,7 @@ class Layer(KnownAttributes):
         return network if network is not None and any(layer is self for layer in network.layers) else None
 
     def _move(self, flat: FloatArray, at: int) -> None:
-        """Copy the arrays into `flat`, one after another from `at`, and put these slices in their stead."""
+        """Copy the arrays into `flat`, one after another from `at`, and replace them by these slices of it."""
         for name, array in self.parameters().items():
             part = flat[at : at + array.size].reshape(array.shape)
             part[...] = array
@@ -141,7 +159,10 @@ class Layer(KnownAttributes):
         self._core = None
 
     def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None) -> FloatArray:
-        """Return a parameter's array after an assignment: a free layer keeps `value`, a slice stays in its slot."""
+        """Return the array that a parameter has after `value` was assigned to it.
+
+        That is `value` itself in a free layer. In a network it stays the slice, and `value` is copied into it.
+        """
         if self.network() is None:
             kept: FloatArray = _checks.parameter(name, value, current, apart_from)
             self.slot = self._core = None
@@ -153,7 +174,7 @@ class Layer(KnownAttributes):
         return current
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle needs: its slot and the core's layer belong to this layer's own arrays."""
+        """Return what a copy or a pickle gets: all but the slot and the core's layer, which hold this one's arrays."""
         return {name: value for name, value in self.__dict__.items() if name not in ("slot", "_core")}
 
     def __copy__(self) -> Any:
@@ -164,7 +185,7 @@ class Layer(KnownAttributes):
 
 
 def remembered(value: Any) -> Any:
-    """What the last forward pass left for backprop."""
+    """Return what the last forward pass left for `backprop`; RuntimeError if there was none."""
     if value is None:
         raise RuntimeError("backprop: expected a forward pass before it, got none")
     return value

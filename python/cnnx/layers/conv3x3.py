@@ -1,6 +1,6 @@
-"""A convolution with 3x3 filters: the article's first layer, and one that can be stacked.
+"""The convolution with 3x3 filters, the article's first layer, in a form that can also be stacked.
 
-Its twin is in `cnnx/reference/conv3x3.py`.
+Its twin in numpy is in `cnnx/reference/conv3x3.py`.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ __all__ = ["Conv3x3"]
 
 
 class Conv3x3(Layer):
-    """A convolution with 3x3 filters, stride 1.
+    """A convolution with 3x3 filters and stride 1, from the article's Part 1, section 3, "Convolutions".
 
     ``output[y, x, f] = biases[f] + sum over dy, dx, c of input[y + dy, x + dx, c] * filters[f, dy, dx, c]``
 
-    Without `in_channels` it is the article's layer: on an image (height, width), without biases or padding, filters
-    (num_filters, 3, 3). With it, layers can be stacked.
+    where dy and dx go from 0 to 2. Without `in_channels` it is the article's layer: it takes an image (height, width),
+    has filters (num_filters, 3, 3), and neither biases nor padding. With `in_channels` it can be stacked.
 
     Args:
         num_filters: how many filters, at least 1.
-        in_channels: how many channels the input (height, width, in_channels) has; with 1 an image (height, width)
-            will do. None for the article's layer.
-        padding: "valid" for none, or "same" for a ring of zeros that keeps height and width.
-        use_bias: whether each filter has a bias; None for the usual: with `in_channels`, but not in the article.
+        in_channels: how many channels the input (height, width, in_channels) has, at least 1. If it is 1, the input may
+            also be an image (height, width). None for the article's layer.
+        padding: "valid" for none, or "same" for a ring of zeros around the input, which keeps height and width.
+        use_bias: whether each filter has a bias. None means yes with `in_channels`, and no without, as in the article.
         dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial filters; None takes numpy's global generator. The article's are standard normal / 9, so
-            that ``np.random.seed`` gives them to the bit; with `in_channels`, standard normal * sqrt(2 / (9 *
-            in_channels)) (He et al., 2015, "Delving Deep into Rectifiers").
+        rng: draws the initial filters. A `numpy.random.Generator`, an integer seed, or None for numpy's global
+            generator. The article's filters are standard normal / 9, and ``np.random.seed`` gives them to the bit. With
+            `in_channels` they are standard normal * sqrt(2 / (9 * in_channels)) (He et al., 2015, "Delving Deep into
+            Rectifiers").
 
     Attributes:
-        num_filters: as given; it follows from the filters and cannot be assigned.
-        in_channels: likewise.
+        num_filters: as given. It follows from `filters` and cannot be assigned.
+        in_channels: as given. It follows from `filters` and cannot be assigned.
         padding: as given.
-        filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array
-            assigned to it is kept, not copied, unless the layer belongs to a network: then its values are copied.
-        biases: (num_filters,), likewise, at first zero; or None.
-        last_input: what the last forward pass saw; the caller's own array if it needed no conversion.
+        filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array that
+            is assigned is kept, not copied. If the layer belongs to a network, the values are copied into the network's
+            array instead.
+        biases: (num_filters,), zeros at first, assigned like `filters`; None for a layer without biases.
+        last_input: the input of the last forward pass: the caller's own array if it needed no conversion.
     """
 
     kind = "Conv3x3"
@@ -86,7 +88,7 @@ class Conv3x3(Layer):
 
     @property
     def padding(self) -> Literal["valid", "same"]:
-        """What surrounds the input: nothing for "valid", a ring of zeros for "same"."""
+        """What surrounds the input: "valid" is nothing, "same" a ring of zeros."""
         return self._padding
 
     @padding.setter
@@ -96,7 +98,7 @@ class Conv3x3(Layer):
 
     @property
     def filters(self) -> FloatArray:
-        """(num_filters, 3, 3) or (num_filters, 3, 3, in_channels) in the layer's dtype."""
+        """(num_filters, 3, 3), or (num_filters, 3, 3, in_channels), in the layer's dtype."""
         return self._filters
 
     @filters.setter
@@ -105,7 +107,7 @@ class Conv3x3(Layer):
 
     @property
     def biases(self) -> FloatArray | None:
-        """(num_filters,) in the layer's dtype, or None for a layer without."""
+        """(num_filters,) in the layer's dtype; None for a layer without biases."""
         return self._biases
 
     @biases.setter
@@ -136,25 +138,35 @@ class Conv3x3(Layer):
         return _core.Conv3x3(filters=self._filters, biases=self._biases, same=self._padding == "same")
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Convolve an image into (height - 2, width - 2, num_filters), or with "same" padding (height, width, ...)."""
+        """Return the convolution of an image with every filter.
+
+        Args:
+            input: (height, width), or (height, width, in_channels). Height and width are at least 3 without padding.
+
+        Returns:
+            (height - 2, width - 2, num_filters), or with "same" padding (height, width, num_filters).
+        """
         image = self._image("input", input)
         output: FloatArray = self.core.forward(image)
         self._seen.input = image
         return output
 
     def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
-        """Take a step of gradient descent and return the gradient for the input.
+        """Take a step of gradient descent, and return the gradient for the input.
 
         ``d_L_d_filters[f, dy, dx, c] = sum over y, x of d_L_d_out[y, x, f] * last_input[y + dy, x + dx, c]``
         ``d_L_d_biases[f] = sum over y, x of d_L_d_out[y, x, f]``
         ``d_L_d_input[y, x, c] = sum over f, dy, dx of d_L_d_out[y - dy, x - dx, f] * filters[f, dy, dx, c]``
 
+        The first is from the article's Part 2, section 5, "Backprop: Conv". The article has no biases, and leaves
+        d_L_d_input to the reader. In the last sum, pixels of d_L_d_out outside the output count as zeros.
+
         Args:
-            d_L_d_out: the loss gradient for the output, in the output's shape.
-            learn_rate: the step, finite and at least 0.
+            d_L_d_out: the gradient of the loss for the output, in the output's shape.
+            learn_rate: how far the step goes, finite and at least 0.
 
         Returns:
-            d_L_d_input, in the input's shape, through the filters before the update (the article leaves it out).
+            d_L_d_input in the input's shape, computed with the filters before the step.
         """
         rate = _checks.learn_rate(learn_rate)
         image = self._image("last_input", remembered(self._seen.input))

@@ -1,6 +1,6 @@
-"""A dense layer, and what it shares with the softmax layer.
+"""The dense layer, and what it shares with the softmax layer.
 
-Its twin is in `cnnx/reference/dense.py`.
+Its twin in numpy is in `cnnx/reference/dense.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Dense"]
 
 
 class WeightedSums(Layer):
-    """What Dense and Softmax share: ``totals = input @ weights + biases``."""
+    """What `Dense` and `Softmax` share: ``totals = input @ weights + biases``."""
 
     def __init__(self, input_len: int, nodes: int, dtype: DTypeLike, rng: Any) -> None:
         self._dtype = _checks.float_dtype(dtype)
@@ -33,7 +33,7 @@ class WeightedSums(Layer):
 
     @property
     def last_input_shape(self) -> tuple[int, ...] | None:
-        """The shape that the last forward pass's input had."""
+        """The shape of the last forward pass's input, before it was flattened; None before the first."""
         return self._seen.input_shape
 
     @last_input_shape.setter
@@ -66,7 +66,7 @@ class WeightedSums(Layer):
         return {"weights": self._weights, "biases": self._biases}
 
     def _flattened(self, input: Any) -> tuple[Any, tuple[int, ...]]:
-        """Return a flat copy of an input, as the article keeps it, and its shape."""
+        """Return a flat copy of an input and the input's shape, both of which the article keeps for `backprop`."""
         values = _checks.as_numbers("input", input, self._dtype)
         input_len = self._weights.shape[0]
         if values.size != input_len:
@@ -74,28 +74,30 @@ class WeightedSums(Layer):
         return values.flatten(), values.shape
 
     def _gradient_and_input(self, d_L_d_out: Any) -> tuple[FloatArray, FloatArray]:
-        """Return the two as the core takes them."""
+        """Return `d_L_d_out` and the last input as the core takes them."""
         input_len, nodes = self._weights.shape
         flat = _checks.as_shaped("last_input", remembered(self._seen.input), self._dtype, (input_len,))
         return _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, (nodes,)), flat
 
 
 class Dense(WeightedSums):
-    """A dense layer, ``output = input @ weights + biases``.
+    """A dense layer: ``output = input @ weights + biases``.
+
+    In the article it is the first half of the softmax layer: Part 1, section 5.3, "Implementing Softmax".
 
     Args:
-        input_len: how many values the input has, in any shape; at least 1.
+        input_len: how many values the input has, at least 1. The input may have any shape.
         nodes: how many outputs, at least 1.
         dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial weights, standard normal * sqrt(2 / input_len) (He et al., 2015); None takes numpy's
-            global generator.
+        rng: draws the initial weights, standard normal * sqrt(2 / input_len) (He et al., 2015, "Delving Deep into
+            Rectifiers"). A `numpy.random.Generator`, an integer seed, or None for numpy's global generator.
 
     Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied,
-            unless the layer belongs to a network: then its values are copied.
-        biases: (nodes,), initially zero; likewise.
-        last_input: (input_len,), a copy of the last forward pass's input, flattened.
-        last_input_shape: the shape it had.
+        weights: (input_len, nodes), updated in place by `backprop`. An array that is assigned is kept, not copied. If
+            the layer belongs to a network, the values are copied into the network's array instead.
+        biases: (nodes,), zeros at first; assigned like `weights`.
+        last_input: (input_len,), a flat copy of the last forward pass's input.
+        last_input_shape: the shape of that input before it was flattened.
     """
 
     kind = "Dense"
@@ -117,7 +119,7 @@ class Dense(WeightedSums):
         return _core.Dense(weights=self._weights, biases=self._biases)
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Turn input_len values, in any shape, into (nodes,)."""
+        """Return the totals (nodes,) of `input`, which has input_len values in any shape."""
         flat, shape = self._flattened(input)
         output: FloatArray = self.core.forward(flat)
         seen = self._seen
@@ -125,17 +127,20 @@ class Dense(WeightedSums):
         return output
 
     def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
-        """Take a step of gradient descent and return the gradient for the input.
+        """Take a step of gradient descent, and return the gradient for the input.
 
-        ``d_L_d_weights = outer(last_input, d_L_d_out)``, ``d_L_d_biases = d_L_d_out``
-        ``d_L_d_input = weights @ d_L_d_out``
+        ``d_L_d_weights[m, n] = last_input[m] * d_L_d_out[n]``
+        ``d_L_d_biases[n] = d_L_d_out[n]``
+        ``d_L_d_input[m] = sum over n of weights[m, n] * d_L_d_out[n]``
+
+        These are the last formulas of the article's Part 2, section 3, "Backprop: Softmax".
 
         Args:
-            d_L_d_out: the loss gradient for the output, (nodes,).
-            learn_rate: the step, finite and at least 0.
+            d_L_d_out: (nodes,), the gradient of the loss for the output.
+            learn_rate: how far the step goes, finite and at least 0.
 
         Returns:
-            d_L_d_input, in the shape of the last input, through the weights before the update.
+            d_L_d_input in the shape of the last input, computed with the weights before the step.
         """
         rate = _checks.learn_rate(learn_rate)
         gradient, flat = self._gradient_and_input(d_L_d_out)

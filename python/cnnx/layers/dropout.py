@@ -1,6 +1,6 @@
 """Dropout.
 
-Its twin is in `cnnx/reference/dropout.py`.
+Its twin in numpy is in `cnnx/reference/dropout.py`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Layer):
-    """Drops a share of the values while a network is trained (Srivastava et al., 2014).
+    """Sets a random share of the values to 0 while a network is trained.
 
-    In `Sequential.fit` each value becomes 0 with probability `rate`, and the others are divided by 1 - rate, so that
-    their mean stays. Everywhere else, `forward` and `backprop` included, the layer does nothing. Which values drop
-    depends on the run's seed, the step and the sample, not on threads.
+    In `Sequential.fit` and `Sequential.gradients` each value becomes 0 with probability `rate`, and the others are
+    divided by 1 - rate, so that the expected sum stays. Everywhere else, the layer's own `forward` and `backprop`
+    included, it changes nothing. Which values become 0 depends on the run's seed, the sample's number in the run
+    and the layer's position, and not on threads.
+
+    It is not in the article, but from Srivastava et al., 2014, "Dropout: A Simple Way to Prevent Neural Networks from
+    Overfitting".
 
     Args:
-        rate: the share that drops, at least 0 and less than 1.
+        rate: the share that becomes 0, at least 0 and less than 1.
 
     Attributes:
         rate: as given.
-        last_input: what the last forward pass saw.
+        last_input: the input of the last forward pass.
     """
 
     kind = "Dropout"
@@ -38,7 +42,7 @@ class Dropout(Layer):
 
     @property
     def rate(self) -> float:
-        """The share that drops, at least 0 and less than 1."""
+        """The share that becomes 0, at least 0 and less than 1."""
         return self._rate
 
     @rate.setter
@@ -59,6 +63,10 @@ class Dropout(Layer):
         return np.copy(values)
 
     def backprop(self, d_L_d_out: RealArray) -> FloatArray:
-        """Return a copy of the gradient, which has the input's shape."""
+        """Return a copy of the gradient.
+
+        Args:
+            d_L_d_out: the gradient of the loss for the output, in the input's shape.
+        """
         values = remembered(self._seen.input)
         return np.copy(_checks.as_shaped("d_L_d_out", d_L_d_out, values.dtype, values.shape))

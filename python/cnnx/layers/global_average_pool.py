@@ -1,6 +1,6 @@
 """The mean over height and width.
 
-Its twin is in `cnnx/reference/global_average_pool.py`.
+Its twin in numpy is in `cnnx/reference/global_average_pool.py`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ __all__ = ["GlobalAveragePool"]
 
 
 class GlobalAveragePool(Layer):
-    """The mean over height and width, (height, width, channels) -> (channels,).
+    """The mean of each channel over height and width: (height, width, channels) -> (channels,).
 
-    Lin et al., 2014, "Network In Network":
     ``output[c] = sum over y, x of input[y, x, c] / (height * width)``
 
-    Computes in its input's dtype (float64 for integers and half precision).
+    It is not in the article, but from Lin et al., 2014, "Network In Network". After it, a network takes images of any
+    size. The layer computes in its input's dtype, and in float64 for integers and half precision.
 
     Attributes:
-        last_input: (height, width, channels), what the last forward pass saw.
+        last_input: (height, width, channels), the input of the last forward pass.
     """
 
     kind = "GlobalAveragePool"
 
     def __init__(self) -> None:
-        """Take no argument: nothing of it can be set."""
+        """Make the layer, which has no settings."""
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -38,7 +38,7 @@ class GlobalAveragePool(Layer):
         return _core.GlobalAveragePool()
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Average (height, width, channels), at least one of each, into (channels,)."""
+        """Return the means (channels,) of an input (height, width, channels), each of which is at least 1."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         if image.size == 0:
             raise ValueError(f"input: expected at least one value in (height, width, channels), got {image.shape}")
@@ -47,10 +47,10 @@ class GlobalAveragePool(Layer):
         return output
 
     def backprop(self, d_L_d_out: RealArray) -> FloatArray:
-        """Return d_L_d_input, (height, width, channels): ``d_L_d_out[c] / (height * width)`` at every pixel.
+        """Return d_L_d_input (height, width, channels): ``d_L_d_out[c] / (height * width)`` at every pixel.
 
         Args:
-            d_L_d_out: the loss gradient for the output, (channels,).
+            d_L_d_out: (channels,), the gradient of the loss for the output.
         """
         last_input = remembered(self._seen.input)
         image = _checks.as_array(

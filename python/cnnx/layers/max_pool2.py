@@ -1,6 +1,6 @@
-"""Max pooling over 2x2 windows: the article's second layer.
+"""Max pooling over 2x2 windows, the article's second layer.
 
-Its twin is in `cnnx/reference/max_pool2.py`.
+Its twin in numpy is in `cnnx/reference/max_pool2.py`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ __all__ = ["MaxPool2"]
 
 
 class MaxPool2(Layer):
-    """Max pooling over 2x2 windows; an odd last row or column is left out.
+    """Max pooling over 2x2 windows, from the article's Part 1, section 4, "Pooling".
 
-    ``output[y, x, c] = max of input[2 * y + i, 2 * x + j, c] over i, j in {0, 1}``
+    ``output[y, x, c] = the largest of input[2 * y + dy, 2 * x + dx, c]``
 
-    Computes in its input's dtype (float64 for integers and half precision). A NaN wins its window and passes no
-    gradient.
+    where dy and dx are 0 or 1. An odd last row or column is left out. The layer computes in its input's dtype, and in
+    float64 for integers and half precision. A NaN is its window's maximum, and passes no gradient on.
 
     Args:
-        ties: who receives a window's gradient when several pixels equal the maximum: "all" of them (the article's
-            rule) or the "first" in reading order (that of Keras and PyTorch).
+        ties: which pixels receive a window's gradient if several equal its maximum: "all" of them, as in the article,
+            or the "first" of them in reading order, as in Keras and PyTorch.
 
     Attributes:
-        last_input: (height, width, channels), what the last forward pass saw.
+        ties: as given.
+        last_input: (height, width, channels), the input of the last forward pass.
     """
 
     kind = "MaxPool2"
@@ -37,7 +38,7 @@ class MaxPool2(Layer):
 
     @property
     def ties(self) -> Literal["all", "first"]:
-        """Who receives the gradient of equal pixels: "all" or "first"."""
+        """Which of several equal pixels receive the gradient: "all" or "first"."""
         return self._ties
 
     @ties.setter
@@ -52,17 +53,19 @@ class MaxPool2(Layer):
         return _core.MaxPool2(first_tie_only=self._ties == "first")
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Pool (height, width, channels) into (height // 2, width // 2, channels)."""
+        """Return the maxima (height // 2, width // 2, channels) of an input (height, width, channels)."""
         image = _checks.as_array("input", input, _checks.own_float_dtype(input), ("height", "width", "channels"))
         output: FloatArray = self.core.forward(image)
         self._seen.input = image
         return output
 
     def backprop(self, d_L_d_out: RealArray) -> FloatArray:
-        """Return d_L_d_input, (height, width, channels): the gradient where the maxima were, zero elsewhere.
+        """Return d_L_d_input (height, width, channels): the gradient where the maxima are, and zero elsewhere.
+
+        The article's Part 2, section 4, "Backprop: Max Pooling", derives it.
 
         Args:
-            d_L_d_out: the loss gradient for the output, (height // 2, width // 2, channels).
+            d_L_d_out: (height // 2, width // 2, channels), the gradient of the loss for the output.
         """
         last_input = remembered(self._seen.input)
         image = _checks.as_array(

@@ -1,6 +1,6 @@
-"""A dense layer followed by the softmax function: the article's third layer.
+"""The softmax layer, the article's third: a dense layer followed by the softmax function.
 
-Its twin is in `cnnx/reference/softmax.py`.
+Its twin in numpy is in `cnnx/reference/softmax.py`.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ __all__ = ["Softmax"]
 
 
 class Softmax(WeightedSums):
-    """A dense layer followed by the softmax function.
+    """A dense layer followed by the softmax function, from the article's Part 1, section 5, "Softmax".
 
-    ``totals = input @ weights + biases``, ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
+    ``totals = input @ weights + biases``
+    ``output[n] = exp(totals[n]) / sum over m of exp(totals[m])``
 
-    The maximum is subtracted from the totals first, so totals of any finite size are fine.
+    The largest total is subtracted from all of them first, which changes no output and lets no exp overflow.
 
     Args:
-        input_len: how many values the input has, in any shape; at least 1.
-        nodes: how many outputs, at least 1.
+        input_len: how many values the input has, at least 1. The input may have any shape.
+        nodes: how many outputs, at least 1: one per class.
         dtype: float64 or float32, of the parameters and of every result.
-        rng: draws the initial weights, standard normal / input_len; None takes numpy's global generator, so that
-            ``np.random.seed`` gives the article's weights to the bit.
+        rng: draws the initial weights, standard normal / input_len. A `numpy.random.Generator`, an integer seed, or
+            None for numpy's global generator: ``np.random.seed`` then gives the article's weights to the bit.
 
     Attributes:
-        weights: (input_len, nodes), updated in place by `backprop`. An array assigned to it is kept, not copied,
-            unless the layer belongs to a network: then its values are copied.
-        biases: (nodes,), initially zero; likewise.
-        last_input: (input_len,), a copy of the last forward pass's input, flattened.
-        last_input_shape: the shape it had.
-        last_totals: (nodes,), the values before the softmax function.
+        weights: (input_len, nodes), updated in place by `backprop`. An array that is assigned is kept, not copied. If
+            the layer belongs to a network, the values are copied into the network's array instead.
+        biases: (nodes,), zeros at first; assigned like `weights`.
+        last_input: (input_len,), a flat copy of the last forward pass's input.
+        last_input_shape: the shape of that input before it was flattened.
+        last_totals: (nodes,), the last forward pass's values before the softmax function.
     """
 
     kind = "Softmax"
@@ -57,7 +58,7 @@ class Softmax(WeightedSums):
 
     @property
     def last_totals(self) -> FloatArray | None:
-        """(nodes,), the last forward pass's values before the softmax function."""
+        """(nodes,), the last forward pass's values before the softmax function; None before the first."""
         return self._seen.totals
 
     @last_totals.setter
@@ -71,7 +72,7 @@ class Softmax(WeightedSums):
         return _core.Softmax(weights=self._weights, biases=self._biases)
 
     def forward(self, input: RealArray) -> FloatArray:
-        """Turn input_len values, in any shape, into probabilities (nodes,) that sum to 1."""
+        """Return probabilities (nodes,), which sum to 1, for `input`, which has input_len values in any shape."""
         flat, shape = self._flattened(input)
         output: FloatArray
         output, totals = self.core.forward(flat)
@@ -80,23 +81,25 @@ class Softmax(WeightedSums):
         return output
 
     def backprop(self, d_L_d_out: RealArray, learn_rate: float) -> FloatArray:
-        """Take a step of gradient descent and return the gradient for the input.
+        """Take a step of gradient descent, and return the gradient for the input.
 
-        With p the softmax of last_totals:
+        With p[n] the output for last_totals:
 
         ``d_L_d_totals[n] = p[n] * (d_L_d_out[n] - sum over m of d_L_d_out[m] * p[m])``
-        ``d_L_d_weights = outer(last_input, d_L_d_totals)``, ``d_L_d_biases = d_L_d_totals``
-        ``d_L_d_input = weights @ d_L_d_totals``
+        ``d_L_d_weights[m, n] = last_input[m] * d_L_d_totals[n]``
+        ``d_L_d_biases[n] = d_L_d_totals[n]``
+        ``d_L_d_input[m] = sum over n of weights[m, n] * d_L_d_totals[n]``
 
-        The article uses only the first non-zero entry of d_L_d_out and returns None if there is none; here every
-        entry counts and a gradient of zeros gives zeros.
+        They are from the article's Part 2, section 3, "Backprop: Softmax". The article uses only the first entry of
+        d_L_d_out that is not zero, and returns None if there is none. Here every entry counts, and a gradient of zeros
+        gives zeros.
 
         Args:
-            d_L_d_out: the loss gradient for the output, (nodes,).
-            learn_rate: the step, finite and at least 0.
+            d_L_d_out: (nodes,), the gradient of the loss for the output.
+            learn_rate: how far the step goes, finite and at least 0.
 
         Returns:
-            d_L_d_input, in the shape of the last input, through the weights before the update.
+            d_L_d_input in the shape of the last input, computed with the weights before the step.
         """
         rate = _checks.learn_rate(learn_rate)
         totals = _checks.as_shaped("last_totals", remembered(self._seen.totals), self._dtype, self._biases.shape)

@@ -8,7 +8,7 @@ __all__ = ["affine"]
 
 
 def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArray:
-    """Move, turn or resize an image: every pixel of the result is looked up where `matrix` says.
+    """Move, turn or resize an image: `matrix` says where in the image each pixel of the result is read.
 
     `output[y, x] = image at (v, u)`, where `(v, u) = matrix @ (y, x, 1)`
 
@@ -18,7 +18,7 @@ def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArr
     `image at (v, u) = upper + a · (lower − upper)`
 
     where every pixel outside the image counts as `background`. In this form equal neighbours give their own value to
-    the bit, so a blank area stays blank. `image` and the result are (h, w), `matrix` is (2, 3).
+    the bit, so that a blank area stays blank. `image` and the result are (h, w), and `matrix` is (2, 3).
     """
     height, width = image.shape
     v, u = np.tensordot(matrix[:, :2], np.indices(image.shape), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]

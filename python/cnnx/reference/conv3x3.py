@@ -19,13 +19,22 @@ Padding: TypeAlias = Literal["valid", "same"]
 def conv3x3_forward(
     input: FloatArray, filters: FloatArray, biases: FloatArray | None = None, padding: Padding = "valid"
 ) -> FloatArray:
-    """Slide every filter over the image.
+    """Return the sum of products of every filter with every 3×3 window of the image.
 
-    `output[y, x, n] = biases[n] + Σ_i Σ_j Σ_c input[y + i, x + j, c] · filters[n, i, j, c]` with i, j in 0..2: each
-    filter entry meets one whole channel of the image, shifted by (i, j). `input` is (h, w, c), `filters`
-    (n, 3, 3, c), `biases` (n,) if there are any, the result (h − 2, w − 2, n); where c is 1, its axis may be left
-    out. `padding="same"` puts a border of zeros around the image first, so that the result is (h, w, n). Every
-    window's terms are added in the same order, so equal windows give bit-equal outputs.
+    `output[y, x, n] = biases[n] + Σ_i Σ_j Σ_c input[y + i, x + j, c] · filters[n, i, j, c]` with i and j from 0 to 2
+
+    The loop below takes one filter entry (i, j, c) at a time, which meets one whole channel of the image, shifted by
+    (i, j). The terms of every window are added in the same order, so that equal windows give the same output to the
+    bit.
+
+    Args:
+        input: (h, w, c), or (h, w) for one channel.
+        filters: (n, 3, 3, c), or (n, 3, 3) for one channel.
+        biases: (n,), or None.
+        padding: "same" puts a border of zeros around the image first.
+
+    Returns:
+        (h − 2, w − 2, n), or with "same" padding (h, w, n).
     """
     image, taps = _image(input, padding), _with_channels(filters)
     height, width, channels = image.shape[0] - 2, image.shape[1] - 2, image.shape[2]
@@ -41,15 +50,22 @@ def conv3x3_forward(
 def conv3x3_backward(
     d_L_d_out: FloatArray, input: FloatArray, filters: FloatArray, padding: Padding = "valid"
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return `(d_L_d_input, d_L_d_filters, d_L_d_biases)` of the convolution.
+    """Return `(d_L_d_input, d_L_d_filters, d_L_d_biases)`, in the shapes of the input, the filters and the biases.
 
-    A bias and a filter entry touch every output pixel once, an input pixel touches up to nine of them:
+    A bias and a filter entry contribute to every output pixel, and an input pixel to up to nine of them:
 
     `d_L_d_biases[n] = Σ_y Σ_x d_L_d_out[y, x, n]`
     `d_L_d_filters[n, i, j, c] = Σ_y Σ_x d_L_d_out[y, x, n] · input[y + i, x + j, c]`
-    `d_L_d_input[y + i, x + j, c] = Σ_n Σ over every such y, x, i, j of d_L_d_out[y, x, n] · filters[n, i, j, c]`
+    `d_L_d_input[y, x, c] = Σ_n Σ_i Σ_j d_L_d_out[y − i, x − j, n] · filters[n, i, j, c]`
 
-    Shapes are those of the forward pass; what `padding="same"` put around the image has no gradient.
+    In the last sum, pixels outside the output count as zeros. The border of zeros that `padding="same"` puts around the
+    image gets no gradient.
+
+    Args:
+        d_L_d_out: in the output's shape.
+        input: as in the forward pass.
+        filters: as in the forward pass.
+        padding: as in the forward pass.
     """
     image, taps = _image(input, padding), _with_channels(filters)
     height, width, _ = d_L_d_out.shape
@@ -64,7 +80,7 @@ def conv3x3_backward(
 
 
 def _image(input: FloatArray, padding: Padding) -> FloatArray:
-    """Return the (h, w, c) that the filters slide over, with its border of zeros if it has one."""
+    """Return the image (h, w, c) that the filters slide over, with its border of zeros for "same" padding."""
     image = input.reshape(*input.shape[:2], -1)
     return np.pad(image, ((1, 1), (1, 1), (0, 0))) if padding == "same" else image
 
@@ -77,10 +93,12 @@ def _with_channels(filters: FloatArray) -> FloatArray:
 class Conv3x3:
     """A layer of `num_filters` 3×3 filters: (h, w, c) → (h − 2, w − 2, num_filters), or (h, w, num_filters).
 
-    Without `in_channels` it is the article's: images are (h, w), `filters` (num_filters, 3, 3) start as standard
-    normal values divided by 9, and there are no `biases`. With `in_channels` it can be stacked: images are (h, w,
-    in_channels), or (h, w) of one channel; `filters` (num_filters, 3, 3, in_channels) start as standard normal values
-    times √(2 / (9 · in_channels)), `biases` (num_filters,) as zeros. `padding="same"` keeps height and width.
+    Without `in_channels` it is the article's layer. It takes images (h, w). Its `filters` (num_filters, 3, 3) are
+    standard normal / 9 at first, and it has no `biases`.
+
+    With `in_channels` it can be stacked. It takes images (h, w, in_channels), or (h, w) for one channel. Its `filters`
+    (num_filters, 3, 3, in_channels) are standard normal · √(2 / (9 · in_channels)) at first, and its `biases`
+    (num_filters,) are zeros. `padding="same"` keeps height and width.
     """
 
     last_input: FloatArray
@@ -105,12 +123,12 @@ class Conv3x3:
         self.biases: FloatArray | None = np.zeros(num_filters, dtype) if has_bias else None
 
     def forward(self, input: FloatArray) -> FloatArray:
-        """Return the responses of every filter to an image, wherever it fits."""
+        """Return `conv3x3_forward` of the image, and remember the image."""
         self.last_input = input
         return conv3x3_forward(input, self.filters, self.biases, self.padding)
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Step the parameters downhill; return `d_L_d_input`, through the filters before the step."""
+        """Take a step of gradient descent, and return `d_L_d_input`, computed with the filters before the step."""
         d_L_d_input, d_L_d_filters, d_L_d_biases = conv3x3_backward(
             d_L_d_out, self.last_input, self.filters, self.padding
         )

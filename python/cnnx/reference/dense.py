@@ -13,11 +13,11 @@ __all__ = ["Dense", "dense_backward", "dense_forward"]
 
 
 def dense_forward(input: FloatArray, weights: FloatArray, biases: FloatArray) -> FloatArray:
-    """Return the totals (nodes,): every node adds up all the inputs, each with a weight of its own, and a bias.
+    """Return the totals (nodes,): every node adds up all inputs, each with a weight of its own, and its bias.
 
     `totals[k] = Σ_m input[m] · weights[m, k] + biases[k]`
 
-    `input` has any shape of input_len values, `weights` is (input_len, nodes), `biases` (nodes,).
+    `input` has any shape of input_len values, `weights` is (input_len, nodes), and `biases` is (nodes,).
     """
     totals: FloatArray = input.flatten() @ weights + biases
     return totals
@@ -32,7 +32,7 @@ def dense_backward(
     `d_L_d_weights[m, k] = input[m] · d_L_d_totals[k]`
     `d_L_d_biases[k] = d_L_d_totals[k]`
 
-    `d_L_d_totals` is (nodes,), the other shapes are those of the forward pass.
+    `d_L_d_totals` is (nodes,). The other shapes are those of the forward pass.
     """
     return weights @ d_L_d_totals, np.outer(input, d_L_d_totals), d_L_d_totals.copy()
 
@@ -40,7 +40,8 @@ def dense_backward(
 class Dense:
     """A layer of `nodes` weighted sums: any shape of `input_len` values → `nodes` totals.
 
-    `weights` (input_len, nodes) start as standard normal values times √(2 / input_len), `biases` (nodes,) as zeros.
+    Its `weights` (input_len, nodes) are standard normal · √(2 / input_len) at first, and its `biases` (nodes,) are
+    zeros.
     """
 
     last_input: FloatArray
@@ -65,7 +66,7 @@ class Dense:
         return dense_forward(self.last_input, self.weights, self.biases)
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Step the weights and biases downhill; return `d_L_d_input`, through the weights before the step."""
+        """Take a step of gradient descent, and return `d_L_d_input`, computed with the weights before the step."""
         d_L_d_input, d_L_d_weights, d_L_d_biases = dense_backward(d_L_d_out, self.last_input, self.weights)
         self.weights -= learn_rate * d_L_d_weights
         self.biases -= learn_rate * d_L_d_biases

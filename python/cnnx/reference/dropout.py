@@ -17,14 +17,17 @@ WholeNumbers: TypeAlias = npt.NDArray[np.integer[Any]]
 
 
 def dropout(input: FloatArray, rate: float, key: int) -> FloatArray:
-    """Set a random share of the values to zero and enlarge the others, so that their expected sum stays.
+    """Return `input` with a random share of its values set to zero and the others enlarged.
 
-    `output[i] = input[i] / (1 − rate)` with probability `1 − rate`, else 0. Which values survive depends on `key`, a
-    whole number of 64 bits, and on their places alone, so `dropout(d_L_d_out, rate, key)` is the backward pass.
-    `input` and the result have the same shape, `rate` is at least 0 and below 1.
+    `output[i] = input[i] / (1 − rate)` with probability `1 − rate`, else 0
 
-    Source: Srivastava et al., *Dropout: A Simple Way to Prevent Neural Networks from Overfitting* (2014), in the
-    inverted form, which leaves nothing to do when a trained network is used.
+    The expected sum stays the same, so that there is nothing to do when a trained network is used. Which values stay
+    depends on `key` and on their places alone. So `dropout(d_L_d_out, rate, key)` is the backward pass.
+
+    Args:
+        input: any shape.
+        rate: the share of zeros, at least 0 and below 1.
+        key: a whole number of 64 bits.
     """
     rate = min(input.dtype.type(rate), np.nextafter(input.dtype.type(1), input.dtype.type(0)))
     numbers = _random_numbers(input.size, key).reshape(input.shape)
@@ -38,23 +41,20 @@ def _random_numbers(count: int, key: int) -> WholeNumbers:
 
 
 def _mixed(x: WholeNumbers) -> WholeNumbers:
-    """Scatter every bit of 32 over all the others; constants by C. Wellons' search for low bias (lowbias32)."""
+    """Mix the 32 bits of each number. The constants are from C. Wellons' search for low bias (lowbias32)."""
     x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
     return x ^ (x >> 16)
 
 
 class Dropout:
-    """A layer that, while a network trains, forgets a random share `rate` of its input; by hand, it does nothing.
-
-    `dropout` is what training does.
-    """
+    """A layer that changes nothing when it is called by hand. While a network is trained, it computes `dropout`."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
     def forward(self, input: FloatArray) -> FloatArray:
-        """Return a copy of `input`, whose values all survive."""
+        """Return a copy of `input`."""
         return np.copy(input)
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:

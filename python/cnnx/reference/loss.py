@@ -11,11 +11,17 @@ __all__ = ["cross_entropy"]
 
 
 def cross_entropy(out: FloatArray, label: int) -> tuple[float, FloatArray]:
-    """Return `(loss, d_L_d_out)` of one sample: how surprised the network is by the right answer.
+    """Return the loss of one sample in nats, and its gradient `d_L_d_out` (nodes,).
 
-    `loss = −ln p` with `p = out[label]`, so `d_L_d_out[label] = −1 / p` and every other entry is zero. p is
-    at least the smallest normal number of the dtype, so both stay finite when a probability underflows to
-    zero. `out` and `d_L_d_out` are (nodes,), `label` is in 0..nodes−1.
+    `loss = −ln p` with `p = out[label]`
+    `d_L_d_out[label] = −1 / p`, and every other entry is zero
+
+    A p below the dtype's smallest normal number counts as that number. So both results are finite even if a probability
+    underflows to zero.
+
+    Args:
+        out: (nodes,), the probabilities.
+        label: the right class, from 0 to nodes − 1.
     """
     p = np.maximum(out[label], np.finfo(out.dtype).smallest_normal)
     d_L_d_out = np.zeros_like(out)

@@ -13,21 +13,26 @@ __all__ = ["MaxPool2", "max_pool2_backward", "max_pool2_forward"]
 
 
 def max_pool2_forward(input: FloatArray) -> FloatArray:
-    """Keep the largest of every 2×2 pixels, channel by channel.
+    """Return the largest of every 2×2 pixels, channel by channel: (h, w, c) → (h // 2, w // 2, c).
 
-    `output[y, x, c] = max of input[2y + i, 2x + j, c]` with i, j in 0..1. `input` is (h, w, c), the result
-    (h // 2, w // 2, c): an odd last row or column is left out. A NaN in a window is that window's maximum.
+    `output[y, x, c] = max over i and j of input[2y + i, 2x + j, c]` with i and j from 0 to 1
+
+    An odd last row or column is left out. A NaN in a window is that window's maximum.
     """
     return np.asarray(np.amax(_windows_of_four(input), axis=-1))
 
 
 def max_pool2_backward(d_L_d_out: FloatArray, input: FloatArray, ties: Literal["all", "first"] = "all") -> FloatArray:
-    """Return `d_L_d_input`: the gradient goes to the pixel that was the maximum, and nowhere else.
+    """Return `d_L_d_input` (h, w, c): a window's gradient goes to the pixel that is its maximum, and nowhere else.
 
-    Where several pixels of a window equal its maximum, `ties="all"` gives the whole gradient to each of them,
-    as the article does; `ties="first"` gives it to the first in row-major order, as Keras and PyTorch do. A
-    NaN equals nothing, itself included, so a window with a NaN passes no gradient on. `d_L_d_out` is (h // 2,
-    w // 2, c), `input` and the result (h, w, c).
+    If several pixels of a window equal its maximum, `ties="all"` gives the whole gradient to each of them, as the
+    article does. `ties="first"` gives it to the first of them in reading order, as Keras and PyTorch do. A NaN equals
+    nothing, not even itself, so a window with a NaN passes no gradient on.
+
+    Args:
+        d_L_d_out: (h // 2, w // 2, c).
+        input: (h, w, c), as in the forward pass.
+        ties: which of several equal pixels receive the gradient.
     """
     windows = _windows_of_four(input)
     receives = windows == np.amax(windows, axis=-1, keepdims=True)
@@ -46,7 +51,7 @@ def max_pool2_backward(d_L_d_out: FloatArray, input: FloatArray, ties: Literal["
 
 
 def _windows_of_four(input: FloatArray) -> FloatArray:
-    """Cut (h, w, c) into 2×2 windows: (h // 2, w // 2, c, 4), a window's four pixels in row-major order."""
+    """Cut (h, w, c) into 2×2 windows: (h // 2, w // 2, c, 4), where the last axis is a window in reading order."""
     height, width, channels = input.shape[0] // 2, input.shape[1] // 2, input.shape[2]
     split = input[: 2 * height, : 2 * width].reshape(height, 2, width, 2, channels)
     pixels_last: FloatArray = split.transpose(0, 2, 4, 1, 3)
@@ -62,7 +67,7 @@ class MaxPool2:
         self.ties: Literal["all", "first"] = ties
 
     def forward(self, input: FloatArray) -> FloatArray:
-        """Return the (h // 2, w // 2, c) maxima of (h, w, c)."""
+        """Return `max_pool2_forward` of the input (h, w, c), and remember the input."""
         self.last_input = input
         return max_pool2_forward(input)
 

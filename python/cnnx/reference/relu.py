@@ -12,12 +12,12 @@ __all__ = ["ReLU", "relu_backward", "relu_forward"]
 
 
 def relu_forward(input: FloatArray) -> FloatArray:
-    """Replace what is negative by zero: `output = max(0, input)`, in any shape. A NaN stays one."""
+    """Return `max(0, input)`, in any shape: negative values become zero. A NaN stays NaN."""
     return np.where(input <= 0, 0, input)
 
 
 def relu_backward(d_L_d_out: FloatArray, input: FloatArray) -> FloatArray:
-    """Return `d_L_d_input`: the gradient where `input > 0`, else 0. All three have one shape."""
+    """Return `d_L_d_input`: the gradient where `input > 0`, and 0 elsewhere. All three have the same shape."""
     return np.where(input > 0, d_L_d_out, 0)
 
 
@@ -32,5 +32,5 @@ class ReLU:
         return relu_forward(input)
 
     def backprop(self, d_L_d_out: FloatArray) -> FloatArray:
-        """Return `d_L_d_input`, in the shape of both."""
+        """Return `d_L_d_input`, in the input's shape."""
         return relu_backward(d_L_d_out, self.last_input)

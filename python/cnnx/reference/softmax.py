@@ -14,9 +14,11 @@ __all__ = ["Softmax", "softmax_backward", "softmax_forward"]
 
 
 def softmax_forward(input: FloatArray, weights: FloatArray, biases: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return `(probabilities, totals)` of a dense layer with a softmax, both (nodes,).
+    """Return `(probabilities, totals)`, both (nodes,): those of a dense layer followed by the softmax function.
 
     `probabilities[k] = e^totals[k] / Σ_l e^totals[l]`
+
+    `input` has any shape of input_len values, `weights` is (input_len, nodes), and `biases` is (nodes,).
     """
     totals = dense_forward(input, weights, biases)
     return _probabilities(totals), totals
@@ -27,13 +29,22 @@ def softmax_backward(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return `(d_L_d_input, d_L_d_weights, d_L_d_biases)`; the first is flat, (input_len,).
 
-    With p the probabilities, a total t_k raises its own probability and lowers all others:
-    `d p_l / d t_k = p_k · (1 − p_k)` where l = k and `−p_l · p_k` elsewhere. Summed over every output l,
+    A larger total t_k raises its own probability p_k and lowers all others:
+
+    `d p_l / d t_k = p_k · (1 − p_k)` if l = k, and `−p_l · p_k` if not
+
+    Summed over every output l, this gives
 
     `d_L_d_totals[k] = Σ_l d_L_d_out[l] · (d p_l / d t_k) = p_k · (d_L_d_out[k] − Σ_l p_l · d_L_d_out[l])`
 
-    and from there on it is a dense layer. The article follows one non-zero entry of `d_L_d_out`; this is the same
-    derivation for any number of them. `d_L_d_out` and `totals` are (nodes,).
+    The rest is the backward pass of a dense layer. The article derives this for one entry of `d_L_d_out` that is not
+    zero, and here any number of entries may be.
+
+    Args:
+        d_L_d_out: (nodes,).
+        input: as in the forward pass.
+        weights: as in the forward pass.
+        totals: (nodes,), as the forward pass has returned them.
     """
     probabilities = _probabilities(totals)
     d_L_d_totals = probabilities * (d_L_d_out - probabilities @ d_L_d_out)
@@ -41,16 +52,15 @@ def softmax_backward(
 
 
 def _probabilities(totals: FloatArray) -> FloatArray:
-    """Softmax of (nodes,) totals; subtracting their maximum changes no quotient and lets none overflow."""
+    """Return the softmax of totals (nodes,). Subtracting the maximum changes no quotient, and no exp overflows."""
     exponentials = np.exp(totals - np.amax(totals))
     return np.asarray(exponentials / np.sum(exponentials))
 
 
 class Softmax:
-    """A dense layer with a softmax: any shape of `input_len` values → `nodes` probabilities.
+    """A dense layer followed by the softmax function: any shape of `input_len` values → `nodes` probabilities.
 
-    `weights` (input_len, nodes) start as standard normal values divided by `input_len`, `biases` (nodes,) as
-    zeros.
+    Its `weights` (input_len, nodes) are standard normal / `input_len` at first, and its `biases` (nodes,) are zeros.
     """
 
     last_input: FloatArray
@@ -76,7 +86,7 @@ class Softmax:
         return probabilities
 
     def backprop(self, d_L_d_out: FloatArray, learn_rate: float) -> FloatArray:
-        """Step the weights and biases downhill; return `d_L_d_input`, through the weights before the step."""
+        """Take a step of gradient descent, and return `d_L_d_input`, computed with the weights before the step."""
         d_L_d_input, d_L_d_weights, d_L_d_biases = softmax_backward(
             d_L_d_out, self.last_input, self.weights, self.last_totals
         )
