@@ -12,7 +12,7 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-TOOLS = ["ruff==0.17.6", "mypy==2.4.1", "clang-format==19.1.7"]
+TOOLS = ["ruff==0.17.6", "mypy==2.4.1", "pyright==1.1.414", "clang-format==19.1.7"]
 ENVIRONMENT = Path(".venv").resolve()
 BUILD = Path("build/dev").resolve()
 

@@ -1,0 +1,84 @@
+"""What users write passes type checkers: README's code, and `user_code.py`."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cnnx
+
+HERE = Path(__file__).parent
+README = (HERE.parent / "README.md").read_text(encoding="utf-8")
+PACKAGES = Path(cnnx.__file__).parents[1]  # the folder that cnnx is imported from
+
+
+def needs(tool):
+    found = importlib.util.find_spec(tool) is not None
+    return pytest.mark.skipif(not found, reason=f"{tool} is not installed")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Return a folder with the code to check."""
+    folder = tmp_path_factory.mktemp("programs")
+    blocks = [block.partition("```")[0] for block in README.split("```python\n")[1:]]
+    assert len(blocks) >= 4
+    (folder / "readme.py").write_text("\n".join(blocks))
+    (folder / "user_code.py").write_text((HERE / "user_code.py").read_text())
+    return folder
+
+
+def run_mypy(folder, *files):
+    path = {} if PACKAGES.name == "site-packages" else {"MYPYPATH": str(PACKAGES)}
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), *files]
+    ended = subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True)
+    return ended.stdout + ended.stderr
+
+
+def run_pyright(folder, *files):
+    (folder / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(PACKAGES)], "include": files}))
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--warnings"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return ended.stdout + ended.stderr
+
+
+CHECKERS = [
+    pytest.param(run_mypy, "Success: no issues found in 2 source files", marks=needs("mypy"), id="mypy"),
+    pytest.param(run_pyright, "0 errors, 0 warnings, 0 informations", marks=needs("pyright"), id="pyright"),
+]
+
+
+@pytest.mark.parametrize(("check", "success"), CHECKERS)
+def test_documented_code_passes_type_checkers(programs, check, success):
+    assert check(programs, "readme.py", "user_code.py").strip().endswith(success)
+
+
+WRONG = {
+    "conv.forward('image')": "forward",
+    "softmax.backprop(image)": "learn_rate",
+    "cnnx.Conv3x3(8, padding='full')": "padding",
+    "cnnx.Conv3x3(8, rng=0.5)": "rng",
+    "network.fit(image, image)": "epochs",
+    "cnnx.data.lod()": "lod",
+    "cnnx.referense": "referense",
+    "network.summary().shape": "shape",
+}
+
+
+@pytest.mark.parametrize(("check", "success"), CHECKERS)
+def test_wrong_code_does_not(tmp_path, check, success):
+    lines = ["import cnnx", "import numpy as np", "image = np.zeros((28, 28))", "conv = cnnx.Conv3x3(8)"]
+    lines += ["softmax = cnnx.Softmax(4, 2)", "network = cnnx.Sequential([conv, softmax])"]
+    (tmp_path / "wrong.py").write_text("\n".join([*lines, *WRONG]))
+    output = check(tmp_path, "wrong.py")
+    assert success not in output
+    for number in range(len(lines) + 1, len(lines) + len(WRONG) + 1):
+        assert f"wrong.py:{number}:" in output, output
+
+
+def test_the_code_of_a_user_runs():
+    subprocess.run([sys.executable, HERE / "user_code.py"], check=True, capture_output=True)

@@ -1,0 +1,104 @@
+"""Code as users write it, fully annotated: test_types.py has type checkers read it, and runs it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cnnx
+from cnnx import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
+from cnnx.layers import Layer
+from cnnx.network import History, Progress
+
+
+def step_by_hand(image: NDArray[np.float64], label: int) -> tuple[float, NDArray[np.float64]]:
+    """One step of the article's loop."""
+    conv, pool, softmax = Conv3x3(8, rng=0), MaxPool2(), Softmax(13 * 13 * 8, 10, rng=0)
+    out: NDArray[np.float64] = softmax.forward(pool.forward(conv.forward(image)))
+    loss, gradient = cnnx.cross_entropy(out, label)
+    gradient = softmax.backprop(gradient, 0.005)
+    gradient = pool.backprop(gradient)
+    return loss, conv.backprop(gradient, learn_rate=0.005)
+
+
+def through(layers: list[Layer], value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Any layers, one after another."""
+    for layer in layers:
+        value = layer.forward(value)
+    return value
+
+
+def back_through(layers: list[Layer], gradient: NDArray[np.float32], learn_rate: float) -> NDArray[np.float32]:
+    for layer in reversed(layers):
+        gradient = layer.backprop(gradient, learn_rate) if layer.parameters() else layer.backprop(gradient)
+    return gradient
+
+
+class Scaled(Softmax):
+    """A layer of one's own that computes as Softmax does."""
+
+    def norm(self) -> float:
+        weights: NDArray[np.float64] = self.weights
+        return float(np.linalg.norm(weights))
+
+
+def halving(steps: int) -> NDArray[np.float64]:
+    return 0.5 ** np.linspace(0, 1, steps)
+
+
+def train(digits: cnnx.data.Digits, folder: Path) -> History:
+    images, labels = digits.train_images[:64], digits.train_labels[:64]
+    reports: list[Progress] = []
+    network = Sequential(
+        [
+            Conv3x3(4, 1, padding="same", dtype=np.float32, rng=1),
+            ReLU(),
+            MaxPool2(ties="first"),
+            Dropout(0.1),
+            GlobalAveragePool(),
+            Dense(4, 6, dtype="float32", rng=2),
+            Softmax(6, 10, dtype=np.float32, rng=3),
+        ]
+    )
+    history = network.fit(
+        images,
+        labels,
+        epochs=2,
+        batch_size=16,
+        optimizer=cnnx.Adam(1e-3),
+        schedule=halving,
+        augment=cnnx.RandomAffine(rotation=10),
+        validation=(digits.test_images[:10], digits.test_labels[:10]),
+        rng=np.random.default_rng(0),
+        on_progress=reports.append,
+    )
+    losses: NDArray[np.float64] = history.losses
+    loss, accuracy = network.evaluate(images, labels)
+    probabilities: NDArray[np.float32] = network.predict(images)
+    print(network.summary(), losses.mean(), loss + accuracy, probabilities.shape, reports[-1].loss)
+    network.save(folder / "network.npz")
+    loaded: Sequential = cnnx.load(folder / "network.npz")
+    loss, _ = loaded.gradients(images, labels, rng=7)
+    gradient: NDArray[np.float32] = loaded.gradient
+    gradient /= np.linalg.norm(gradient)
+    loaded.apply(cnnx.SGD(0.01, momentum=0.9))
+    value = through(loaded.layers[:2], (images[0] / 255 - 0.5).astype(np.float32))
+    back_through(loaded.layers[:2], np.ones_like(value), 0.01)
+    return history
+
+
+def main() -> None:
+    digits = cnnx.data.load()
+    step_by_hand(digits.train_images[0] / 255 - 0.5, int(digits.train_labels[0]))
+    reference = cnnx.reference.Conv3x3(8, rng=0)
+    output = reference.forward(digits.train_images[0] / 255 - 0.5)
+    print(output.shape, Scaled(4, 2).norm(), cnnx.models.article_cnn(rng=0).parameters.dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        train(digits, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
