@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from . import schedules
@@ -26,8 +27,6 @@ from .network import Sequential
 from .optimizers import SGD, Adam
 
 if TYPE_CHECKING:
-    import os
-
     from . import data as data
     from . import models as models
     from . import reference as reference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,13 @@ __all__ = ["Slot", "adopt", "fill"]
 _CACHE_LINE = 64
 
 
-class Slot(NamedTuple):
+class Slot:
     """Where a network keeps a layer's arrays: in its flat array, one after another, from index `start` on."""
 
-    flat: FloatArray
-    start: int
-    network: weakref.ref[Any]
+    __slots__ = ("flat", "network", "start")
+
+    def __init__(self, flat: FloatArray, start: int, network: weakref.ref[Any]) -> None:
+        self.flat, self.start, self.network = flat, start, network
 
 
 def fill(layers: Sequence[Layer], flat: FloatArray) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from typing import Any
 
@@ -38,9 +37,11 @@ class Planned(KnownAttributes):
 
     def _unplan(self) -> None:
         """Forget the plan. A new object, a copy and a forked process have none."""
+        from threading import RLock  # which numpy.random imports anyway, but only where weights are drawn
+
         # The core's layers, the image shape, and the core's network: one tuple, since threads may predict at once.
         self._planned: tuple[list[Any], tuple[int, ...], Any] = ([], (), None)
-        self._lock = threading.RLock()  # no array moves while a window of steps trains it
+        self._lock = RLock()  # no array moves while a window of steps trains it
         _networks.add(self)
 
     def _plan(self, image_shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> Any:

@@ -23,7 +23,6 @@ from ._image_checks import ImageChecks
 from ._images import Pixels
 from ._random import Rng
 from ._threads import thread_count
-from ._training import Course, Draws, Run
 from .augment import Augmentation
 from .history import History, Progress
 from .layers import Layer
@@ -115,6 +114,8 @@ class Sequential(ImageChecks):
             FloatingPointError: a loss or a parameter is no longer finite. Parameters and optimizer are as before that
                 window.
         """
+        from ._training import Course, Draws, Run  # which predictions do not need
+
         images = self._images(images)
         pixels = _images.pixels(images)
         labels = _checks.labels(labels, len(images), _stack.class_count(self.layers))
