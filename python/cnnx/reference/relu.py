@@ -13,12 +13,12 @@ __all__ = ["ReLU", "relu_backward", "relu_forward"]
 
 def relu_forward(input: FloatArray) -> FloatArray:
     """Return `max(0, input)`, in any shape: negative values become zero. A NaN stays NaN."""
-    return np.where(input <= 0, 0, input)
+    return np.where(input <= 0, np.zeros_like(input), input)  # a plain 0 is a float64 to numpy 1
 
 
 def relu_backward(d_L_d_out: FloatArray, input: FloatArray) -> FloatArray:
     """Return `d_L_d_input`: the gradient where `input > 0`, and 0 elsewhere. All three have the same shape."""
-    return np.where(input > 0, d_L_d_out, 0)
+    return np.where(input > 0, d_L_d_out, np.zeros_like(input))
 
 
 class ReLU:
