@@ -12,6 +12,8 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+OLDEST_PYTHON = PROJECT["project"]["requires-python"].removeprefix(">=")
+OLDEST_NUMPY = next(it for it in PROJECT["project"]["dependencies"] if it.startswith("numpy")).removeprefix("numpy>=")
 TOOLS = ["ruff==0.17.6", "mypy==2.4.1", "pyright==1.1.414", "clang-format==19.1.7"]
 ENVIRONMENT = Path(".venv").resolve()
 BUILD = Path("build/dev").resolve()
@@ -46,6 +48,13 @@ def tests(session: nox.Session) -> None:
     """Install cnnx as a user does, and run the test suite."""
     session.install(".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST_PYTHON)
+def oldest(session: nox.Session) -> None:
+    """Run the suite on the oldest Python and the oldest numpy that are allowed."""
+    session.install(".[test]", "pytest-xdist", f"numpy=={OLDEST_NUMPY}.*")
+    session.run("pytest", "--numprocesses=2", *session.posargs)
 
 
 @nox.session
