@@ -1,5 +1,6 @@
-"""What `builds.py` times, as tasks of the build whose Python imports this file."""
+"""What `builds.py` times, in the Python of one build: `build_tasks.py FOLDER`, with the digits' folder."""
 
+import platform
 import subprocess
 import sys
 import threading
@@ -9,13 +10,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from machine import cpu_name
+from turns import serve
 
 import cnnx
 
 CHECKED = 200  # digits that the builds are compared on
 LEARN_RATE = 0.005
 IMPORT = "import numpy, time; start = time.perf_counter(); import cnnx; print(time.perf_counter() - start)"
-images, labels, *_ = cnnx.data.load(sys.argv[1])  # the worker's argument
+images, labels, *_ = cnnx.data.load(sys.argv[1])
 
 
 class Task(NamedTuple):
@@ -23,7 +26,7 @@ class Task(NamedTuple):
 
     items: int
     run: Callable[[int], float]
-    answer: Callable[[], Any] = tuple
+    answer: Callable[[], Any] = list
 
 
 def made(name: str, dtype: str = "float32", **options: Any) -> cnnx.Sequential:
@@ -148,3 +151,30 @@ def rows() -> dict[str, Callable[[], Task]]:
         for shared, networks in (("ONE network", 1), ("EIGHT networks", 8)):
             found[f"{name}, 8 threads, {shared}"] = partial(in_threads, name, networks)
     return found
+
+
+class Build:
+    """What the process serves: tasks by their rows' names."""
+
+    def __init__(self) -> None:
+        self.rows = rows()
+        self.tasks: dict[str, Task] = {}
+
+    def about(self) -> dict[str, Any]:
+        build = f"cnnx {cnnx.__version__}, target {cnnx.active_target()}, numpy {np.__version__}"
+        return {"build": f"{build}, Python {platform.python_version()}", "cpu": cpu_name(), "rows": list(self.rows)}
+
+    def items(self, row: str) -> int:
+        self.tasks[row] = self.rows[row]()
+        return self.tasks[row].items
+
+    def answer(self, row: str) -> Any:
+        if row not in self.tasks:
+            self.items(row)
+        return np.asarray(self.tasks[row].answer(), np.float64).tolist()
+
+    def clock(self, row: str, count: int) -> float:
+        return self.tasks[row].run(count)
+
+
+serve(Build)

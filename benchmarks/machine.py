@@ -1,53 +1,13 @@
-"""The machine that the figures were measured on, and the multiply-add peak of one of its cores."""
+"""The machine that figures are measured on: its name, its multiply-add peak, and what a process holds."""
 
+import contextlib
 import json
 import os
 import platform
-import statistics
+import resource
 import subprocess
+import tempfile
 from pathlib import Path
-
-import numpy as np
-
-import cnnx
-
-# One step of the article's network, two FLOP a multiply-add: 97,344 for the convolution, as many for the gradient
-# of its filters, and 81,120 for the dense layer's forward pass, its input's gradient and its update.
-STEP_FLOP = 275_800
-
-
-class Peak:
-    """`peak.cpp`, compiled for this very CPU, and what it printed in every round."""
-
-    def __init__(self, folder: Path) -> None:
-        self.program = folder / "peak"
-        self.rounds: list[dict[str, float]] = []
-        source = Path(__file__).with_name("peak.cpp")
-        compiler = os.environ.get("CXX", "c++")
-        flags = ["-std=c++20", "-O3", "-march=native"]
-        subprocess.run([compiler, *flags, source, "-o", self.program], check=True)
-
-    def measure(self) -> None:
-        printed = subprocess.run([self.program], check=True, capture_output=True, text=True).stdout
-        self.rounds.append(json.loads(printed))
-
-    def floor(self) -> dict[str, float]:
-        """Return the microseconds that a step would take at the median peak, by dtype."""
-        return {
-            dtype: STEP_FLOP / statistics.median(turn[dtype] for turn in self.rounds) / 1000 for dtype in self.rounds[0]
-        }
-
-
-def description() -> dict[str, str]:
-    """Return what a reader needs to know to compare these figures with others."""
-    return {
-        "cpu": cpu_name(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cnnx": cnnx.__version__,
-        "targets": ", ".join(cnnx.targets()),
-    }
 
 
 def cpu_name() -> str:
@@ -57,5 +17,39 @@ def cpu_name() -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    widest = next((flag for flag in ("avx512f", "avx2") if any(flag in line for line in lines)), "")
-    return " ".join([names[0] if names else platform.machine(), *([f"({widest})"] if widest else [])])
+    return names[0] if names else platform.machine()
+
+
+class Peak:
+    """The multiply-adds that one core can do: `peak.cpp`, compiled for this very CPU."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.program = Path(self.folder.name, "peak")
+        source = Path(__file__).with_name("peak.cpp")
+        command = [os.environ.get("CXX", "c++"), "-std=c++20", "-O3", "-march=native"]
+        subprocess.run([*command, source, "-o", self.program], check=True)
+
+    def measure(self) -> float:
+        """Return the FLOP a microsecond in float32, as many as it is now."""
+        printed = subprocess.run([self.program], check=True, capture_output=True, text=True).stdout
+        return float(json.loads(printed)["float32"]) * 1000
+
+
+def peak_megabytes() -> float:
+    """Return the most memory that this process has held.
+
+    Linux counts towards `ru_maxrss` what the process that started this one held at that time, so its own high-water
+    mark is read where the system tells it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+def forget_peak() -> None:
+    """Let the peak begin again at what the process holds now, where the system can do that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

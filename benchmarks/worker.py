@@ -1,68 +1,77 @@
-"""One contender in a process of its own, which answers requests until its input ends.
+"""A contender in a process of its own, both ends of it: `peers/run.py` and `shapes.py` make a `Contender`.
 
-A line of JSON comes in, a line goes out: `{"check": n}` gives the first n losses or probabilities,
-`{"time": n}` the seconds that n calls take from the initial parameters. The contender stays alive between
-requests, so that the contenders can be timed in turns. `run.py` starts this file; a contender's module in
-`contenders/` imports the `Problem` that it solves and has a class `Contender(problem, **options)` with
+The process is `worker.py MODULE PROBLEM OPTIONS`. A module of `peers/` has classes, such as `Training`, that are made
+from `(problem, **options)` and have
 
 - `version`: of the package that does the work,
-- `prepare(count)`: whatever need not be timed, such as going back to the initial parameters,
-- `run(count)`: what is timed,
-- `answer(count)`: an array to hold against the oracle.
-
-The first line out has the version, and the megabytes that the process held once the package was `imported` and once the
-contender was `loaded` with its images, as far as the system can tell.
+- `prepare(count)`: what is not timed, such as going back to the initial parameters,
+- `run(count)`: what is timed, `count` steps or predictions,
+- `answer(count)`: the mean losses of the first batches, or their images' probabilities, to hold against numpy's.
 """
 
 import importlib
 import json
-import os
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
-from memory import forget_peak, peak_megabytes
+from machine import forget_peak, peak_megabytes
+from networks import Problem
+from turns import Entrant, Process, serve
+
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "NPROC": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "KERAS_BACKEND": "tensorflow",
+    "JAX_PLATFORMS": "cpu",
+}
 
 
-def respond(contender: Any, request: dict[str, int]) -> dict[str, Any]:
-    if "check" in request:
-        return {"answer": contender.answer(request["check"]).tolist()}
-    count = request["time"]
-    contender.prepare(count)
-    start = time.perf_counter()
-    contender.run(count)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "megabytes": peak_megabytes()}
+class Contender(Entrant):
+    """A class of a module, in a Python of its own."""
+
+    def __init__(self, name: str, python: str, module: str, options: dict[str, Any], problem: Path) -> None:
+        threads = str(options.get("threads", 1))
+        environment = ONE_THREAD | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        process = Process(python, __file__, module, problem, json.dumps(options), environment=environment)
+        super().__init__(name, lambda: process.ask("answer"), lambda count: process.ask("clock", count))
+        self.process = process
+
+    def about(self) -> tuple[str, float]:
+        """Return its version, and the megabytes that its process has held above the import of its library."""
+        version, megabytes = self.process.ask("about")
+        return version, megabytes
 
 
-def held_megabytes() -> float:
-    forget_peak()
-    return peak_megabytes()
+class Served:
+    """What the process serves."""
+
+    def __init__(self, module: str, problem: str, options: str) -> None:
+        chosen = json.loads(options)
+        kind = getattr(importlib.import_module(f"peers.{module}"), chosen.pop("kind"))
+        forget_peak()
+        self.imported = peak_megabytes()
+        loaded = Problem.load(problem)
+        self.case, self.make = loaded.case, lambda case: kind(loaded._replace(case=case), **chosen)
+        self.contender: Any = None
+
+    def answer(self) -> Any:
+        case = self.case.to_verify()
+        return self.make(case).answer(case.checked).tolist()
+
+    def clock(self, count: int) -> float:
+        self.contender = self.contender or self.make(self.case)
+        self.contender.prepare(count)
+        start = time.perf_counter()
+        self.contender.run(count)
+        return time.perf_counter() - start
+
+    def about(self) -> tuple[str, float]:
+        return self.contender.version, peak_megabytes() - self.imported
 
 
-def main() -> None:
-    module, problem, options = sys.argv[1:]
-    # Frameworks print as they please: the replies keep standard output to themselves.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def reply(answer: dict[str, Any]) -> None:
-        replies.write(json.dumps(answer) + "\n")
-
-    try:
-        contenders = importlib.import_module(f"contenders.{module}")
-        imported = held_megabytes()
-        contender = contenders.Contender(contenders.Problem.load(Path(problem)), **json.loads(options))
-        reply({"version": contender.version, "imported": imported, "loaded": held_megabytes()})
-        for line in sys.stdin:
-            reply(respond(contender, json.loads(line)))
-    except ModuleNotFoundError as error:
-        reply({"missing": f"{error.name} is not installed"})
-    except Exception as error:
-        traceback.print_exc()
-        reply({"error": f"{type(error).__name__}: {error}"})
-
-
-main()
+if __name__ == "__main__":
+    serve(lambda: Served(*sys.argv[1:]))
