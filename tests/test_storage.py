@@ -593,6 +593,7 @@ def test_a_file_that_was_compressed_again_is_read(saved):
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython itself crashes where a generator gets no memory")
+@pytest.mark.skipif(np.__version__ < "2", reason="numpy 1 itself crashes: it frees a MemoryError twice")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of zipfile's destructor
 @pytest.mark.parametrize("call", ["save", "load"])
 def test_any_allocation_may_fail(saved, call):
