@@ -28,10 +28,10 @@ class Training:
     def __init__(self, problem: Problem) -> None:
         self.images = problem.scaled().reshape(len(problem.images), -1)
         self.labels = np.eye(CLASSES, dtype="float32")[problem.labels]
-        filters, weights, biases = problem.channels_first()
+        filters, filter_biases, weights, biases = problem.channels_first()
         self.initial = {
             "conv.weight": filters.reshape(len(filters), -1),
-            "conv.bias": np.zeros((1, len(filters)), "float32"),
+            "conv.bias": filter_biases[np.newaxis],
             "dense.weight": weights,
             "dense.bias": biases[np.newaxis],
         }

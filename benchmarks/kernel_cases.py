@@ -1,0 +1,292 @@
+"""One call of every kernel, and what plain numpy says of it: `kernel_cases.py FOLDER DTYPE`.
+
+`kernels.py` starts this file; FOLDER has the kernels' table for Python, which it compiled from kernels.cpp. Shapes are
+those of the article's network and of Keras's convnet. The functions below run anew for each kernel.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from networks import Array
+from turns import serve
+
+sys.path.insert(0, sys.argv[1])
+import cnnx_kernels as table
+
+from cnnx import reference
+
+KERNELS = getattr(table, sys.argv[2])
+T = np.dtype(sys.argv[2]).type
+RATE, LANES = 0.01, 64 // np.dtype(T).itemsize
+PLACES, DENSE = table.DenseShape(169, 8, 10), table.DenseShape(1, 1600, 10)  # after the pooling; Keras's
+
+
+class Kit:
+    """Draws data, and runs kernels that prepare it."""
+
+    def __init__(self, target: int) -> None:
+        self.target, self.rng = target, np.random.default_rng(0)
+
+    def draw(self, *shape: int) -> Array:
+        """Return numbers from −1 to 1."""
+        return self.rng.uniform(-1, 1, shape).astype(T)
+
+    def run(self, name: str, *arguments: Any, count: int = 1) -> tuple[float, Any]:
+        """Call a kernel and return the seconds that it took, and its result."""
+        return getattr(KERNELS, name)(self.target, count, *arguments)
+
+    def unpacked(self, packed: Array, shape: Any) -> Array:
+        """Return weights (inputs, 10) in numpy's layout."""
+        weights = zeros(1600 if shape is DENSE else 1352, 10)
+        self.run("dense_unpack", weights, packed, shape)
+        return weights
+
+
+class Case(NamedTuple):
+    """A kernel's arguments; after the call `got` returns arrays, from its result, that should be `expected`."""
+
+    arguments: list[Any]
+    expected: list[Any]
+    got: Callable[[Any], list[Any]]
+
+
+def sets(arguments: list[Any], *expected: Any) -> Case:
+    """Return a case whose first arguments become what is expected."""
+    return Case(arguments, list(expected), lambda _: arguments[: len(expected)])
+
+
+def zeros(*shape: int, dtype: Any = T) -> Array:
+    return np.zeros(shape, dtype)
+
+
+def by_tap(filters: Array, biases: Any) -> Array:
+    """Return filters packed, (taps + 1, padded filters), with the biases in the last row."""
+    packed = zeros(filters[0].size + 1, -(-len(filters) // LANES) * LANES)
+    packed[:-1, : len(filters)] = filters.reshape(len(filters), -1).T
+    packed[-1, : len(filters)] = biases
+    return packed
+
+
+def conv3x3(kit: Kit) -> dict[str, Case]:
+    """Keras's second convolution; `few` is a gradient that is mostly zero, as after a pooling."""
+    shape = table.Conv3x3Shape(13, 13, 32, 64)
+    image, filters, biases, d_output = kit.draw(13, 13, 32), kit.draw(64, 3, 3, 32), kit.draw(64), kit.draw(11, 11, 64)
+    packed, flat = by_tap(filters, biases), np.concatenate([filters.ravel(), biases])
+    turned = by_tap(filters[:, ::-1, ::-1].transpose(3, 1, 2, 0), 0)
+    d_input, d_filters, _ = reference.conv3x3_backward(d_output, image, filters)
+    gradient = kit.draw(flat.size)
+
+    few = d_output * (kit.draw(*d_output.shape) < -0.6)
+    few_input, few_filters, _ = reference.conv3x3_backward(few, image, filters)
+    few_gradient = np.concatenate([few_filters.ravel(), few.sum(axis=(0, 1))])
+    is_entry = few.reshape(121, 64) != 0
+    starts = np.append(0, np.cumsum(is_entry.sum(axis=1)))
+    # count, offset, gradient, of each filter; start, filter, value, of each output: room for every output, and one more
+    arrays = [zeros(121 * 64 + 1, dtype=dtype) for dtype in (np.int32, np.int32, T, np.int32, np.int32, T)]
+    arrays[0], arrays[3] = arrays[0][:64], arrays[3][:122]
+    entries = KERNELS.SparseGradient(*arrays)
+    kit.run("conv3x3_gather", entries, few, shape)
+    found = [arrays[0], arrays[3], arrays[4][: starts[-1]], arrays[5][: starts[-1]]]
+    return {
+        "pack_filters": sets([np.ones_like(packed), filters, biases, shape], packed),
+        "unpack_filters": sets([np.ones_like(filters), np.ones_like(biases), packed, shape], filters, biases),
+        "pack_flipped_filters": sets([np.ones_like(turned), filters, shape], turned),
+        "add_unpacked_filters": sets([gradient, packed, shape], gradient + flat),
+        "conv3x3_forward": sets(
+            [zeros(11, 11, 64), image, packed, shape], reference.conv3x3_forward(image, filters, biases)
+        ),
+        "conv3x3_backward_filters": sets(
+            [np.zeros_like(packed), d_output, image, shape], by_tap(d_filters, d_output.sum(axis=(0, 1)))
+        ),
+        "conv3x3_backward_input": sets([zeros(13, 13, 32), d_output, filters, zeros(6 * 288), shape], d_input),
+        "conv3x3_gather": Case(
+            [entries, few, shape],
+            [is_entry.sum(axis=0), starts, is_entry.nonzero()[1], few[few != 0]],
+            lambda _: found,
+        ),
+        "conv3x3_backward_filters_sparse": sets([zeros(flat.size), entries, image, shape], few_gradient),
+        "conv3x3_backward_input_sparse": sets([zeros(13, 13, 32), entries, filters, shape], few_input),
+    }
+
+
+def max_pool2(kit: Kit) -> dict[str, Case]:
+    """Keras's first pooling; many pixels are equal."""
+    shape, input, d_output = table.MaxPool2Shape(26, 26, 32), np.round(kit.draw(26, 26, 32)), kit.draw(13, 13, 32)
+    d_input = reference.max_pool2_backward(d_output, input, "all")
+    return {
+        "max_pool2_forward": sets([zeros(13, 13, 32), input, shape], reference.max_pool2_forward(input)),
+        "max_pool2_backward": sets([zeros(26, 26, 32), d_output, input, shape, table.Ties.all], d_input),
+    }
+
+
+def article(kit: Kit) -> dict[str, Case]:
+    """The article's network on a digit, whose edges are background; pooled values are (places, filters)."""
+    digit = zeros(28, 28, dtype=np.uint8)
+    digit[5:23, 7:20] = np.abs(255 * kit.draw(18, 13))
+    pixels = (digit / 255 - 0.5).astype(T)
+    patches = np.lib.stride_tricks.sliding_window_view(digit, (4, 4))[::2, ::2]
+    is_listed = (patches != 0).any(axis=(2, 3)).ravel()
+    listed = is_listed.nonzero()[0].astype(np.int32)
+    count, found = len(listed), zeros(169 + 16, dtype=np.int32)
+    shape = table.ConvPoolShape(28, 28, 8, 8)
+
+    def finds(background: float, image: Array) -> Case:
+        arguments = [found, zeros(28, dtype=np.uint64), image, background, shape]
+        return Case(arguments, [count, listed], lambda result: [result, found[:count]])
+
+    filters, biases, d_pooled = kit.draw(8, 3, 3), kit.draw(8), kit.draw(169, 8)
+    packed = by_tap(filters, biases)
+    convolved = reference.conv3x3_forward(pixels, filters, biases)
+    pooled = reference.max_pool2_forward(convolved).reshape(169, 8)
+
+    def d_filters(d_values: Array) -> Array:
+        d_convolved = reference.max_pool2_backward(d_values.reshape(13, 13, 8), convolved, "all")
+        d_filters = reference.conv3x3_backward(d_convolved, pixels, filters)[1]
+        return by_tap(d_filters, d_convolved.sum(axis=(0, 1)))
+
+    first = (2 * (np.arange(169) // 13 * 28 + np.arange(169) % 13)).astype(np.int32)
+
+    def looked_at(values: Array, background: Array) -> Any:
+        kept = zeros(KERNELS.conv_pool_kept_size(shape))
+        return KERNELS.PooledImage(pixels, -0.5, listed, count, first, values, background, kept)
+
+    values, background = zeros(169, 8), zeros(LANES)
+    image, fused = looked_at(values, background), looked_at(zeros(169, 8), zeros(LANES))
+    kit.run("conv_pool_forward", image, packed, shape)
+    rest = zeros(LANES)
+    rest[:8] = d_pooled[~is_listed].sum(axis=0)
+
+    dense_biases, d_totals = kit.draw(10), kit.draw(10)
+    weights, held = kit.draw(1352, 10), zeros(KERNELS.packed_dense_size(PLACES))
+    kit.run("dense_pack", held, weights, PLACES)
+    kit.run("dense_fold", held, PLACES)
+    kit.run("conv_pool_dense_forward", zeros(10), fused, packed, held, dense_biases, True, shape, PLACES)
+    d_held, d_biases, d_small = np.zeros_like(held), zeros(10), np.zeros_like(packed)
+    small_gradient, outer = d_filters(weights @ d_totals), np.outer(pooled.ravel(), d_totals)
+
+    both = [shape, PLACES]
+    return {
+        "scale_pixels": sets([zeros(28, 28), digit, 784], digit / 255 - 0.5),
+        "find_foreground_in_bytes": finds(0, digit),
+        "find_foreground": finds(-0.5, pixels),
+        "are_small": Case([pixels, 784], [True], lambda result: [result]),
+        "conv_pool_forward": Case(
+            [image, packed, shape], [pooled[listed], pooled[0]], lambda _: [values[listed], background[:8]]
+        ),
+        "conv_pool_backward": sets([np.zeros_like(packed), d_pooled, rest, image, shape], d_filters(d_pooled)),
+        "spread_background": Case([image, shape], [pooled], lambda _: [values]),
+        "sum_background": sets([zeros(8), d_pooled, image, shape], rest[:8]),
+        # Any layout of packed weights will do that gives them back; the kernels that read it say whether it is theirs.
+        "dense_pack": Case([d_held, weights, PLACES], [weights], lambda _: [kit.unpacked(d_held, PLACES)]),
+        "dense_unpack": sets([zeros(1352, 10), held, PLACES], weights),
+        "dense_fold": Case([held, PLACES], [weights], lambda _: [kit.unpacked(held, PLACES)]),
+        "conv_pool_dense_forward": sets(
+            [zeros(10), fused, packed, held, dense_biases, True, *both], pooled.ravel() @ weights + dense_biases
+        ),
+        "conv_pool_dense_backward_update": Case(
+            [d_small, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
+            [small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
+            lambda _: [d_small, kit.unpacked(held, PLACES), dense_biases],
+        ),
+        "conv_pool_dense_backward": Case(
+            [d_small, zeros(170, 8), d_held, d_biases, held, d_totals, fused, *both],
+            [small_gradient, outer, d_totals],
+            lambda _: [d_small, kit.unpacked(d_held, PLACES), d_biases],
+        ),
+    }
+
+
+def dense(kit: Kit) -> dict[str, Case]:
+    """The dense layer of Keras's convnet, on one sample and on twelve."""
+    weights, biases, d_totals, inputs = kit.draw(1600, 10), kit.draw(10), kit.draw(12, 10), kit.draw(12, 1600)
+    packed = zeros(KERNELS.packed_dense_size(DENSE))
+    d_packed, totals, d_inputs, d_biases = np.zeros_like(packed), zeros(12, 10), zeros(12, 1600), zeros(10)
+    kit.run("dense_pack", packed, weights, DENSE)
+    one, d_one, d_input = inputs[0], d_totals[0], weights @ d_totals[0]
+    stepped = [weights - T(RATE) * np.outer(one, d_one), biases - T(RATE) * d_one]
+
+    return {
+        "dense_forward": sets(
+            [zeros(10), KERNELS.DenseInput(one, None, None, 1), weights, biases, DENSE], one @ weights + biases
+        ),
+        "dense_backward_update": sets([zeros(1600), weights, biases, d_one, one, RATE, DENSE], d_input, *stepped),
+        "dense_forward_packed": sets([zeros(10), one, packed, biases, DENSE], one @ weights + biases),
+        "dense_backward_update_packed": Case(
+            [d_inputs[0], packed, biases, d_one, one, RATE, DENSE],
+            [d_input, *stepped],
+            lambda _: [d_inputs[0], kit.unpacked(packed, DENSE), biases],
+        ),
+        "dense_backward_packed": Case(
+            [d_inputs[0], d_packed, d_biases, packed, d_one, one, DENSE],
+            [d_input, np.outer(one, d_one), d_one],
+            lambda _: [d_inputs[0], kit.unpacked(d_packed, DENSE), d_biases],
+        ),
+        "dense_forward_block": Case(
+            [list(totals), list(inputs), 12, packed, biases, DENSE], [inputs @ weights + biases], lambda _: [totals]
+        ),
+        "dense_backward_block": Case(
+            [list(d_inputs), d_packed, d_biases, packed, list(d_totals), list(inputs), 12, DENSE],
+            [d_totals @ weights.T, inputs.T @ d_totals, d_totals.sum(axis=0)],
+            lambda _: [d_inputs, kit.unpacked(d_packed, DENSE), d_biases],
+        ),
+    }
+
+
+def elementwise(kit: Kit) -> dict[str, Case]:
+    """What is done to each number by itself, on as many as the article's network has parameters; ten classes."""
+    n = 13_602
+    a, b, c, *more = kit.draw(8, n)
+    squares, out = c * c, zeros(n)
+    sgd, adam = [a.copy(), b.copy()], [a.copy(), b.copy(), squares.copy()]
+    reference.sgd_update(*sgd, c, RATE, 0.9, True, 0.001)
+    reference.adam_update(*adam, c, RATE, 5, 0.9, 0.999, 1e-7, 0.001)
+    tree, few = [a, b, c, *more], np.round(a)
+    totals, d_p, p = kit.draw(10), kit.draw(10), zeros(10)
+    right = np.exp(totals) / np.exp(totals).sum()
+    return {
+        "relu_forward": sets([out, a, n], reference.relu_forward(a)),
+        "relu_backward": sets([out, b, a, n], reference.relu_backward(b, a)),
+        "dropout": sets([out, a, 0.5, 3, n], reference.dropout(a, 0.5, 3)),
+        "add": sets([a, b, n], a + b),
+        "add_as_tree": Case([tree, 8, 1 / 8, n], [np.sum(tree, axis=0) / 8], lambda _: [a]),
+        "count_nonzero": Case([few, n], [np.count_nonzero(few)], lambda result: [result]),
+        "scale": sets([a, -1.0, n], -a),
+        "sgd_update": sets([a, c, RATE, n], a - T(RATE) * c),
+        "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n], *sgd),
+        "adam_update": sets([a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n], *adam),
+        "softmax_forward": sets([p, totals, 10], right),
+        "softmax_backward": sets([p, d_p, totals, 10], right * (d_p - d_p @ right)),
+        "softmax_loss": Case(
+            [p, totals, 3, 10], [right, -np.log(right[3]), right.argmax() == 3], lambda outcome: [p, *outcome]
+        ),
+    }
+
+
+class Served:
+    """What `kernels.py` asks: each kernel's distance from numpy, and how long it takes."""
+
+    def __init__(self) -> None:
+        self.cases: dict[tuple[int, str], Case] = {}
+
+    def about(self) -> tuple[list[str], list[str]]:
+        """Return the targets and the kernels."""
+        return table.targets(), KERNELS.names
+
+    def apart(self, target: int, name: str) -> list[float]:
+        """Return how far each of the kernel's results is from numpy's, as a share of the largest if that is above 1."""
+        made: dict[str, Case] = {}
+        kit = Kit(target)
+        for group in (conv3x3, max_pool2, article, dense, elementwise):
+            made |= group(kit)
+        case = self.cases[target, name] = made[name]
+        result = kit.run(name, *case.arguments)[1]
+        pairs = [(np.asarray(got, float), right) for got, right in zip(case.got(result), case.expected, strict=True)]
+        return [float(np.max(np.abs(got - right)) / max(1, np.max(np.abs(right)))) for got, right in pairs]
+
+    def clock(self, target: int, name: str, count: int) -> float:
+        return Kit(target).run(name, *self.cases[target, name].arguments, count=count)[0]
+
+
+serve(Served)
