@@ -86,7 +86,7 @@ class Entrant:
             answer, right = flat(self.answer()), flat(expected)
             apart = [abs(got - wanted) for got, wanted in zip(answer, right, strict=True)]
             worst = max(apart, default=0.0)
-            self.verified = f"to {worst:.0e}" if worst else "the same bits"
+            self.verified = f"to {worst:.0e}" if worst else "the same bits" if apart else "—"
             if not all(distance <= tolerance for distance in apart):  # false of a NaN, too
                 self.problem = f"NOT VERIFIED: differs by {worst:.2g}, allowed {tolerance:.2g}"
 
