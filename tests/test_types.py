@@ -33,8 +33,9 @@ def programs(tmp_path_factory):
 
 
 def run_mypy(folder, *files):
+    (folder / "mypy.ini").write_text("[mypy]\nstrict = True\n[mypy-mnist]\nignore_missing_imports = True  \n")
     path = {} if PACKAGES.name == "site-packages" else {"MYPYPATH": str(PACKAGES)}
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), *files]
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache"), *files]
     ended = subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True)
     return ended.stdout + ended.stderr
 
