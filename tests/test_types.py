@@ -1,8 +1,12 @@
-"""What users write passes type checkers: README's code, and `user_code.py`."""
+"""What users write passes type checkers: the code of the README and of docs/, and `user_code.py`.
+
+The functions on the pages have no annotations. Their calls of cnnx are checked all the same.
+"""
 
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +16,8 @@ import pytest
 import cnnx
 
 HERE = Path(__file__).parent
-README = (HERE.parent / "README.md").read_text(encoding="utf-8")
+ROOT = next(folder for folder in HERE.parents if (folder / "pyproject.toml").exists())
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]  # the sdist has no docs/
 PACKAGES = Path(cnnx.__file__).parents[1]  # the folder that cnnx is imported from
 
 
@@ -23,17 +28,24 @@ def needs(tool):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """Return a folder with the code to check."""
+    """Return a folder with the code to check: a file for each page that has some."""
     folder = tmp_path_factory.mktemp("programs")
-    blocks = [block.partition("```")[0] for block in README.split("```python\n")[1:]]
-    assert len(blocks) >= 4
-    (folder / "readme.py").write_text("\n".join(blocks))
+    for page in PAGES:
+        if blocks := re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE):
+            (folder / f"{page.stem.replace('-', '_')}.py").write_text("\n".join(blocks), "utf-8")
+    assert (folder / "README.py").exists()
     (folder / "user_code.py").write_text((HERE / "user_code.py").read_text())
     return folder
 
 
+UNTYPED = "disallow_untyped_defs = False\ndisallow_untyped_calls = False\n"  # of functions without annotations
+
+
 def run_mypy(folder, *files):
-    (folder / "mypy.ini").write_text("[mypy]\nstrict = True\n[mypy-mnist]\nignore_missing_imports = True  \n")
+    pages = "".join(
+        f"[mypy-{Path(file).stem}]\n{UNTYPED}" for file in files if file not in ("README.py", "user_code.py")
+    )
+    (folder / "mypy.ini").write_text(f"[mypy]\nstrict = True\n[mypy-mnist]\nignore_missing_imports = True\n{pages}")
     path = {} if PACKAGES.name == "site-packages" else {"MYPYPATH": str(PACKAGES)}
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache"), *files]
     ended = subprocess.run(command, cwd=folder, env={**os.environ, **path}, capture_output=True, text=True)
@@ -48,14 +60,15 @@ def run_pyright(folder, *files):
 
 
 CHECKERS = [
-    pytest.param(run_mypy, "Success: no issues found in 2 source files", marks=needs("mypy"), id="mypy"),
+    pytest.param(run_mypy, "Success: no issues found in", marks=needs("mypy"), id="mypy"),
     pytest.param(run_pyright, "0 errors, 0 warnings, 0 informations", marks=needs("pyright"), id="pyright"),
 ]
 
 
 @pytest.mark.parametrize(("check", "success"), CHECKERS)
 def test_documented_code_passes_type_checkers(programs, check, success):
-    assert check(programs, "readme.py", "user_code.py").strip().endswith(success)
+    output = check(programs, *sorted(path.name for path in programs.glob("*.py")))
+    assert success in output, output
 
 
 WRONG = {
