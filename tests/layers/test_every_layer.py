@@ -1,0 +1,328 @@
+"""What holds for every layer of `cases.py`: it computes what its twin does, and its gradient is the derivative.
+
+What only one layer does is in the file with its name.
+"""
+
+import copy
+import math
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CASES, LEARNING
+from networks import Plain, as_floats, bits, forward_by_hand
+from pairwise import as_id, pairwise
+from tolerances import assert_agree, assert_close, assert_is_derivative, assert_same_bits, central_difference
+from twins import DTYPES, parameters, uniform, with_equal_parameters
+
+import cnnx
+from cnnx import Sequential, reference
+from cnnx.layers import Layer
+
+LEARN_RATE = 0.3
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+}
+
+
+def every_case(names=tuple(CASES)):
+    return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name) for name in names])
+
+
+def every_size(fits=lambda _: True):
+    return pytest.mark.parametrize(
+        ("case", "size"),
+        [
+            pytest.param(
+                case,
+                size,
+                id=f"{name}-{as_id(size[0])}-{as_id(size[1])}",
+                marks=[pytest.mark.smoke] if size is case.sizes[0] else [],
+            )
+            for name, case in CASES.items()
+            for size in case.sizes
+            if fits(size)
+        ],
+    )
+
+
+def test_every_layer_is_described_and_has_a_file():
+    kinds = {name for name in cnnx.__all__ if isinstance(kind := getattr(cnnx, name), type) and issubclass(kind, Layer)}
+    assert kinds == {case.kind for case in CASES.values()}
+    files = {path.stem.removeprefix("test_").replace("_", "") for path in Path(__file__).parent.iterdir()}
+    assert {kind.lower() for kind in kinds} <= files
+
+
+# --------------------------------------------------------------------------------------------- the layer and its twin
+
+
+@every_size()
+@pytest.mark.usefixtures("target")
+def test_both_passes_and_the_update_are_the_twin_s(dtype, rng, case, size):
+    compiled, plain = case.twins(dtype, rng, size)
+    of_output, of_gradient = case.terms(*size)
+    for draw in case.draws * (2 // len(case.draws)):
+        input = np.asarray(draw(rng, size[1], dtype), dtype)
+        output, expected = compiled.forward(input), plain.forward(input)
+        assert_agree(output, expected, of_output)
+        assert_same_bits(compiled.last_input.ravel(), input.ravel())
+        d_L_d_out = np.asarray(uniform(rng, expected.shape), dtype)
+        d_L_d_input = case.backprop(compiled, d_L_d_out, LEARN_RATE)
+        assert_agree(d_L_d_input, case.backprop(plain, d_L_d_out, LEARN_RATE), of_gradient)
+        assert parameters(compiled).keys() == parameters(plain).keys()
+        for name, values in parameters(plain).items():
+            assert_close(getattr(compiled, name), values, of_gradient)
+            getattr(compiled, name)[...] = values  # so that rounding does not add up over the steps
+
+
+@every_size(lambda size: 0 < math.prod(size[1]) <= 60 and sum(size[0]) <= 20)
+def test_backprop_is_the_derivative_of_forward(layers, rng, case, size):
+    layer = case.make(layers, size=size)
+    with_equal_parameters(rng, layer)
+    input = np.asarray(case.smooth(rng, size[1]))
+    d_L_d_out = np.asarray(uniform(rng, layer.forward(input).shape))
+
+    def loss():
+        return float(np.sum(layer.forward(input) * d_L_d_out))
+
+    numeric_input = central_difference(loss, input)
+    numeric = {name: central_difference(loss, values) for name, values in parameters(layer).items()}
+    before = {name: values.copy() for name, values in parameters(layer).items()}
+    layer.forward(input)
+    terms = 9 * max(d_L_d_out.size, 1)
+    assert_is_derivative(case.backprop(layer, d_L_d_out, 1.0), numeric_input, terms)
+    for name, values in parameters(layer).items():
+        assert_is_derivative(before[name] - values, numeric[name], terms)
+
+
+@every_case(LEARNING)
+def test_backprop_twice_steps_twice_from_the_same_forward(dtype, rng, case):
+    compiled, plain = case.twins(dtype, rng)
+    input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
+    compiled.forward(input)
+    plain.forward(input)
+    _, terms = case.terms(*case.sizes[0])
+    for step in (1, 2, 3):
+        d_L_d_input = case.backprop(compiled, d_L_d_out, LEARN_RATE)
+        assert_close(d_L_d_input, case.backprop(plain, d_L_d_out, LEARN_RATE), 2 * step * terms)
+        for name, values in parameters(plain).items():
+            assert_close(getattr(compiled, name), values, 2 * step * terms)
+
+
+@every_case(LEARNING)
+def test_the_returned_gradient_goes_through_the_old_parameters(layers, dtype, rng, case):
+    layer, d_L_d_out = case.make(layers, dtype, rng), uniform(rng, case.output_shape, dtype)
+    layer.forward(uniform(rng, case.input_shape, dtype))
+    without_a_step = layer.backprop(d_L_d_out, 0.0)
+    assert_same_bits(layer.backprop(d_L_d_out, 100.0), without_a_step)
+
+
+@every_case(LEARNING)
+def test_a_learn_rate_of_zero_changes_no_number(layers, dtype, rng, case):
+    layer = case.make(layers, dtype, rng)
+    for values in parameters(layer).values():
+        values.flat[0] = -0.0
+    before = {name: values.copy() for name, values in parameters(layer).items()}
+    layer.forward(uniform(rng, case.input_shape, dtype))
+    layer.backprop(uniform(rng, case.output_shape, dtype), 0.0)
+    for name, values in before.items():
+        np.testing.assert_array_equal(getattr(layer, name), values)
+
+
+@every_case()
+def test_a_zero_gradient_gives_zeros_and_moves_nothing(layers, dtype, rng, case):
+    layer = case.make(layers, dtype, rng)
+    before = {name: values.copy() for name, values in parameters(layer).items()}
+    layer.forward(uniform(rng, case.input_shape, dtype))
+    d_L_d_input = case.backprop(layer, np.zeros(case.output_shape, dtype))
+    np.testing.assert_array_equal(d_L_d_input, np.zeros(case.input_shape, dtype))
+    for name, values in before.items():
+        assert_same_bits(getattr(layer, name), values)
+
+
+# ------------------------------------------------------------------------------------------- arguments and results
+
+
+@every_case()
+def test_arguments_stay_as_they_are(layers, dtype, rng, case):
+    layer = case.make(layers, dtype, rng)
+    input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
+    before = input.tobytes(), d_L_d_out.tobytes()
+    layer.forward(input)
+    case.backprop(layer, d_L_d_out)
+    assert (input.tobytes(), d_L_d_out.tobytes()) == before
+
+
+@every_case()
+def test_results_are_fresh_writable_contiguous_arrays_of_the_layer_s_dtype(dtype, rng, case):
+    layer = case.make(cnnx, dtype, rng)
+    input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
+    for call, argument in ((layer.forward, input), (lambda given: case.backprop(layer, given), d_L_d_out)):
+        first, second = call(argument), call(argument)
+        assert type(first) is np.ndarray
+        assert first.dtype == dtype
+        assert first.flags.carray
+        assert not np.shares_memory(first, second)
+        assert not np.shares_memory(first, argument)
+
+
+@every_case()
+def test_writing_to_a_result_does_not_reach_into_a_layer(dtype, rng, case):
+    written, left = case.make(cnnx, dtype, np.random.default_rng(1)), case.make(cnnx, dtype, np.random.default_rng(1))
+    input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
+    results = []
+    for layer in (written, left):
+        for _ in range(2):
+            output = layer.forward(input)
+            d_L_d_input = case.backprop(layer, d_L_d_out)
+            results.append((output.copy(), d_L_d_input.copy()))
+            if layer is written:
+                output[...] = d_L_d_input[...] = np.nan
+    for of_written, of_left in zip(results[1], results[3], strict=True):
+        assert_same_bits(of_written, of_left)
+
+
+# --------------------------------------------------------------------------------------------------- extreme values
+
+EXTREMES = {"NaN": np.nan, "inf": np.inf, "-inf": -np.inf}
+PLACES = ("input", "gradient", "gradient of zeros", "input, gradient of zeros", "parameters")
+
+
+@pairwise(name=CASES, place=PLACES, extreme=EXTREMES, dtype=DTYPES, target=cnnx.targets())
+def test_extremes_spread_as_in_the_twin(rng, name, place, extreme, dtype):
+    case = CASES[name]
+    compiled, plain = case.twins(dtype, rng)
+    input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
+    if "gradient of zeros" in place:
+        d_L_d_out[...] = 0
+    if "input" in place:
+        input.flat[input.size // 2] = EXTREMES[extreme]
+    elif "gradient" in place:
+        d_L_d_out.flat[d_L_d_out.size // 2] = EXTREMES[extreme]
+    else:
+        for layer in (compiled, plain):
+            for values in parameters(layer).values():
+                values.flat[values.size // 2] = EXTREMES[extreme]
+    of_output, of_gradient = (max(1, terms) for terms in case.terms(*case.sizes[0]))  # one NaN is as good as another
+    with np.errstate(all="ignore"):
+        assert_close(compiled.forward(input), plain.forward(input), of_output)
+        assert_close(case.backprop(compiled, d_L_d_out), case.backprop(plain, d_L_d_out), of_gradient)
+    for name, values in parameters(plain).items():
+        assert_close(getattr(compiled, name), values, of_gradient)
+
+
+@every_case()
+def test_numpy_s_error_state_is_left_alone(case):
+    before = np.geterr()
+    layer = case.make(cnnx)
+    layer.forward(np.full(case.input_shape, np.inf))
+    case.backprop(layer, np.full(case.output_shape, np.nan))
+    assert np.geterr() == before
+
+
+# ------------------------------------------------------------------------------------------------------- in a network
+
+
+def row_of(case, module=cnnx, dtype=np.float64):
+    """Return layers for images, one of them the case's: a convolution makes the channels that it needs."""
+    rng, shape = np.random.default_rng(3), case.input_shape
+    first = [module.Conv3x3(shape[2], 1, padding="same", dtype=dtype, rng=rng)] if len(shape) == 3 else []
+    layer = case.make(module, dtype, rng)
+    last = [] if case.kind == "Softmax" else [module.Softmax(math.prod(case.output_shape), 4, dtype=dtype, rng=rng)]
+    row = [*first, layer, *last]
+    for one in row:
+        for values in parameters(one).values():
+            values[...] = uniform(rng, values.shape, dtype)
+    return row
+
+
+def problem_of(case, rng, count=10):
+    return rng.integers(0, 256, (count, *case.input_shape[:2]), np.uint8), rng.integers(0, 4, count)
+
+
+@every_case()
+@pytest.mark.usefixtures("target")
+def test_a_network_predicts_what_the_twins_do(dtype, rng, case):
+    network, twins = Sequential(row_of(case, cnnx, dtype)), row_of(case, reference, dtype)
+    images, labels = problem_of(case, rng)
+    expected = np.array([forward_by_hand(twins, image) for image in as_floats(images, dtype)])
+    for count in (1, 10):  # few images and many take different kernels
+        assert_close(network.predict(images[:count]), expected[:count], terms=400)
+    loss, accuracy = network.evaluate(images, labels)
+    assert loss == pytest.approx(-np.log(expected[np.arange(10), labels]).mean(), rel=1e-4)
+    assert accuracy == np.mean(expected.argmax(axis=1) == labels)
+
+
+@every_case()
+@pytest.mark.usefixtures("target")
+def test_a_network_s_gradient_is_the_derivative_of_its_loss(rng, case):
+    network, (images, labels) = Sequential(row_of(case)), problem_of(case, rng, 3)
+    values = network.parameters
+    some = rng.permutation(values.size)[:25]
+
+    def loss_of(chosen):
+        values[some] = chosen
+        np.random.seed(4)  # which values drop
+        return network.gradients(images, labels)[0]
+
+    chosen = values[some].copy()
+    numeric = central_difference(lambda: loss_of(chosen), chosen)
+    loss_of(chosen)
+    assert np.abs(numeric).max() > 1e-2
+    assert_is_derivative(network.gradient[some], numeric, terms=1000)
+
+
+@every_case()
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.usefixtures("target")
+def test_a_network_trains_fused_as_it_does_plain_and_on_any_number_of_threads(dtype, rng, case, batch_size):
+    images, labels = problem_of(case, rng)
+    trained = []
+    for kind, threads in ((Sequential, 1), (Sequential, 3), (Plain, 1)):
+        network = kind(row_of(case, cnnx, dtype))
+        np.random.seed(3)  # which values drop
+        before = bits(network)
+        options = {"epochs": 1, "learn_rate": 0.01, "batch_size": batch_size, "threads": threads, "shuffle": False}
+        losses = network.fit(images, labels, **options).losses
+        assert bits(network) != before
+        trained.append((losses, network.parameters))
+    for fused, shared, plain in zip(*trained, strict=True):
+        assert_same_bits(shared, fused)
+        assert_close(fused.astype(dtype), plain.astype(dtype), terms=400)
+
+
+@every_case()
+def test_a_saved_network_comes_back_with_it(tmp_path, dtype, rng, case):
+    network, (images, _) = Sequential(row_of(case, cnnx, dtype)), problem_of(case, rng)
+    network.save(tmp_path / "network.npz")
+    loaded = cnnx.load(tmp_path / "network.npz")
+    assert bits(loaded) == bits(network)
+    for layer, original in zip(loaded.layers, network.layers, strict=True):
+        assert type(layer) is type(original)
+        assert layer.settings() == original.settings()
+    assert_same_bits(loaded.predict(images), network.predict(images))
+
+
+@every_case()
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_has_its_settings_and_parameters_of_its_own(dtype, rng, case, kind):
+    layer = case.make(cnnx, dtype, rng)
+    twin = COPIES[kind](layer)
+    assert type(twin) is type(layer)
+    assert twin.settings() == layer.settings()
+    assert parameters(twin).keys() == parameters(layer).keys()
+    for name, values in parameters(layer).items():
+        assert_same_bits(getattr(twin, name), values)
+        assert not np.shares_memory(getattr(twin, name), values)
+
+
+@every_case()
+def test_it_prints_what_makes_one_like_it(dtype, case):
+    layer = case.make(cnnx, dtype)
+    again = eval(repr(layer), vars(cnnx).copy())
+    assert again.settings() == layer.settings()
+    assert re.fullmatch(rf"{case.kind}\(.*\)", repr(layer))
