@@ -211,6 +211,11 @@ CASES = {
 LEARNING = [name for name, case in CASES.items() if case.learns]
 
 
+def every_case(names=tuple(CASES)):
+    """Parametrise a test over `case`."""
+    return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name) for name in names])
+
+
 def assert_refused(layer, call, error, message):
     """Assert that `call` raises `error` with `message` and changes no bit of the layer's parameters."""
     before = {name: values.copy() for name, values in parameters(layer).items()}

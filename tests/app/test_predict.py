@@ -15,7 +15,7 @@ from tolerances import assert_close, assert_same_bits
 from twins import DTYPES
 
 import cnnx
-from cnnx import Conv3x3, MaxPool2, Sequential, Softmax, reference
+from cnnx import Sequential, Softmax, reference
 from cnnx.models import article_cnn
 
 AWKWARD_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (6, 9, 7, 25), (9, 6, 8, 10), (7, 8, 17, 11), (28, 28, 8, 10)]
@@ -161,61 +161,6 @@ def test_a_copy_is_equal_and_independent(dtype, duplicate, used_before):
     assert bits(network) == bits(twin)
 
 
-def soft(inputs, nodes=4, dtype=np.float64):
-    return Softmax(inputs, nodes, dtype=dtype)
-
-
-# What the images (12, 7, 8) cannot go through, and what the error says of it
-MISFITS = {
-    "no layers": ([], r"^layers: expected Softmax at the end, got no layers$"),
-    "no Softmax": ([Conv3x3(2)], r"^layers: expected Softmax at the end, got Conv3x3$"),
-    "pooling an image": ([MaxPool2(), soft(12)], r"layers\[0\] \(MaxPool2\): expected .+, got \(7, 8\)$"),
-    "two convolutions": (
-        [Conv3x3(2), Conv3x3(2), soft(9)],
-        r"layers\[1\] \(Conv3x3\): expected .+, got \(5, 6, 2\) \(Conv3x3\(2, in_channels=2\) takes it\)$",
-    ),
-    "too many inputs": ([Conv3x3(2), soft(61)], r"layers\[1\] \(Softmax\): expected .*\b61\b.+ got .*\(5, 6, 2\)$"),
-    "unpooled": (
-        [Conv3x3(2), MaxPool2(), soft(60)],
-        r"layers\[2\] \(Softmax\): expected .*\b60\b.+ got .*\(2, 3, 2\)$",
-    ),
-    "pooled away": (
-        [Conv3x3(2), *[MaxPool2()] * 3, soft(2)],
-        r"layers\[4\] \(Softmax\): expected .+ got .*\(0, 0, 2\)",
-    ),
-    "two Softmax": ([soft(56), soft(4)], r"layers\[1\] \(Softmax\): expected .+, got"),
-    "convolution after": ([soft(56), Conv3x3(2), soft(4)], r"layers\[1\] \(Conv3x3\): expected .+, got \(4,\)$"),
-    "two dtypes": ([Conv3x3(2), soft(60, dtype=np.float32)], r"layers\[1\]: expected dtype float64.+, got float32$"),
-}
-
-
-@pytest.mark.parametrize("kind", MISFITS)
-def test_layers_that_do_not_fit_are_refused_at_the_first_use_with_their_position(kind):
-    row, message = MISFITS[kind]
-    _, images, labels = small_problem()
-    network = Sequential(row)
-    before = bits(network)
-    for pixels in (images, as_floats(images, np.float32)):
-        for call in (
-            lambda pixels=pixels: network.fit(pixels, labels, epochs=1, learn_rate=0.1),
-            lambda pixels=pixels: network.evaluate(pixels, labels),
-            lambda pixels=pixels: network.predict(pixels),
-        ):
-            with pytest.raises(ValueError, match=message):
-                call()
-    assert bits(network) == before
-
-
-@pytest.mark.parametrize("layer", [reference.Conv3x3(2), "Conv3x3", None, Conv3x3], ids=lambda layer: str(layer)[:20])
-def test_only_layers_are_layers(layer):
-    with pytest.raises(TypeError, match=r"^layers\[1\]: expected a cnnx layer"):
-        Sequential([soft(56), layer])
-    network, images, _ = small_problem()
-    network.layers[1] = layer
-    with pytest.raises(TypeError, match=r"^layers\[1\]: expected a cnnx layer"):
-        network.predict(images)
-
-
 def test_the_article_s_network_has_a_size_that_fits_its_images(rng):
     network = article_cnn(image_shape=(5, 9), nodes=3, dtype=np.float32, ties="first", rng=rng)
     assert network.predict(np.zeros((2, 5, 9), np.uint8)).shape == (2, 3)
@@ -283,7 +228,7 @@ def test_training_and_testing_need_at_least_one_image(shape):
 @pytest.mark.parametrize("shape", [(12, 2, 8), (12, 7, 2), (12, 0, 8), (0, 7, 0), (12, 8, 8), (12, 1, 1), (2, 1)])
 def test_images_of_the_wrong_size_are_refused_with_the_layer_that_cannot_take_them(shape):
     network, _, _ = small_problem()
-    network.layers[2] = soft(2 * 3 * 5)
+    network.layers[2] = Softmax(2 * 3 * 5, 4)
     with pytest.raises(ValueError, match=r"^(images|layers\[[02]\] \(\w+\)): expected .*, got"):
         network.predict(np.zeros(shape, np.uint8))
 

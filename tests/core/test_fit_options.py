@@ -4,8 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from fitting import assert_fit_refuses, fitted
-from stacks import IMAGE, STACKS, problem, stack
+from stacks import IMAGE, STACKS, assert_fit_refuses, fitted, problem, stack
 
 import cnnx
 from cnnx import Sequential

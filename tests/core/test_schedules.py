@@ -5,10 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from fitting import assert_fit_refuses, fitted
 from pairwise import pairwise
 from reference_loop import LEARN_RATE, OPTIMIZERS, STEPS, assert_fit_follows
-from stacks import STACKS, problem
+from stacks import STACKS, assert_fit_refuses, fitted, problem
 from twins import DTYPES
 
 from cnnx import schedules
