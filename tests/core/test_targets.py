@@ -12,20 +12,11 @@ import sys
 
 import numpy as np
 import pytest
+from cases import CASES
 from networks import IMAGES, three_layers
 from stacks import IMAGE, STACKS, stack
-from tolerances import assert_close, assert_same_bits
-from twins import (
-    DTYPES,
-    LANE_EDGES,
-    computing_on,
-    conv_twins,
-    parameters,
-    pool_twins,
-    small_integers,
-    softmax_twins,
-    uniform,
-)
+from tolerances import assert_agree, assert_same_bits
+from twins import DTYPES, computing_on, parameters, uniform
 
 import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax, _core
@@ -35,29 +26,18 @@ NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (9, 6, 8, 10), (6, 9, 17, 25), (7,
 
 
 def layer_results(dtype):
-    """Yield (name, rounding terms, array) of a forward and a backward pass of every layer over awkward sizes."""
-    rng = np.random.default_rng(1)
-    sizes = [(5, 6, edge) for edge in LANE_EDGES] + [(7, edge + 2, 3) for edge in LANE_EDGES]
-    for size in sizes:
-        height, width, channels = size
-        conv, _ = conv_twins(channels, dtype, rng)
-        terms = 9 * channels + (height - 2) * (width - 2)
-        yield f"conv {size}", terms, conv.forward(uniform(rng, (height, width), dtype))
-        d_L_d_out = uniform(rng, (height - 2, width - 2, channels), dtype)
-        yield f"conv {size} d_L_d_input", terms, conv.backprop(d_L_d_out, 0.1)
-        yield f"conv {size} filters", terms, conv.filters
-        for ties in ("all", "first"):
-            pool, _ = pool_twins(ties)
-            yield f"pool {size} {ties}", 1, pool.forward(small_integers(rng, size, dtype))
-            d_L_d_out = uniform(rng, (height // 2, width // 2, channels), dtype)
-            yield f"pool {size} {ties} d_L_d_input", 1, pool.backprop(d_L_d_out)
-    for input_len, nodes in [(edge, 10) for edge in LANE_EDGES] + [(23, edge) for edge in LANE_EDGES]:
-        soft, _ = softmax_twins(input_len, nodes, dtype, rng)
-        size, terms = (input_len, nodes), 2 * input_len + 4 * nodes
-        yield f"softmax {size}", terms, soft.forward(uniform(rng, input_len, dtype))
-        yield f"softmax {size} d_L_d_input", terms, soft.backprop(uniform(rng, nodes, dtype), 0.1)
-        yield f"softmax {size} weights", terms, soft.weights
-        yield f"softmax {size} biases", terms, soft.biases
+    """Yield (name, rounding terms, array) of a forward and a backward pass of every layer over all its sizes."""
+    for name, case in CASES.items():
+        for size in case.sizes:
+            rng = np.random.default_rng(1)
+            layer, _ = case.twins(dtype, rng, size)
+            of_output, of_gradient = case.terms(*size)
+            output = layer.forward(np.asarray(case.draws[-1](rng, size[1], dtype), dtype))
+            yield f"{name} {size}", of_output, output
+            d_L_d_out = np.asarray(uniform(rng, output.shape), dtype)
+            yield f"{name} {size} d_L_d_input", of_gradient, case.backprop(layer, d_L_d_out)
+            for parameter, values in parameters(layer).items():
+                yield f"{name} {size} {parameter}", of_gradient, values
 
 
 def network_results(dtype):
@@ -126,7 +106,7 @@ def test_every_target_computes_the_same_to_rounding(results_of, target):
     here, there = results_of(cnnx.active_target()), results_of(target)
     assert there.keys() == here.keys()
     for name, (terms, expected) in here.items():
-        assert_close(there[name][1], expected, terms)
+        assert_agree(there[name][1], expected, terms)
 
 
 def test_a_target_computes_the_same_bits_in_every_process(tmp_path, results_of):
