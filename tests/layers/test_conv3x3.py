@@ -1,4 +1,7 @@
-"""Conv3x3: padding, biases, one channel or many, and windows that are equal."""
+"""Conv3x3: padding, biases, one channel or many, and windows that are equal.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 import pytest

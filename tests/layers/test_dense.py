@@ -1,4 +1,7 @@
-"""Dense: the totals that Softmax turns into probabilities, of an input in any shape."""
+"""Dense: the totals that Softmax turns into probabilities, of an input in any shape.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import pytest
 from tolerances import assert_same_bits

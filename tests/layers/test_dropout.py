@@ -1,4 +1,7 @@
-"""Dropout is active where a network trains and nowhere else, and its choices are a matter of the seed."""
+"""Dropout is active where a network trains and nowhere else, and its choices are a matter of the seed.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 import pytest

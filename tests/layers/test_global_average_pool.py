@@ -1,4 +1,7 @@
-"""GlobalAveragePool: a mean over height and width, for images of any size."""
+"""GlobalAveragePool: a mean over height and width, for images of any size.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""MaxPool2: who gets the gradient of a window, ties, NaN, odd edges, and too little to pool."""
+"""MaxPool2: who gets the gradient of a window, ties, NaN, odd edges, and too little to pool.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""ReLU: what it does to NaN, infinities and zeros."""
+"""ReLU: what it does to NaN, infinities and zeros.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 from tolerances import assert_same_bits

@@ -1,4 +1,7 @@
-"""Softmax: probabilities, the full Jacobian, totals of any size, and what it remembers."""
+"""Softmax: probabilities, the full Jacobian, totals of any size, and what it remembers.
+
+What it shares with every layer is in test_every_layer.py, which reads its sizes from cases.py.
+"""
 
 import numpy as np
 import pytest
