@@ -137,7 +137,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     ("optimizer", "steps"),
-    [("SGD(0.001)", 7000), ("SGD(0.001)", 1), ("SGD(0.0001, momentum=0.9)", 1), ("Adam(0.0001)", 5000)],
+    [("SGD(0.001)", 7000), ("SGD(0.0001, momentum=0.9)", 1), ("Adam(0.0001)", 5000)],
 )
 def test_ctrl_c_leaves_parameters_and_optimizer_of_the_same_step(optimizer, steps):
     ended = run(INTERRUPTED, optimizer, str(steps))

@@ -3,7 +3,7 @@
 import numpy as np
 from pairwise import pairwise
 from stacks import STACKS, problem, stack
-from tolerances import assert_close
+from tolerances import assert_close, assert_same_bits
 from twins import DTYPES
 
 import cnnx
@@ -54,3 +54,35 @@ def test_augmented_images_are_the_reference_s(rng, background, kind, maps, names
         history = network.fit(shown, labels, epochs=1, learn_rate=0.0, batch_size=4, shuffle=False, **options)
         losses.append(history.losses.astype(dtype))
     assert_close(*losses, terms=300)
+
+
+def test_a_random_shift_takes_every_whole_step_within_its_bounds(rng):
+    maps = cnnx.RandomShift(2).maps(400, (9, 7), rng)
+    assert_same_bits(maps[:, :, :2], np.tile(np.eye(2), (400, 1, 1)))
+    for axis in (0, 1):
+        assert set(maps[:, axis, 2]) == {-2, -1, 0, 1, 2}
+
+
+def test_a_random_affine_map_turns_and_scales_around_the_middle_which_stays_within_its_shift(rng):
+    maps = cnnx.RandomAffine(rotation=20, scale=0.25, shift=1.5).maps(400, (9, 14), rng)
+    middle = np.array([4, 6.5, 1])
+    moved = maps @ middle - middle[:2]
+    angles = np.degrees(np.arctan2(maps[:, 0, 1], maps[:, 0, 0]))
+    zooms = 1 / np.hypot(maps[:, 0, 0], maps[:, 0, 1])
+    for values, bound in ((moved, 1.5), (angles, 20), (zooms - 1, 0.25)):
+        assert np.abs(values).max() <= bound + 1e-12
+        assert values.min() < -0.9 * bound
+        assert values.max() > 0.9 * bound
+    np.testing.assert_allclose(maps[:, 0, 0], maps[:, 1, 1])  # no shear
+    np.testing.assert_allclose(maps[:, 0, 1], -maps[:, 1, 0])
+
+
+def test_the_generator_decides_where_images_move(rng):
+    images, labels = problem(rng, STACKS[2], 20)
+    losses = []
+    for seed in (1, 1, 2):
+        network, generator = Sequential(stack(cnnx, STACKS[2])), np.random.default_rng(seed)
+        options = {"augment": cnnx.RandomShift(2), "shuffle": False, "rng": generator}
+        losses.append(network.fit(images, labels, epochs=1, learn_rate=0.0, **options).losses)
+    assert_same_bits(losses[1], losses[0])
+    assert (losses[2] != losses[0]).any()

@@ -22,7 +22,7 @@ import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax, _core
 
 KNOWN = ("baseline", "avx2", "avx512")
-NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (9, 6, 8, 10), (6, 9, 17, 25), (7, 10, 7, 11), (28, 28, 8, 11)]
+NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (6, 9, 17, 25), (7, 10, 7, 11), (28, 28, 8, 11)]
 
 
 def layer_results(dtype):
@@ -43,7 +43,7 @@ def layer_results(dtype):
 def network_results(dtype):
     """Yield the same of training and predicting, over bytes and floats with and without constant patches."""
     for size in NETWORK_SIZES:
-        for kind in ("random bytes", "blocks of bytes", "few pixels", "random float64"):
+        for kind in ("blocks of bytes", "few pixels", "random float64"):
             for ties in ("all", "first"):
                 name = f"{size} {kind} {ties}"
                 yield from trained(name, Sequential(three_layers(cnnx, size, dtype, ties)), size, kind)

@@ -115,6 +115,16 @@ class TestParameters:
             assert_refused(layer, lambda: layer.forward(np.ones(case.input_shape)), ValueError, ": expected")
 
 
+@pytest.mark.parametrize("name", [name for name in LEARNING if len(parameters(CASES[name].make(cnnx))) > 1])
+def test_two_parameters_never_share_one_array_s_memory(dtype, name):
+    layer = CASES[name].after_forward(cnnx, dtype)
+    (first, weights), (second, biases) = parameters(layer).items()
+    overlapping = np.zeros(weights.size + biases.size - 1, dtype)
+    setattr(layer, first, overlapping[: weights.size].reshape(weights.shape))
+    shared = overlapping[weights.size - 1 :]
+    assert_refused(layer, lambda: setattr(layer, second, shared), ValueError, rf"^{second}: expected an array apart")
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name != "Dropout"])
 def test_a_last_input_of_one_s_own_is_used_or_refused(rng, dtype, name):
     case = CASES[name]

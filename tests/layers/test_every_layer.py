@@ -4,6 +4,7 @@ What only one layer does is in the file with its name.
 """
 
 import copy
+import itertools
 import math
 import pickle
 import re
@@ -27,7 +28,7 @@ COPIES = {
 }
 
 
-def every_size(fits=lambda _: True):
+def every_size(fits=lambda *_: True):
     return pytest.mark.parametrize(
         ("case", "size"),
         [
@@ -38,8 +39,8 @@ def every_size(fits=lambda _: True):
                 marks=[pytest.mark.smoke] if size is case.sizes[0] else [],
             )
             for name, case in CASES.items()
-            for size in case.sizes
-            if fits(size)
+            for position, size in enumerate(case.sizes)
+            if fits(size, position)
         ],
     )
 
@@ -56,10 +57,10 @@ def test_every_layer_is_described_and_has_a_file():
 
 @every_size()
 @pytest.mark.usefixtures("target")
-def test_both_passes_and_the_update_are_the_twin_s(dtype, rng, case, size):
-    compiled, plain = case.twins(dtype, rng, size)
+def test_both_passes_and_the_update_are_the_twin_s(rng, case, size):
     of_output, of_gradient = case.terms(*size)
-    for draw in case.draws * (2 // len(case.draws)):
+    for dtype, draw in itertools.product(DTYPES, case.draws * (2 // len(case.draws))):
+        compiled, plain = case.twins(dtype, rng, size)
         input = np.asarray(draw(rng, size[1], dtype), dtype)
         output, expected = compiled.forward(input), plain.forward(input)
         assert_agree(output, expected, of_output)
@@ -70,10 +71,9 @@ def test_both_passes_and_the_update_are_the_twin_s(dtype, rng, case, size):
         assert parameters(compiled).keys() == parameters(plain).keys()
         for name, values in parameters(plain).items():
             assert_close(getattr(compiled, name), values, of_gradient)
-            getattr(compiled, name)[...] = values  # so that rounding does not add up over the steps
 
 
-@every_size(lambda size: 0 < math.prod(size[1]) <= 60 and sum(size[0]) <= 20)
+@every_size(lambda size, position: position < 9 and 0 < math.prod(size[1]) <= 60 and sum(size[0]) <= 20)
 def test_backprop_is_the_derivative_of_forward(layers, rng, case, size):
     layer = case.make(layers, size=size)
     with_equal_parameters(rng, layer)

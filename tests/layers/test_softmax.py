@@ -12,6 +12,7 @@ from tolerances import assert_close
 from twins import DTYPES, computing_on, parameters, softmax_twins, uniform
 
 import cnnx
+from cnnx import Sequential, Softmax
 
 seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 dtypes = st.sampled_from(DTYPES)
@@ -144,3 +145,13 @@ def test_an_input_changed_between_the_passes_is_not_seen_by_the_dense_layer(rng,
         received.append(layer.backprop(d_L_d_out, 0.5))
     assert_close(*received, terms=44)
     assert_close(twins[0].weights, twins[1].weights, terms=44)
+
+
+@pytest.mark.usefixtures("target")
+def test_of_equal_probabilities_the_first_is_a_network_s_answer(dtype, rng):
+    network = Sequential([Softmax(12, 3, dtype=dtype)])
+    network.parameters[...] = 0
+    images, labels = rng.integers(0, 256, (3, 3, 4), np.uint8), np.array([0, 1, 2])
+    assert network.evaluate(images, labels)[1] == 1 / 3
+    history = network.fit(images, labels, epochs=1, learn_rate=0.0, shuffle=False)
+    np.testing.assert_array_equal(history.correct, [True, False, False])
