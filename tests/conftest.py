@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from twins import DTYPES, computing_on
 
 import cnnx
 from cnnx import reference
-
-settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=40)
-settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

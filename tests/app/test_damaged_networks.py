@@ -174,7 +174,7 @@ def change_last_entry(path, packed, unpacked):
     path.write_bytes(content)
 
 
-HUGE = 1 << 24  # bytes that each of these files claims or unpacks to
+HUGE = 1 << 23  # bytes that each of these files claims or unpacks to
 HUGE_LAYER = described(layer="Softmax", input_len=HUGE // 32, nodes=4)
 HUGE_WEIGHTS = npy_header((HUGE // 32, 4)), HUGE
 HUNGRY_FILES = {

@@ -9,6 +9,7 @@ from itertools import pairwise as neighbours
 from pathlib import Path
 
 import numpy as np
+import properties  # noqa: F401  # sets how many examples there are
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

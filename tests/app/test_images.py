@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from networks import bits, sample, small_problem, three_layers
+from pairwise import pairwise
 
 import cnnx
 from cnnx import Conv3x3, GlobalAveragePool, MaxPool2, Sequential, Softmax
@@ -55,9 +56,8 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("shape", OTHER_SHAPES)
-@pytest.mark.parametrize("make", MAKERS)
-def test_images_of_another_shape_are_refused(make, shape):
+@pairwise(shape=OTHER_SHAPES, make=MAKERS)
+def test_images_of_another_shape_are_refused(shape, make):
     network = MAKERS[make]()
     images, labels = np.zeros(shape, np.uint8), np.zeros(shape[0], int)
     before = bits(network)

@@ -1,6 +1,7 @@
 """Images on another scale than the training, and bytes that hardly use their range, cause a warning; no others do."""
 
 import copy
+import functools
 import pickle
 import warnings
 
@@ -23,6 +24,12 @@ TRAINED = [name for name in SCALES if name != "0 to 255"]  # on which the articl
 
 
 def trained_on(name, count=100):
+    """Return a network of one's own that was trained on such images."""
+    return copy.deepcopy(trained_once_on(name, count))
+
+
+@functools.cache
+def trained_once_on(name, count):
     network, digits = article_cnn(), sample()
     network.fit(SCALES[name](digits.train_images[:count]), digits.train_labels[:count], epochs=1, learn_rate=0.001)
     return network

@@ -26,7 +26,7 @@ def test_fit_is_the_reference_s_loop_for_every_stack(rng, names, optimizer, dtyp
     target=cnnx.targets(),
 )
 def test_any_batch_size_takes_the_mean_gradient(rng, batch_size, names, dtype):
-    images, labels = problem(rng, names, count=min(4 * batch_size + 1, 33))
+    images, labels = problem(rng, names, count=min(3 * batch_size + 1, 25))
     assert_fit_follows(names, dtype, images, labels, batch_size, "plain")
 
 

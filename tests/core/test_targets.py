@@ -73,7 +73,7 @@ def trained(name, network, size, kind):
 
 def stack_results(dtype):
     """Yield the same of networks of several convolutions, trained in batches, with windows wider than a register."""
-    for names in [*STACKS, "same:24 relu pool:first same:9 relu same:40 pool softmax:5"]:
+    for names in [*STACKS[::2], "same:24 relu pool:first same:9 relu same:40 pool softmax:5"]:
         rng = np.random.default_rng(5)
         nodes = int(names.rpartition(":")[2])
         network = Sequential(stack(cnnx, names, dtype))
@@ -84,12 +84,12 @@ def stack_results(dtype):
         yield f"{names} predict", 4000, network.predict(images)
 
 
-def results(target):
+def results(target, dtypes=DTYPES):
     """Return {name: (rounding terms, array)} of everything."""
     with computing_on(target):
         return {
             f"{np.dtype(dtype)} {name}": (terms, array.copy())
-            for dtype in DTYPES
+            for dtype in dtypes
             for compute in (layer_results, network_results, stack_results)
             for name, terms, array in compute(dtype)
         }
@@ -114,7 +114,7 @@ def test_a_target_computes_the_same_bits_in_every_process(tmp_path, results_of):
     assert run.returncode == 0, run.stderr
     here = results_of(cnnx.active_target())
     with np.load(tmp_path / "results.npz") as there:
-        assert set(there.files) == set(here)
+        assert set(there.files) == {name for name in here if name.startswith("float32")}
         for name in there.files:
             assert_same_bits(there[name], here[name][1])
 
@@ -140,16 +140,11 @@ def python(*arguments, target):
 ASK = "import cnnx; print(cnnx.active_target(), *cnnx.targets())"
 
 
-@pytest.mark.parametrize("target", KNOWN)
-def test_a_target_is_active_or_refused_with_those_there_are(target):
-    process = python("-c", ASK, target=target)
-    if target in cnnx.targets():
-        assert process.stdout.split() == [target, *cnnx.targets()]
-    else:
-        assert f"ImportError: CNNX_TARGET: expected one of {', '.join(cnnx.targets())}" in process.stderr
+def test_the_environment_chooses_the_target():
+    assert python("-c", ASK, target="baseline").stdout.split() == ["baseline", *cnnx.targets()]
 
 
-UNKNOWN = ["sse9", "AVX2", "avx2 ", " ", "baseline,avx2", "neon!"]
+UNKNOWN = ["sse9", "AVX2", "avx2 ", " ", "baseline,avx2", "neon!", *({*KNOWN} - {*cnnx.targets()})]
 
 
 @pytest.mark.parametrize("target", UNKNOWN)
@@ -180,4 +175,4 @@ def test_the_baseline_is_always_there():
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **{name: array for name, (_, array) in results(cnnx.active_target()).items()})
+    np.savez(sys.argv[1], **{name: array for name, (_, array) in results(cnnx.active_target(), [np.float32]).items()})

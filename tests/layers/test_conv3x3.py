@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairwise import pairwise
+from properties import dtypes, seeds, targets
 from tolerances import assert_close, assert_same_bits
 from twins import DTYPES, LANE_EDGES, computing_on, conv_twins, parameters, uniform
 
 import cnnx
 from cnnx import Conv3x3, reference
 
-seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
-dtypes = st.sampled_from(DTYPES)
-targets = st.sampled_from(cnnx.targets())
 LEARN_RATE = 0.3
 
 

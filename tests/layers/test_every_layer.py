@@ -18,6 +18,7 @@ from tolerances import assert_agree, assert_close, assert_is_derivative, assert_
 from twins import DTYPES, parameters, uniform, with_equal_parameters
 
 import cnnx
+from cnnx import reference
 from cnnx.layers import Layer
 
 LEARN_RATE = 0.3
@@ -107,42 +108,46 @@ def test_backprop_twice_steps_twice_from_the_same_forward(dtype, rng, case):
             assert_close(getattr(compiled, name), values, 2 * step * terms)
 
 
-@every_case(LEARNING)
-def test_the_returned_gradient_goes_through_the_old_parameters(layers, dtype, rng, case):
+@pairwise(name=LEARNING, layers=[cnnx, reference], dtype=DTYPES)
+def test_the_returned_gradient_goes_through_the_old_parameters(rng, name, layers, dtype):
+    case = CASES[name]
     layer, d_L_d_out = case.make(layers, dtype, rng), uniform(rng, case.output_shape, dtype)
     layer.forward(uniform(rng, case.input_shape, dtype))
     without_a_step = layer.backprop(d_L_d_out, 0.0)
     assert_same_bits(layer.backprop(d_L_d_out, 100.0), without_a_step)
 
 
-@every_case(LEARNING)
-def test_a_learn_rate_of_zero_changes_no_number(layers, dtype, rng, case):
+@pairwise(name=LEARNING, layers=[cnnx, reference], dtype=DTYPES)
+def test_a_learn_rate_of_zero_changes_no_number(rng, name, layers, dtype):
+    case = CASES[name]
     layer = case.make(layers, dtype, rng)
     for values in parameters(layer).values():
         values.flat[0] = -0.0
-    before = {name: values.copy() for name, values in parameters(layer).items()}
+    before = {parameter: values.copy() for parameter, values in parameters(layer).items()}
     layer.forward(uniform(rng, case.input_shape, dtype))
     layer.backprop(uniform(rng, case.output_shape, dtype), 0.0)
-    for name, values in before.items():
-        np.testing.assert_array_equal(getattr(layer, name), values)
+    for parameter, values in before.items():
+        np.testing.assert_array_equal(getattr(layer, parameter), values)
 
 
-@every_case()
-def test_a_zero_gradient_gives_zeros_and_moves_nothing(layers, dtype, rng, case):
+@pairwise(name=CASES, layers=[cnnx, reference], dtype=DTYPES)
+def test_a_zero_gradient_gives_zeros_and_moves_nothing(rng, name, layers, dtype):
+    case = CASES[name]
     layer = case.make(layers, dtype, rng)
-    before = {name: values.copy() for name, values in parameters(layer).items()}
+    before = {parameter: values.copy() for parameter, values in parameters(layer).items()}
     layer.forward(uniform(rng, case.input_shape, dtype))
     d_L_d_input = case.backprop(layer, np.zeros(case.output_shape, dtype))
     np.testing.assert_array_equal(d_L_d_input, np.zeros(case.input_shape, dtype))
-    for name, values in before.items():
-        assert_same_bits(getattr(layer, name), values)
+    for parameter, values in before.items():
+        assert_same_bits(getattr(layer, parameter), values)
 
 
 # ------------------------------------------------------------------------------------------- arguments and results
 
 
-@every_case()
-def test_arguments_stay_as_they_are(layers, dtype, rng, case):
+@pairwise(name=CASES, layers=[cnnx, reference], dtype=DTYPES)
+def test_arguments_stay_as_they_are(rng, name, layers, dtype):
+    case = CASES[name]
     layer = case.make(layers, dtype, rng)
     input, d_L_d_out = uniform(rng, case.input_shape, dtype), uniform(rng, case.output_shape, dtype)
     before = input.tobytes(), d_L_d_out.tobytes()

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from properties import dtypes, seeds, targets
 from tolerances import assert_same_bits
-from twins import DTYPES, computing_on, conv_twins, pool_twins, uniform
+from twins import computing_on, conv_twins, pool_twins, uniform
 
 import cnnx
 from cnnx import reference
 
-seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
-dtypes = st.sampled_from(DTYPES)
-targets = st.sampled_from(cnnx.targets())
 tie_rules = st.sampled_from(["all", "first"])
 
 
@@ -65,12 +63,12 @@ def test_pooling_backprop_has_the_dtype_of_the_forward_pass(dtype, rng, ties):
     assert pool.backprop(np.ones((2, 3, 3), np.float32)).dtype == dtype
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 5, 2), (5, 1, 2), (0, 4, 3), (4, 0, 3), (4, 6, 0), (0, 0, 0)])
-def test_pooling_less_than_a_window_gives_nothing_and_a_gradient_of_zeros(layers, dtype, ties, shape):
+def test_pooling_less_than_a_window_gives_nothing_and_a_gradient_of_zeros(layers, dtype, ties):
     pool = layers.MaxPool2(ties=ties)
-    pooled = (shape[0] // 2, shape[1] // 2, shape[2])
-    assert_same_bits(pool.forward(np.ones(shape, dtype)), np.zeros(pooled, dtype))
-    assert_same_bits(pool.backprop(np.ones(pooled, dtype)), np.zeros(shape, dtype))
+    for shape in ((1, 1, 3), (1, 5, 2), (5, 1, 2), (0, 4, 3), (4, 0, 3), (4, 6, 0), (0, 0, 0)):
+        pooled = (shape[0] // 2, shape[1] // 2, shape[2])
+        assert_same_bits(pool.forward(np.ones(shape, dtype)), np.zeros(pooled, dtype))
+        assert_same_bits(pool.backprop(np.ones(pooled, dtype)), np.zeros(shape, dtype))
 
 
 @pytest.mark.usefixtures("target")
@@ -84,13 +82,13 @@ def test_pool_windows_of_nan_infinity_and_signed_zero(dtype, rng, ties):
         np.testing.assert_array_equal(compiled.backprop(d_L_d_out), plain.backprop(d_L_d_out))
 
 
-@pytest.mark.parametrize("position", range(4))
-def test_a_window_with_a_nan_is_nan_and_passes_no_gradient(layers, dtype, ties, position):
+def test_a_window_with_a_nan_is_nan_and_passes_no_gradient(layers, dtype, ties):
     pool = layers.MaxPool2(ties=ties)
-    input = np.ones((2, 2, 5), dtype)
-    input.reshape(4, 5)[position] = np.nan
-    assert np.isnan(pool.forward(input)).all()
-    assert_same_bits(pool.backprop(np.ones((1, 1, 5), dtype)), np.zeros((2, 2, 5), dtype))
+    for position in range(4):
+        input = np.ones((2, 2, 5), dtype)
+        input.reshape(4, 5)[position] = np.nan
+        assert np.isnan(pool.forward(input)).all()
+        assert_same_bits(pool.backprop(np.ones((1, 1, 5), dtype)), np.zeros((2, 2, 5), dtype))
 
 
 @pytest.mark.parametrize("ties", ["last", "", "ALL", None, 1, True, b"all", ["all"]], ids=repr)

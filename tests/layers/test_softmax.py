@@ -8,15 +8,12 @@ import pytest
 from cases import CASES, assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
+from properties import dtypes, seeds, targets
 from tolerances import assert_close
-from twins import DTYPES, computing_on, parameters, softmax_twins, uniform
+from twins import computing_on, parameters, softmax_twins, uniform
 
 import cnnx
 from cnnx import Sequential, Softmax
-
-seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
-dtypes = st.sampled_from(DTYPES)
-targets = st.sampled_from(cnnx.targets())
 
 
 @given(st.lists(st.integers(1, 7), max_size=4), st.integers(1, 35), dtypes, targets, seeds)
