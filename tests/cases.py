@@ -1,7 +1,7 @@
 """Every layer, described once: how to make it, what it takes, and how far rounding may take it from its twin.
 
-The tests of `layers/test_every_layer.py` and `layers/test_bad_arrays.py` come from this table, so a new layer is tested
-as soon as it is described here.
+From this table come, in `layers/`, the tests of every layer, alone and in a network, those of bad arrays and those of
+array layouts, and in `core/` those of the CPU targets: a new layer is tested as soon as it is described here.
 """
 
 import math

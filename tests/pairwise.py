@@ -18,16 +18,15 @@ def pairs(*axes):
         row = dict(first)
         for axis, values in enumerate(axes):
             if axis not in row:
-                taken = row.items()
                 row[axis] = max(
                     range(len(values)),
-                    key=lambda index, axis=axis, taken=tuple(taken): sum(
+                    key=lambda index, axis=axis, taken=tuple(row.items()): sum(
                         frozenset([(axis, index), other]) in missing for other in taken
                     ),
                 )
         missing -= {frozenset(pair) for pair in itertools.combinations(row.items(), 2)}
         rows.append(tuple(values[row[axis]] for axis, values in enumerate(axes)))
-    return rows if len(axes) > 1 else [(value,) for value in axes[0]]
+    return rows
 
 
 def pairwise(**axes):
