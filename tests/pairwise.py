@@ -10,20 +10,19 @@ def pairs(*axes):
     axes = [list(axis) for axis in axes]
     places = [[(axis, index) for index in range(len(values))] for axis, values in enumerate(axes)]
     missing = {frozenset(pair) for a, b in itertools.combinations(places, 2) for pair in itertools.product(a, b)}
-    order = sorted(missing, key=sorted)
-    rows = []
+
+    def new(row, place):
+        """Return how many pairs that no row has yet are in this one if it gets one more value."""
+        return sum(frozenset([place, other]) in missing for other in row.items())
+
+    order, rows = sorted(missing, key=sorted), []
     for first in order:
         if first not in missing:
             continue
         row = dict(first)
         for axis, values in enumerate(axes):
             if axis not in row:
-                row[axis] = max(
-                    range(len(values)),
-                    key=lambda index, axis=axis, taken=tuple(row.items()): sum(
-                        frozenset([(axis, index), other]) in missing for other in taken
-                    ),
-                )
+                row[axis] = max(range(len(values)), key=lambda index, axis=axis, row=row: new(row, (axis, index)))
         missing -= {frozenset(pair) for pair in itertools.combinations(row.items(), 2)}
         rows.append(tuple(values[row[axis]] for axis, values in enumerate(axes)))
     return rows
