@@ -104,18 +104,16 @@ def test_a_convolution_s_sizes_are_its_filters():
     ]
 
 
-@pytest.mark.usefixtures("target")
-@pytest.mark.parametrize("num_filters", LANE_EDGES)
-def test_a_constant_image_gives_each_filter_one_value_to_the_bit(dtype, rng, num_filters):
+@pairwise(num_filters=LANE_EDGES, dtype=DTYPES, target=cnnx.targets())
+def test_a_constant_image_gives_each_filter_one_value_to_the_bit(rng, num_filters, dtype):
     conv, _ = conv_twins(num_filters, dtype, rng)
     for width in LANE_EDGES:
         out = conv.forward(np.full((7, width + 2), 0.3, dtype))
         assert_same_bits(out, np.broadcast_to(out[0, 0], out.shape))
 
 
-@pytest.mark.usefixtures("target")
-@pytest.mark.parametrize("num_filters", LANE_EDGES)
-def test_equal_windows_give_bit_equal_outputs(dtype, rng, num_filters):
+@pairwise(num_filters=LANE_EDGES, dtype=DTYPES, target=cnnx.targets())
+def test_equal_windows_give_bit_equal_outputs(rng, num_filters, dtype):
     conv, _ = conv_twins(num_filters, dtype, rng)
     patch = uniform(rng, (4, 5), dtype)
     out = conv.forward(np.tile(patch, (4, 9))[:-1, :-2])

@@ -226,17 +226,17 @@ def test_numpy_s_error_state_is_left_alone(case):
 # ------------------------------------------------------------------------------------------------ copies and prints
 
 
-@every_case()
-@pytest.mark.parametrize("kind", COPIES)
-def test_a_copy_has_its_settings_and_parameters_of_its_own(dtype, rng, case, kind):
+@pairwise(name=CASES, kind=COPIES, dtype=DTYPES)
+def test_a_copy_has_its_settings_and_parameters_of_its_own(rng, name, kind, dtype):
+    case = CASES[name]
     layer = case.make(cnnx, dtype, rng)
     twin = COPIES[kind](layer)
     assert type(twin) is type(layer)
     assert twin.settings() == layer.settings()
     assert parameters(twin).keys() == parameters(layer).keys()
-    for name, values in parameters(layer).items():
-        assert_same_bits(getattr(twin, name), values)
-        assert not np.shares_memory(getattr(twin, name), values)
+    for parameter, values in parameters(layer).items():
+        assert_same_bits(getattr(twin, parameter), values)
+        assert not np.shares_memory(getattr(twin, parameter), values)
 
 
 @every_case()

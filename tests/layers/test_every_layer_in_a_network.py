@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from cases import every_case
+from cases import CASES, every_case
 from networks import Plain, as_floats, bits, forward_by_hand
+from pairwise import pairwise
 from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
-from twins import parameters, uniform
+from twins import DTYPES, parameters, uniform
 
 import cnnx
 from cnnx import Sequential, reference
@@ -62,10 +63,9 @@ def test_a_network_s_gradient_is_the_derivative_of_its_loss(rng, case):
     assert_is_derivative(network.gradient[some], numeric, terms=1000)
 
 
-@every_case()
-@pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.usefixtures("target")
-def test_a_network_trains_fused_as_it_does_plain_and_on_any_number_of_threads(dtype, rng, case, batch_size):
+@pairwise(name=CASES, batch_size=[1, 4], dtype=DTYPES, target=cnnx.targets())
+def test_a_network_trains_fused_as_it_does_plain_and_on_any_number_of_threads(rng, name, batch_size, dtype):
+    case = CASES[name]
     images, labels = problem_of(case, rng)
     trained = []
     for kind, threads in ((Sequential, 1), (Sequential, 3), (Plain, 1)):
