@@ -1,15 +1,11 @@
-"""What every test may ask for: a dtype, a seeded generator, an implementation of the layers."""
+"""What every test may ask for: a dtype, a CPU target, a seeded generator, an implementation of the layers."""
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from twins import DTYPES
+from twins import DTYPES, computing_on
 
 import cnnx
 from cnnx import reference
-
-settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
-settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +17,13 @@ def numpy_generator():
 @pytest.fixture(params=DTYPES, ids=lambda dtype: dtype.__name__)
 def dtype(request):
     return request.param
+
+
+@pytest.fixture(params=cnnx.targets())
+def target(request):
+    """Compute on one CPU target after another. A test makes its layers and networks after it has asked for this."""
+    with computing_on(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -1,10 +1,27 @@
 """Networks and images to hold a network's loops against its layers."""
 
+import functools
+
 import numpy as np
 from twins import parameters
 
 import cnnx
 from cnnx import Sequential
+
+
+class Plain(Sequential):
+    """A network that fuses nothing."""
+
+    _fuse = False
+
+
+@functools.cache
+def sample():
+    """Return the digits that come with the package, which nobody may change."""
+    digits = cnnx.data.load()
+    for array in digits:
+        array.flags.writeable = False
+    return digits
 
 
 def blocks(values):
@@ -17,7 +34,7 @@ def blocks(values):
 def cropped_digits(shape):
     count, height, width = shape
     top, left = (28 - height) // 2, (28 - width) // 2
-    return cnnx.data.load().train_images[:count, top : top + height, left : left + width].copy()
+    return sample().train_images[:count, top : top + height, left : left + width].copy()
 
 
 def with_lone_corner(images):
@@ -67,3 +84,24 @@ def forward_by_hand(layers, image):
 def bits(network):
     """Return every parameter of a network in one string of bytes."""
     return b"".join(values.tobytes() for layer in network.layers for values in parameters(layer).values())
+
+
+def arrays_of(network):
+    return [values for layer in network.layers for values in parameters(layer).values()]
+
+
+def assert_slices(network):
+    """Assert that the layers' arrays are all of `network.parameters`, in order."""
+    flat, at = network.parameters, 0
+    assert flat.flags.carray
+    assert flat.ndim == 1
+    for values in arrays_of(network):
+        assert values.ctypes.data == flat[at:].ctypes.data
+        assert values.flags.c_contiguous
+        assert values.dtype == flat.dtype
+        at += values.size
+    assert at == flat.size
+
+
+def save_a_network(path):
+    small_problem()[0].save(path)

@@ -1,9 +1,12 @@
-"""Networks by their layers' names, and their training written on `cnnx.reference`."""
+"""Networks by their layers' names, and short runs of `fit` on them."""
 
 import numpy as np
+import pytest
+from networks import bits
 from twins import parameters
 
-from cnnx import reference
+import cnnx
+from cnnx import Sequential
 
 IMAGE = (11, 14)
 
@@ -69,50 +72,33 @@ def flat_parameters(layers):
     return np.concatenate([values.ravel() for layer in layers for values in parameters(layer).values()])
 
 
-def backward(layer, d_L_d_out):
-    """Return the gradient of a reference layer's input, and those of its parameters."""
-    if isinstance(layer, reference.Conv3x3):
-        d_L_d_input, *gradients = reference.conv3x3_backward(d_L_d_out, layer.last_input, layer.filters, layer.padding)
-        return d_L_d_input, gradients if layer.biases is not None else gradients[:1]
-    if isinstance(layer, reference.Dense):
-        d_L_d_input, *gradients = reference.dense_backward(d_L_d_out, layer.last_input, layer.weights)
-        return d_L_d_input.reshape(layer.last_input_shape), gradients
-    if isinstance(layer, reference.Softmax):
-        remembered = layer.last_input, layer.weights, layer.last_totals
-        d_L_d_input, *gradients = reference.softmax_backward(d_L_d_out, *remembered)
-        return d_L_d_input.reshape(layer.last_input_shape), gradients
-    return layer.backprop(d_L_d_out), []
+def problem(rng, names, count, kind="bytes"):
+    """Return images and labels for a stack of `stack`."""
+    draw = {
+        "bytes": lambda: rng.integers(0, 256, (count, *IMAGE), np.uint8),
+        "floats": lambda: rng.uniform(-1, 1, (count, *IMAGE)),
+        "blank": lambda: np.where(rng.random((count, *IMAGE)) < 0.1, 200, 0).astype(np.uint8),
+    }
+    nodes = int(names.rpartition(":")[2])
+    return draw[kind](), rng.integers(0, nodes, count)
 
 
-def mean_gradient(layers, images, labels):
-    """Return the batch's mean gradient as one flat array, every loss, and which labels were found."""
-    total, losses, correct = 0, [], []
-    for image, label in zip(images, labels, strict=True):
-        out = image
-        for layer in layers:
-            out = layer.forward(out)
-        loss, gradient = reference.cross_entropy(out, label)
-        losses.append(loss)
-        correct.append(np.argmax(out) == label)
-        of_layers = []
-        for layer in reversed(layers):
-            gradient, of_parameters = backward(layer, gradient)
-            of_layers.insert(0, of_parameters)
-        total = total + np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
-    return total / len(images), np.array(losses), np.array(correct)
+def fitted(names, images, labels, dtype=np.float64, **options):
+    """Return the bits of a network after training it."""
+    network = Sequential(stack(cnnx, names, dtype))
+    options = {"epochs": 2, "batch_size": 4, "rng": np.random.default_rng(1), **options}
+    if "optimizer" not in options:
+        options.setdefault("learn_rate", 0.05)
+    network.fit(images, labels, **options)
+    return bits(network)
 
 
-def train(layers, images, labels, batch_size, update):
-    """Take a step a batch: `update(parameters, gradient, step)` with flat arrays, counting from 1."""
-    losses, correct = [], []
-    for step, start in enumerate(range(0, len(images), batch_size), start=1):
-        batch = slice(start, start + batch_size)
-        gradient, batch_losses, batch_correct = mean_gradient(layers, images[batch], labels[batch])
-        losses.append(batch_losses)
-        correct.append(batch_correct)
-        flat = flat_parameters(layers)
-        update(flat, gradient, step)
-        for layer in layers:
-            for values in parameters(layer).values():
-                values.flat, flat = flat[: values.size], flat[values.size :]
-    return np.concatenate(losses), np.concatenate(correct)
+def assert_fit_refuses(rng, error, message, **options):
+    images, labels = problem(rng, STACKS[0], count=10)
+    network = Sequential(stack(cnnx, STACKS[0]))
+    before = bits(network)
+    if "optimizer" not in options:
+        options.setdefault("learn_rate", 0.1)
+    with pytest.raises(error, match=message):
+        network.fit(images, labels, **{"epochs": 1, "batch_size": 2, **options})
+    assert bits(network) == before

@@ -24,6 +24,14 @@ def assert_same_bits(actual, expected):
     assert actual.tobytes() == expected.tobytes()
 
 
+def assert_agree(actual, expected, terms, largest=1.0):
+    """Assert the same bits if `terms` is 0, and else numbers that differ by rounding alone."""
+    if terms > 0:
+        assert_close(actual, expected, terms, largest)
+    else:
+        assert_same_bits(actual, expected)
+
+
 def central_difference(loss, values):
     """Return the derivative of the scalar `loss()` with respect to float64 `values`, which it reads.
 

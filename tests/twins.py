@@ -1,12 +1,25 @@
 """Pairs of layers with equal parameters, one compiled and one of plain numpy, and data to compare them on."""
 
+import contextlib
+
 import numpy as np
 
 import cnnx
-from cnnx import reference
+from cnnx import _core, reference
 
 DTYPES = (np.float32, np.float64)
 LANE_EDGES = (1, 2, *(lanes + step for lanes in (4, 8, 16, 32) for step in (-1, 0, 1)))
+
+
+@contextlib.contextmanager
+def computing_on(target):
+    """Compute on a CPU target; a network that was made before, for another target, is of no use here."""
+    before = cnnx.active_target()
+    _core._use_target(target)
+    try:
+        yield
+    finally:
+        _core._use_target(before)
 
 
 def uniform(rng, shape, dtype=np.float64):

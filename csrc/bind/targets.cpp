@@ -15,6 +15,7 @@ void bind_targets(pybind11::module_& module) {
     return names;
   });
   module.def("active_target", [] { return active_target().name; });
+  module.def("_use_target", &use_target, pybind11::arg("name"));  // for tests, which compare targets
 }
 
 }  // namespace cnnx

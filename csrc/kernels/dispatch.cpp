@@ -1,5 +1,6 @@
 #include "dispatch.hpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -69,6 +70,14 @@ const Target& chosen(const std::string& name) {
   throw std::runtime_error("CNNX_TARGET: expected one of " + names + " on this CPU, got '" + name + "'");
 }
 
+std::atomic<const Target*>& active() {
+  static std::atomic<const Target*> target = [] {
+    const char* const wanted = std::getenv("CNNX_TARGET");
+    return &chosen(wanted != nullptr ? wanted : "");
+  }();
+  return target;
+}
+
 }  // namespace
 
 const std::vector<Target>& supported_targets() {
@@ -78,11 +87,11 @@ const std::vector<Target>& supported_targets() {
 }
 
 const Target& active_target() {
-  static const Target& target = []() -> const Target& {
-    const char* const wanted = std::getenv("CNNX_TARGET");
-    return chosen(wanted != nullptr ? wanted : "");
-  }();
-  return target;
+  return *active().load(std::memory_order_relaxed);
+}
+
+void use_target(const std::string& name) {
+  active().store(&chosen(name));
 }
 
 }  // namespace cnnx

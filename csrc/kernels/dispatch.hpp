@@ -15,4 +15,8 @@ const std::vector<Target>& supported_targets();
 // call. That call throws std::runtime_error if CNNX_TARGET names no target that this CPU can run.
 const Target& active_target();
 
+// Makes the target of that name the one that the process uses from now on, so that one process can compare targets.
+// Nothing may compute meanwhile, and what a network has packed for one target is of no use to another.
+void use_target(const std::string& name);
+
 }  // namespace cnnx

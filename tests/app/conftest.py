@@ -1,0 +1,36 @@
+"""Digits and a saved network that several files of tests read."""
+
+import numpy as np
+import pytest
+from idx import PARTS, idx, write
+from networks import small_problem
+
+from cnnx.data import CANONICAL_MD5
+
+
+@pytest.fixture
+def digits(rng):
+    """Two small sets of images that are neither square nor 28 pixels wide."""
+    return {
+        "train_images": rng.integers(0, 256, (7, 5, 4), np.uint8),
+        "train_labels": rng.integers(0, 10, 7, np.uint8),
+        "test_images": rng.integers(0, 256, (3, 5, 4), np.uint8),
+        "test_labels": rng.integers(0, 10, 3, np.uint8),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, digits):
+    """Write those sets as four plain IDX files."""
+    for name, part in zip(CANONICAL_MD5, PARTS, strict=True):
+        write(tmp_path / "digits" / name, idx(digits[part]))
+    return tmp_path / "digits"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save a trained network and return it with its file."""
+    network, images, labels = small_problem()
+    network.fit(images, labels, epochs=1, learn_rate=0.1)
+    network.save(tmp_path / "saved.cnnx")
+    return network, tmp_path / "saved.cnnx"

@@ -1,0 +1,153 @@
+"""`python -m cnnx.train` prints the article's lines, and does what its options say."""
+
+import os
+
+import numpy as np
+import pytest
+from command_line import HANG, LAST_LINE, assert_lines, outcome, run_well, start, write_digits
+from networks import bits
+
+import cnnx
+from cnnx.models import article_cnn
+from cnnx.network import Progress
+from cnnx.train import EpochReport
+
+MNIST = os.environ.get("CNNX_DATA")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_article_s_run_prints_the_article_s_lines_and_learns(seed):
+    lines = run_well("--seed", seed)
+    assert_lines(lines, steps=1000, epochs=3)
+    assert LAST_LINE.fullmatch(lines[-1])["dtype"] == "float64"
+    loss, accuracy = outcome(lines)
+    assert 0 < loss < 0.8
+    assert 0.78 <= accuracy <= 1
+
+
+def test_the_command_is_main(tmp_path):
+    process = start("--limit", 200, "--save", tmp_path / "network")
+    stdout, stderr = process.communicate(timeout=HANG)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout.splitlines()[:-1] == run_well("--limit", 200, "--save", tmp_path / "twin")[:-1]
+    assert bits(cnnx.load(tmp_path / "network")) == bits(cnnx.load(tmp_path / "twin"))
+
+
+def test_no_options_mean_the_article_s():
+    article = ["--epochs", 3, "--learn-rate", 0.005, "--seed", 0, "--dtype", "float64", "--ties", "all"]
+    assert run_well()[:-1] == run_well("--data", "sample", *article)[:-1]
+
+
+def test_the_same_seed_gives_the_same_lines_and_another_seed_others():
+    first, again, other = (run_well("--limit", 300, "--seed", seed)[:-1] for seed in (5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.smoke
+def test_quiet_prints_the_two_lines_of_the_test():
+    loud, quiet = run_well("--limit", 300), run_well("--limit", 300, "--quiet")
+    assert quiet == loud[-3:-1]
+
+
+@pytest.mark.parametrize(("limit", "epochs"), [(1, 2), (99, 1), (100, 2), (250, 1)])
+def test_limit_and_epochs_count_the_steps(limit, epochs):
+    assert_lines(run_well("--limit", limit, "--epochs", epochs), steps=limit, epochs=epochs)
+
+
+def test_every_setting_reaches_the_network(dtype, ties):
+    name = dtype.__name__
+    lines = run_well("--limit", 200, "--learn-rate", 0.01, "--dtype", name, "--ties", ties, "--seed", 9)
+    digits = cnnx.data.load()
+    np.random.seed(9)
+    network = article_cnn(dtype=dtype, ties=ties)
+    network.fit(digits.train_images[:200], digits.train_labels[:200], epochs=3, learn_rate=0.01)
+    loss, accuracy = network.evaluate(digits.test_images[:200], digits.test_labels[:200])
+    assert outcome(lines) == (loss, accuracy)
+    assert LAST_LINE.fullmatch(lines[-1])["dtype"] == name
+
+
+def test_threads_change_nothing():
+    options = ("--quiet", "--epochs", 1)
+    assert len({tuple(run_well(*options, *threads)) for threads in ((), ("--threads", 1), ("--threads", 5))}) == 1
+
+
+@pytest.mark.parametrize("options", [("--batch-size", 10**23), ("--batch-size", 2**63 - 1)])
+def test_a_batch_larger_than_the_data_is_all_of_it(options):
+    everything = run_well("--limit", 100, "--quiet", "--batch-size", 100)
+    assert run_well("--limit", 100, "--quiet", *options) == everything
+
+
+def test_a_folder_of_other_images_and_classes(tmp_path, rng):
+    folder = write_digits(tmp_path / "digits", rng)
+    assert_lines(run_well("--data", folder, "--save", tmp_path / "network"), steps=250, epochs=3)
+    network = cnnx.load(tmp_path / "network")
+    assert network.layers[2].weights.shape == (3 * 5 * 8, 4)
+    np.random.seed(0)
+    twin = article_cnn(image_shape=(9, 12), nodes=4)
+    digits = cnnx.data.load(folder)
+    twin.fit(digits.train_images, digits.train_labels, epochs=3, learn_rate=0.005)
+    assert bits(network) == bits(twin)
+
+
+def test_a_class_that_only_the_test_has_is_a_class(tmp_path, rng):
+    folder = write_digits(tmp_path / "digits", rng, test_labels=6)
+    assert_lines(run_well("--data", folder), steps=250, epochs=3)
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_explains_every_option(option):
+    text = " ".join(run_well(option))
+    for name in ["data", "limit", "epochs", "learn-rate", "seed", "dtype", "ties", "threads", "save", "quiet"]:
+        assert f"--{name}" in text
+    assert "default: 0.005" in text
+
+
+def test_validation_holds_digits_out_of_any_other_run():
+    lines = run_well("--limit", 200, "--batch-size", 10, "--validation", 50, "--epochs", 2)
+    assert sum("| Validation " in line for line in lines) == 2
+
+
+def test_another_program_may_train_and_keep_the_lines():
+    from cnnx.train import train
+
+    digits = cnnx.data.load()
+    images, labels = digits.train_images[:250], digits.train_labels[:250]
+    np.random.seed(0)
+    network, lines = article_cnn(), []
+    history = train(network, images, labels, epochs=2, learn_rate=0.005, log=lines.append)
+    assert lines == run_well("--limit", 250, "--epochs", 2)[1:-5]
+    assert history.losses.shape == (500,)
+    loss, accuracy = history.losses[250:350].mean(), history.correct[250:350].mean()
+    assert lines[4] == f"[Step 100] Past 100 steps: Average Loss {loss:.3f} | Accuracy: {100 * accuracy:.0f}%"
+
+
+def test_a_terminal_that_is_gone_ends_no_training():
+    class Gone:
+        def write(self, _):
+            raise OSError(5, "Input/output error")
+
+    lines = []
+    report = EpochReport(20, 2, lines.append, Gone())
+    for step in (1, 2):
+        report(Progress(1, step, 0.5, 0.5))
+    assert len(lines) == 1
+
+
+@pytest.mark.skipif(not MNIST, reason="CNNX_DATA names no folder with all of MNIST")
+def test_three_epochs_of_all_of_mnist_recognise_most_of_its_test_set():
+    lines = run_well("--data", MNIST, "--dtype", "float32", "--ties", "first", "--quiet")
+    _, accuracy = outcome(lines)
+    assert accuracy >= 0.963
+
+
+def test_what_the_command_line_saves_predicts_as_the_same_run(tmp_path):
+    printed = run_well("--quiet", "--limit", 200, "--epochs", 1, "--save", tmp_path / "file")
+    digits = cnnx.data.load()
+    np.random.seed(0)
+    network = article_cnn()
+    network.fit(digits.train_images[:200], digits.train_labels[:200], epochs=1, learn_rate=0.005)
+    loaded = cnnx.load(tmp_path / "file")
+    assert bits(loaded) == bits(network)
+    loss, accuracy = loaded.evaluate(digits.test_images[:200], digits.test_labels[:200])
+    assert printed == [f"Test Loss: {loss}", f"Test Accuracy: {accuracy}"]

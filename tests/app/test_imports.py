@@ -1,0 +1,51 @@
+"""`import cnnx` is all that a program needs to import, and it brings no more than it must."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cnnx
+
+
+def printed(program):
+    """Return what a program prints in an interpreter of its own."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_every_module_is_there_after_import_cnnx():
+    """A child for each, to which no other module was of help."""
+    names = ["reference", "storage", "train", "data", "models", "schedules", "layers", "loss"]
+    program = f"""
+import os, cnnx
+for name in {names}:
+    if os.fork() == 0:
+        print(getattr(cnnx, name).__name__, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    assert printed(program).split() == [f"cnnx.{name}" for name in names]
+
+
+def test_what_few_need_is_imported_at_its_first_use():
+    program = """
+import sys, cnnx
+names = "reference", "storage", "train"
+print([name for name in names if f"cnnx.{name}" in sys.modules], [name in dir(cnnx) for name in names])
+cnnx.reference
+print([name for name in names if f"cnnx.{name}" in sys.modules])
+"""
+    assert printed(program) == "[] [True, True, True]\n['reference']\n"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"^module 'cnnx' has no attribute 'referense'$"):
+        _ = cnnx.referense
+
+
+def test_importing_runs_nothing():
+    command = [sys.executable, "-c", "import cnnx.train, cnnx; print(cnnx.active_target())"]
+    process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (process.stdout, process.stderr) == (f"{cnnx.active_target()}\n", "")

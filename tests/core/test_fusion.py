@@ -1,0 +1,69 @@
+"""Fused stages compute what one plain stage per layer does."""
+
+import numpy as np
+import pytest
+from networks import IMAGES, Plain, bits
+from pairwise import pairwise
+from reference_loop import ADAM, TERMS
+from stacks import IMAGE, STACKS, problem, stack
+from tolerances import assert_close
+from twins import DTYPES
+
+import cnnx
+from cnnx import Sequential
+
+LEARN_RATE = 0.02
+RUNS = {
+    "one by one": {"learn_rate": LEARN_RATE},
+    "one by one, momentum": {"optimizer": lambda: cnnx.SGD(LEARN_RATE / 4, momentum=0.8)},
+    "batches": {"learn_rate": LEARN_RATE, "batch_size": 5},
+    "batches, Adam": {"optimizer": lambda: cnnx.Adam(LEARN_RATE, **ADAM), "batch_size": 5},
+}
+MORE = [
+    "same:8 pool softmax:10",
+    "same:3 relu pool:first relu softmax:4",
+    "biased:8 relu pool:first relu dropout:0.3 softmax:6",
+    "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
+    "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
+    "same:1 pool:first softmax:3",
+]
+
+
+def options_of(run):
+    return {name: value() if callable(value) else value for name, value in RUNS[run].items()}
+
+
+@pairwise(
+    names=[*STACKS, *MORE],
+    run=RUNS,
+    kind=["blocks of bytes", "few pixels", "random float64"],
+    dtype=DTYPES,
+    target=cnnx.targets(),
+)
+def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype):
+    images, labels = IMAGES[kind](rng, (24, *IMAGE)), rng.integers(0, int(names.rpartition(":")[2]), 24)
+    fused, plain = Sequential(stack(cnnx, names, dtype)), Plain(stack(cnnx, names, dtype))
+    histories = []
+    for network in (fused, plain):
+        np.random.seed(3)  # which values drop
+        before = bits(network)
+        histories.append(network.fit(images, labels, epochs=1, shuffle=False, **options_of(run)))
+        assert bits(network) != before
+    assert_close(histories[0].losses.astype(dtype), histories[1].losses.astype(dtype), TERMS)
+    assert_close(fused.parameters, plain.parameters, TERMS)
+    for count in (2, 24):  # few images and many take different kernels
+        assert_close(fused.predict(images[:count]), plain.predict(images[:count]), TERMS)
+
+
+@pytest.mark.parametrize(
+    "names", ["conv:4 relu conv:6 relu pool:first softmax:3", "conv:3 pool relu conv:7 pool softmax:4"]
+)
+def test_rows_that_no_window_reads_change_no_bit(dtype, rng, names):
+    """A convolution before a pooling leaves them out; its first convolution apart, both plans add in one order."""
+    images, labels = problem(rng, names, 12, "floats")
+    gradients = []
+    for kind in (Sequential, Plain):
+        network = kind([cnnx.ReLU(), *stack(cnnx, names, dtype)])  # nothing of an image's own is fused after a ReLU
+        network.gradients(images, labels)
+        gradients.append(network.gradient.tobytes())
+    assert gradients[0] == gradients[1]
