@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from . import _stack
 from .layers import Layer
 
-_DO_NOT_FIT = (AttributeError, TypeError, ValueError)  # what layers raise that do not fit such images, or each other
+_DO_NOT_FIT = (AttributeError, TypeError, ValueError)  # raised by layers that do not fit the images or each other
 
 
 def summary(layers: Sequence[Layer], image_shape: tuple[int, int]) -> str:

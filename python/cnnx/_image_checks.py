@@ -22,7 +22,7 @@ class ImageChecks(Planned):
     """
 
     pixels: Pixels | None = None
-    _familiar: Any = None  # the dtype of images whose scale has been looked at since the training
+    _familiar: Any = None  # the dtype of images that were compared with the training's since then
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "pixels":

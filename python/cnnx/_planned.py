@@ -20,7 +20,7 @@ class Planned(KnownAttributes):
 
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own
     image_shape: tuple[int, int] | None = None
-    _fuse = True  # tests train the plain plan too
+    _fuse = True  # tests set it to False, to train without fused stages too
 
     def __init__(self) -> None:
         self._gradient: FloatArray | None = None
@@ -37,11 +37,12 @@ class Planned(KnownAttributes):
 
     def _unplan(self) -> None:
         """Forget the plan. A new object, a copy and a forked process have none."""
-        from threading import RLock  # which numpy.random imports anyway, but only where weights are drawn
+        from threading import RLock  # at its first use: whoever draws weights has imported it with numpy.random
 
-        # The core's layers, the image shape, and the core's network: one tuple, since threads may predict at once.
+        # The core's layers, the image shape and the core's network. They are one tuple so that a thread that predicts
+        # never sees a part of what another thread has just changed.
         self._planned: tuple[list[Any], tuple[int, ...], Any] = ([], (), None)
-        self._lock = RLock()  # no array moves while a window of steps trains it
+        self._lock = RLock()  # held while steps are taken, so that no array moves then
         _networks.add(self)
 
     def _plan(self, image_shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> Any:
@@ -82,7 +83,7 @@ class Planned(KnownAttributes):
                 is_free = all(layer.network() in (None, self) for layer in layers)
                 if not is_free or len({layer.dtype for layer in layers}) > 1:
                     self._flat = None
-                elif not self._has(layers):  # another thread may have been here
+                elif not self._has(layers):  # another thread may have moved them meanwhile
                     self._flat = _flat.adopt(layers, _stack.dtype_of(self.layers), self)
         return self._flat
 

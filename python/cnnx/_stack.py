@@ -13,7 +13,7 @@ _OWN_KINDS = {Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softma
 
 
 def as_list(value: Any) -> list[Layer]:
-    """Return what was given as layers as a list; TypeError if it is none, or has something else in it."""
+    """Return the layers that were given as a list; TypeError if they are not layers in a list or a tuple."""
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"layers: expected a list of cnnx layers, got {type(value).__name__}")
     check_kinds(value)
@@ -23,7 +23,7 @@ def as_list(value: Any) -> list[Layer]:
 def check_kinds(layers: Sequence[Any]) -> None:
     """Refuse what is not a layer that the core computes."""
     if _OWN_KINDS.issuperset(map(type, layers)):
-        return  # the usual case, which every prediction goes through
+        return  # the usual case, since every prediction comes here
     for position, layer in enumerate(layers):
         if not isinstance(layer, Layer) or layer._own is not None:
             _refuse(position, layer)

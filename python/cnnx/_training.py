@@ -23,8 +23,8 @@ from .schedules import Factors
 if TYPE_CHECKING:
     from .network import Sequential
 
-_SHORT = 0.01  # seconds: windows that nobody watches grow until they take longer
-_MOST_SAMPLES = 2**59  # whose losses have an address
+_SHORT = 0.01  # seconds: without on_progress, windows grow until they take longer than this
+_MOST_SAMPLES = 2**59  # the losses of more would not fit into the address space
 
 
 class Course:
@@ -98,7 +98,7 @@ class Draws:
         self, rng: np.random.Generator | None, shuffle: bool, augment: Augmentation | None, has_dropout: bool
     ) -> None:
         self._rng, self._shuffle, self._augment = rng, shuffle, augment
-        needs_seed = augment is not None or has_dropout  # without need, the article's script draws nothing more
+        needs_seed = augment is not None or has_dropout  # else the article's script would draw one number more
         self.seed = _random.draw_seed(rng) if needs_seed else 0
         self._of_maps = np.random.default_rng(self.seed)
 
@@ -152,7 +152,7 @@ class Run:
         """Train through all epochs. The network gets its history however this ends."""
         course, network = self.course, self.network
         self._prepare(network._trainable_plan(self.images.shape[1:]))
-        # The system gives their memory page by page, as the epochs fill them.
+        # The system provides the memory of these arrays page by page, as the epochs fill them.
         self._losses = np.empty(course.epochs * course.images)
         self._correct = np.empty(course.epochs * course.images, np.bool_)
         self._validated: list[tuple[float, float]] = []
@@ -160,7 +160,7 @@ class Run:
         try:
             for epoch in range(course.epochs):
                 self._train_epoch(epoch, draws)
-        finally:  # after an error or Ctrl-C too, what was done is known
+        finally:  # also after an error or Ctrl-C
             done = course.samples_in(self.optimizer.steps - steps_before)
             validated = np.array(self._validated).reshape(-1, 2)
             network._history = history = History(self._losses[:done], self._correct[:done], validated)
@@ -185,7 +185,7 @@ class Run:
             if self.on_progress is not None:
                 self.on_progress(self._progress(window, validation))
             elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
-                course.window *= 4  # nobody waits for it, and Ctrl-C can
+                course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
 
     def _train_window(self, window: Window, order: Any, maps: Any, seed: int) -> None:
         """Take all steps of a window in one call of the core, or none of them if that fails."""
@@ -214,7 +214,7 @@ class Run:
                 correct=self._correct[window.of_run],
             )
             failure = _what_is_not_finite(losses, changing)
-        except Exception:  # for example no memory; after Ctrl-C the window is complete
+        except Exception:  # for example no memory. After Ctrl-C the window is complete, and stays
             _put_back(changing, kept)
             raise
         if failure is not None:

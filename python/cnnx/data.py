@@ -271,7 +271,7 @@ def _read_or_download(folder: Path, name: str) -> ByteArray:
         try:
             return _download(mirror, folder, name)
         except (DataError, HTTPException, OSError) as error:
-            failures.append(f"{mirror} ({getattr(error, 'strerror', None) or error})")  # without a scratch file's name
+            failures.append(f"{mirror} ({getattr(error, 'strerror', None) or error})")  # no scratch file's name
     raise DataError(
         f"{folder}: MNIST is incomplete and cannot be downloaded, so put {', '.join(_missing(folder))} there "
         f"(or set CNNX_DATA to a folder that has them), from {' or '.join(failures)}"

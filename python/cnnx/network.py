@@ -132,7 +132,7 @@ class Sequential(ImageChecks):
         run.pixels = pixels.and_of(self.pixels)
         run.background = _images.background(augment, pixels)
         generator = _random.generator(rng)
-        self._trainable_plan(images.shape[1:])  # what is refused is refused before anything is drawn
+        self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
         self._warn_of(images, pixels)
         return run.train(Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
 

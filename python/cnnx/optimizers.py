@@ -47,7 +47,7 @@ class Optimizer(KnownAttributes):
     learn_rate = Setting(_checks.not_negative)
 
     def __init__(self, learn_rate: float) -> None:
-        self._steps = np.zeros(1, np.int64)  # an array, which the core changes together with the states
+        self._steps = np.zeros(1, np.int64)  # an array, so that the core can change it together with the others
         self.learn_rate = learn_rate
 
     @property

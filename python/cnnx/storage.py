@@ -87,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _network(_Arrays(archive, os.fstat(file.fileno()).st_size))
-        except (MemoryError, SystemError):  # numpy has bugs where memory ends, for which the file is not to blame
+        except (MemoryError, SystemError):  # from bugs of numpy when memory ends, and not the file's fault
             raise
         except _NewerFormatError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -199,7 +199,7 @@ class _Arrays:
             items = out.reshape(-1).view(np.uint8).data
             for start in range(0, len(items), _BLOCK):
                 part = items[start : start + _BLOCK]
-                part[:] = stream.read(len(part))  # it has the length, or the file is damaged: ValueError
+                part[:] = stream.read(len(part))  # ValueError if the file is damaged and has fewer bytes
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
@@ -222,7 +222,7 @@ class _Arrays:
 def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read an array's header: its shape, whether it is in Fortran order, and its dtype."""
     version = np.lib.format.read_magic(stream)
-    if version != (1, 0):  # others may have a header of 4 GB
+    if version != (1, 0):  # a header of another version may have 4 GB
         raise ValueError(f"{name}: expected an array in npy format 1.0, got {version}")
     header: Any = np.lib.format.read_array_header_1_0(stream, max_header_size=_LONGEST_HEADER)
     return header  # type: ignore[no-any-return]
@@ -281,7 +281,7 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _scratch_file(target: _Target) -> Iterator[tuple[Path, IO[bytes]]]:
     """Make a file in the target's folder. It is deleted at the end, unless it was renamed."""
-    mode = 0o666 if target.found is None else 0o600  # less the umask; nobody reads what replaces a private file
+    mode = 0o666 if target.found is None else 0o600  # the umask applies; a replacement is private until it is complete
     scratch = target.path.with_name(f".cnnx-{os.urandom(8).hex()}")
     try:
         with open(scratch, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:

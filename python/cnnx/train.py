@@ -106,7 +106,7 @@ class EpochReport:
         try:
             self.bar.write(text)
             self.bar.flush()
-        except OSError:  # a terminal that is gone ends no training
+        except OSError:  # the training goes on when the terminal is gone
             self.bar = None
 
 

@@ -22,7 +22,7 @@ def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArr
     """
     height, width = image.shape
     v, u = np.tensordot(matrix[:, :2], np.indices(image.shape), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
-    v, u = np.clip(v, -1, height), np.clip(u, -1, width)  # what lies further out is background all the same
+    v, u = np.clip(v, -1, height), np.clip(u, -1, width)  # places further outside are background as well
     i, j = np.floor(v).astype(np.intp), np.floor(u).astype(np.intp)
     framed = np.pad(image, 2, constant_values=background)
 
