@@ -201,7 +201,7 @@ py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& inp
       const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(s));
       std::unique_ptr<T[]> padded, d_padded;
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
-      kernels.pack_filters(d_packed.get(), call.layer.filters, nullptr, s);  // sets the rows' padding to 0
+      std::fill_n(d_packed.get(), packed_filters_size<T>(s), T{0});  // the kernel leaves the padding as it is
       kernels.conv3x3_backward_filters(d_packed.get(), d_out, call.input(padded), s);
       if (same) d_padded = scratch<T>(call.padded_size());
       kernels.conv3x3_backward_input(same ? d_padded.get() : d_in, d_out, call.layer.filters, shares.get(), s);

@@ -20,8 +20,8 @@ void for_tiles_and_kept(const ConvPoolShape& s, Body&& body) {
 template <class T>
 void conv_pool_forward(const PooledImage<T>& pooled, const T* packed, const ConvPoolShape& s) noexcept {
   for_tiles_and_kept<T>(s, [&](auto tile, int first, int filters, Index kept) {
-    T* const tile_s_kept = pooled.kept != nullptr ? pooled.kept + kept : nullptr;
-    conv_pool_forward_tile<decltype(tile)>(pooled, tile_s_kept, packed, first, filters, s);
+    T* const kept_here = pooled.kept != nullptr ? pooled.kept + kept : nullptr;
+    conv_pool_forward_tile<decltype(tile)>(pooled, kept_here, packed, first, filters, s);
   });
 }
 

@@ -245,14 +245,5 @@ inline int smaller(int a, int b) {
   return a < b ? a : b;
 }
 
-// Calls body with `n`, 1 <= n <= most, as a compile-time constant, so that arrays of n vectors can be in registers.
-template <int most, class Body>
-void with_constant(int n, Body&& body) {
-  if constexpr (most > 1) {
-    if (n < most) return with_constant<most - 1>(n, body);
-  }
-  body(std::integral_constant<int, most>{});
-}
-
 }  // namespace
 }  // namespace cnnx
