@@ -156,12 +156,12 @@ class Run:
         self._losses = np.empty(course.epochs * course.images)
         self._correct = np.empty(course.epochs * course.images, np.bool_)
         self._validated: list[tuple[float, float]] = []
-        steps_before = self.optimizer.steps
+        self._steps = 0
         try:
             for epoch in range(course.epochs):
                 self._train_epoch(epoch, draws)
         finally:  # also after an error or Ctrl-C
-            done = course.samples_in(self.optimizer.steps - steps_before)
+            done = course.samples_in(self._steps)
             validated = np.array(self._validated).reshape(-1, 2)
             network._history = history = History(self._losses[:done], self._correct[:done], validated)
         return history
@@ -178,7 +178,11 @@ class Run:
             started = time.perf_counter()
             window = Window(course, epoch, step)
             with self.network._lock:
-                self._train_window(window, order, maps, draws.seed)
+                steps_before = self.optimizer.steps
+                try:
+                    self._train_window(window, order, maps, draws.seed)
+                finally:  # Ctrl-C may come after the core's call; `on_progress` may change the optimizer's own count
+                    self._steps += self.optimizer.steps - steps_before
             self.network._remember(self.images, self.pixels)
             step = window.stop
             validation = self._validate() if step == course.steps else None

@@ -1,5 +1,6 @@
 """What `fit` takes beside images and labels, and what it refuses."""
 
+import contextlib
 import inspect
 
 import numpy as np
@@ -60,6 +61,31 @@ def test_validation_is_evaluate_after_each_epoch(rng):
     assert [validation is not None for validation in seen] == 3 * [False, False, True]
     np.testing.assert_array_equal([validation for validation in seen if validation], expected)
     np.testing.assert_array_equal(history.validation, expected)
+
+
+@pytest.mark.parametrize("stop", [None, 2, 5])
+@pytest.mark.parametrize("change", ["a step by hand", "steps"])
+def test_the_history_has_the_run_s_samples_whatever_on_progress_does_with_the_optimizer(rng, change, stop):
+    images, labels = problem(rng, DEEP, count=20)
+    network, optimizer, reports = Sequential(stack(cnnx, DEEP)), cnnx.Adam(0.01), []
+
+    def use_the_optimizer(progress):
+        reports.append(progress)
+        if change == "steps":
+            optimizer.steps = 0
+        else:
+            network.gradients(images[:3], labels[:3])
+            network.apply(optimizer)
+        if len(reports) == stop:
+            raise KeyboardInterrupt
+
+    options = {"epochs": 2, "batch_size": 4, "optimizer": optimizer, "shuffle": False, "progress_every": 2}
+    with pytest.raises(KeyboardInterrupt) if stop else contextlib.nullcontext():
+        network.fit(images, labels, on_progress=use_the_optimizer, **options)
+    ends = [8, 16, 20, 28, 36, 40][: len(reports)]
+    assert len(network.history.losses) == len(network.history.correct) == ends[-1]
+    windows = np.split(network.history.losses, ends[:-1])
+    assert [losses.mean() for losses in windows] == [report.loss for report in reports]
 
 
 def test_validation_changes_no_training(rng):
