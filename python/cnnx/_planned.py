@@ -6,6 +6,8 @@ import os
 import weakref
 from typing import Any
 
+import numpy as np
+
 from . import _checks, _core, _flat, _images, _stack
 from ._attributes import KnownAttributes
 from ._checks import FloatArray
@@ -86,6 +88,26 @@ class Planned(KnownAttributes):
                 elif not self._has(layers):  # another thread may have moved them meanwhile
                     self._flat = _flat.adopt(layers, _stack.dtype_of(self.layers), self)
         return self._flat
+
+    def _all_parameters(self) -> FloatArray:
+        """Return the flat array of all parameters; ValueError if the layers cannot have one."""
+        flat = self._adopt()
+        if flat is None:
+            _stack.dtype_of(self.layers)
+            position = next(i for i, layer in enumerate(self.layers) if layer.network() not in (None, self))
+            raise ValueError(
+                f"layers[{position}] ({type(self.layers[position]).__name__}): expected a layer of this network alone, "
+                "got one whose arrays are slices of another network's parameters (copy.deepcopy gives a layer its own)"
+            )
+        return flat
+
+    def _all_gradients(self) -> FloatArray:
+        """Return the flat array of all gradients, of as many numbers as the parameters. It is made at its first use."""
+        count = sum(layer.parameter_count() for layer in _stack.with_parameters(self.layers))
+        dtype = _stack.dtype_of(self.layers)
+        if self._gradient is None or self._gradient.size != count or self._gradient.dtype != dtype:
+            self._gradient = np.zeros(count, dtype)
+        return self._gradient
 
     def _has(self, layers: list[Layer]) -> bool:
         """Whether the layers' arrays fill this network's flat array."""

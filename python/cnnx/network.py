@@ -26,7 +26,7 @@ from ._threads import thread_count
 from .augment import Augmentation
 from .history import History, Progress
 from .layers import Layer
-from .optimizers import SGD, Optimizer
+from .optimizers import Optimizer, chosen
 from .schedules import Schedule, factors
 
 __all__ = ["History", "Pixels", "Progress", "Sequential"]
@@ -125,7 +125,7 @@ class Sequential(ImageChecks):
             raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
         if augment is not None and not isinstance(augment, Augmentation):
             raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
-        run = Run(self, images, labels, course, _optimizer(learn_rate, optimizer), factors(schedule, course.all_steps))
+        run = Run(self, images, labels, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
         run.on_progress = on_progress
         run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
         run.validation = None if validation is None else self._validation(validation, images.shape[1:])
@@ -204,11 +204,7 @@ class Sequential(ImageChecks):
 
         A layer that is at several positions has one gradient, the sum over them.
         """
-        count = sum(layer.parameter_count() for layer in _stack.with_parameters(self.layers))
-        dtype = _stack.dtype_of(self.layers)
-        if self._gradient is None or self._gradient.size != count or self._gradient.dtype != dtype:
-            self._gradient = np.zeros(count, dtype)
-        return self._gradient
+        return self._all_gradients()
 
     @property
     def parameters(self) -> FloatArray:
@@ -220,15 +216,7 @@ class Sequential(ImageChecks):
         Raises:
             ValueError: a layer's arrays are in another network's flat array, or the layers have different dtypes.
         """
-        flat = self._adopt()
-        if flat is None:
-            _stack.dtype_of(self.layers)
-            position = next(i for i, layer in enumerate(self.layers) if layer.network() not in (None, self))
-            raise ValueError(
-                f"layers[{position}] ({type(self.layers[position]).__name__}): expected a layer of this network alone, "
-                "got one whose arrays are slices of another network's parameters (copy.deepcopy gives a layer its own)"
-            )
-        return flat
+        return self._all_parameters()
 
     def summary(self, image_shape: tuple[int, int] | None = None) -> str:
         """Return a table of the layers, their outputs' shapes and how many parameters they have, as text to print.
@@ -299,15 +287,3 @@ class Sequential(ImageChecks):
 
         _stack.check_kinds(self.layers)
         save(self, path)
-
-
-def _optimizer(learn_rate: float | None, optimizer: Any) -> Optimizer:
-    if optimizer is None:
-        if learn_rate is None:
-            raise TypeError("learn_rate: expected a number, or else an optimizer, got neither")
-        return SGD(learn_rate)
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer: expected SGD, Adam or None, got {type(optimizer).__name__}")
-    if learn_rate is not None:
-        raise TypeError(f"learn_rate: expected none beside an optimizer, which has its own, got {learn_rate!r}")
-    return optimizer

@@ -203,3 +203,16 @@ class Adam(Optimizer):
             first_moment=self.first_moment,
             second_moment=self.second_moment,
         )
+
+
+def chosen(learn_rate: float | None, optimizer: Any) -> Optimizer:
+    """Return what `fit` trains with: the optimizer, or plain gradient descent if there is only a learn rate."""
+    if optimizer is None:
+        if learn_rate is None:
+            raise TypeError("learn_rate: expected a number, or else an optimizer, got neither")
+        return SGD(learn_rate)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: expected SGD, Adam or None, got {type(optimizer).__name__}")
+    if learn_rate is not None:
+        raise TypeError(f"learn_rate: expected none beside an optimizer, which has its own, got {learn_rate!r}")
+    return optimizer

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import math
 import os
@@ -18,16 +17,17 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
 from . import layers
 from ._images import Pixels
+from ._whole_files import check_writable, kind_of, naming, writing
 from .layers.initial import UNINITIALISED
 from .network import Sequential
 
-__all__ = ["load", "save"]
+__all__ = ["check_writable", "load", "save"]
 
 FORMAT_VERSION = 1
 
@@ -57,17 +57,8 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         for position, layer in enumerate(network.layers)
         for name, array in layer.parameters().items()
     }
-    with _naming(path), _writing(Path(path)) as file:
+    with naming(path), writing(Path(path)) as file:
         np.savez(file, network=np.array(text), **arrays)
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise the OSError that `save` would raise, before there is a network to save. Nothing changes."""
-    with _naming(path):
-        target = _target(Path(path))
-        if target.is_file:
-            with _scratch_file(target):
-                pass
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -82,8 +73,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     """
     mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its writer
-        raise ValueError(f"{path}: expected a regular file, got {_kind(mode)}")
-    with _naming(path), Path(path).open("rb") as file:
+        raise ValueError(f"{path}: expected a regular file, got {kind_of(mode)}")
+    with naming(path), Path(path).open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _network(_Arrays(archive, os.fstat(file.fileno()).st_size))
@@ -226,95 +217,3 @@ def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dty
         raise ValueError(f"{name}: expected an array in npy format 1.0, got {version}")
     header: Any = np.lib.format.read_array_header_1_0(stream, max_header_size=_LONGEST_HEADER)
     return header  # type: ignore[no-any-return]
-
-
-class _Target(NamedTuple):
-    """Where a network is written.
-
-    Attributes:
-        path: the file that gets the bytes, after links were followed. For a pipe or a device, the path as given.
-        found: the status of what exists at the path; None if nothing does.
-        is_file: whether a file is replaced as a whole. If not, the bytes are written into a pipe or a device.
-    """
-
-    path: Path
-    found: os.stat_result | None
-    is_file: bool
-
-
-def _target(path: Path) -> _Target:
-    """Return where a network for `path` is written; OSError if it may not be written there."""
-    real = Path(os.path.realpath(path)) if path.is_symlink() else path
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return _Target(real, None, is_file=True)
-    if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
-        raise OSError(f"expected a file, got {_kind(found.st_mode)}")
-    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    is_file = stat.S_ISREG(found.st_mode) and real.exists()  # an open file may have lost its name: /dev/fd/3
-    return _Target(real if is_file else path, found, is_file)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file whose bytes appear at `path` when the block ends, and not before."""
-    target = _target(path)
-    if not target.is_file:
-        buffer = io.BytesIO()
-        yield buffer
-        with target.path.open("wb") as stream:
-            stream.write(buffer.getbuffer())
-        return
-    with _scratch_file(target) as (scratch, file):
-        yield file
-        file.flush()
-        if target.found is not None:
-            _take_over(target.found, file.fileno())
-        os.fsync(file.fileno())
-        scratch.replace(target.path)
-
-
-@contextlib.contextmanager
-def _scratch_file(target: _Target) -> Iterator[tuple[Path, IO[bytes]]]:
-    """Make a file in the target's folder. It is deleted at the end, unless it was renamed."""
-    mode = 0o666 if target.found is None else 0o600  # the umask applies; a replacement is private until it is complete
-    scratch = target.path.with_name(f".cnnx-{os.urandom(8).hex()}")
-    try:
-        with open(scratch, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            yield scratch, file
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            scratch.unlink()
-
-
-def _take_over(found: os.stat_result, handle: int) -> None:
-    """Give a file the mode of the file that it replaces, and its owner as far as that is allowed."""
-    made = os.fstat(handle)
-    if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
-        try:
-            os.fchown(handle, found.st_uid, found.st_gid)
-        except PermissionError:
-            with contextlib.suppress(PermissionError):
-                os.fchown(handle, -1, found.st_gid)
-    if os.fstat(handle).st_mode != found.st_mode:
-        os.fchmod(handle, stat.S_IMODE(found.st_mode))
-
-
-@contextlib.contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the user's path in an OSError, which would name a scratch file or nothing."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise OSError(f"{path}: {error}") from None
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a disk", stat.S_IFCHR: "a device"}
-    return kinds.get(stat.S_IFMT(mode), "something else")
