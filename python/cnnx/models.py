@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
+from . import _checks
 from ._random import Rng, generator
 from .layers import Conv3x3, Dropout, Layer, MaxPool2, ReLU, Softmax
 from .network import Sequential
@@ -35,8 +36,10 @@ def article_cnn(
         nodes: how many classes there are.
 
     Raises:
+        TypeError: `image_shape` is not a height and a width.
         ValueError: `image_shape` is too small.
     """
+    image_shape = _checks.image_shape("image_shape", image_shape)
     height, width = ((size - 2) // 2 for size in image_shape)
     if height < 1 or width < 1:
         raise ValueError(f"image_shape: expected at least 4x4 pixels, got {image_shape}")

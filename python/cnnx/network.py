@@ -226,7 +226,9 @@ class Sequential(ImageChecks):
         Args:
             image_shape: (height, width) of the images; None takes the network's own, or 28x28.
         """
-        image_shape = _checks.image_shape("image_shape", image_shape or self.image_shape or (28, 28))
+        if image_shape is None:
+            image_shape = self.image_shape or (28, 28)
+        image_shape = _checks.image_shape("image_shape", image_shape)
         self._check_shapes(image_shape)
         return _describe.summary(self.layers, image_shape)
 

@@ -1,5 +1,6 @@
 """A network's summary, as text and as what a notebook shows."""
 
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -22,6 +23,21 @@ def test_its_columns_are_wide_enough_for_every_layer():
     layers = [cnnx.Conv3x3(2), cnnx.GlobalAveragePool(), cnnx.Softmax(2, 3)]
     lines = cnnx.Sequential(layers).summary((20, 30)).splitlines()
     assert len({len(line) for line in lines}) == 1
+
+
+def summary_for(image_shape):
+    return cnnx.models.article_cnn().summary(image_shape)
+
+
+def model_for(image_shape):
+    return cnnx.models.article_cnn(image_shape=image_shape)
+
+
+@pytest.mark.parametrize("use", [summary_for, model_for])
+@pytest.mark.parametrize("shape", [(), [], 0, 28, "28", (28,), (28, 28, 1)], ids=repr)
+def test_what_is_no_image_shape_is_refused(use, shape):
+    with pytest.raises(TypeError, match=rf"^image_shape: expected a height and a width, got {re.escape(repr(shape))}$"):
+        use(shape)
 
 
 def cells(network):
