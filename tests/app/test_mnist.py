@@ -5,8 +5,6 @@ Mirrors are folders with file:// addresses, or servers on this machine.
 
 import errno
 import gzip
-import hashlib
-import os
 import socket
 import subprocess
 import sys
@@ -15,46 +13,13 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 
 import mnist
-import numpy as np
 import pytest
 from idx import assert_same_digits, idx, listing, write
 
 from cnnx import data
 from cnnx.data import CANONICAL_MD5, DataError, load
-
-MNIST = os.environ.get("CNNX_DATA")
-needs_all_of_mnist = pytest.mark.skipif(not MNIST, reason="CNNX_DATA names no folder with all of MNIST")
-
-
-@pytest.fixture
-def mirrors(folder, tmp_path, monkeypatch):
-    """Two mirrors of the four files and their digests; yields the two folders."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    for name in CANONICAL_MD5:
-        content = (folder / name).read_bytes()
-        monkeypatch.setitem(CANONICAL_MD5, name, hashlib.md5(content).hexdigest())
-        write(first / f"{name}.gz", gzip.compress(content, 9))
-        write(second / f"{name}.gz", gzip.compress(content, 1))
-    monkeypatch.setattr(data, "MIRRORS", (f"{first.as_uri()}/", f"{second.as_uri()}/"))
-    return first, second
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Let CNNX_DATA name a folder that does not exist yet."""
-    monkeypatch.setenv("CNNX_DATA", str(tmp_path / "parent" / "cache"))
-    return tmp_path / "parent" / "cache"
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    def urlopen(*_, **__):
-        raise OSError("the network is unreachable")
-
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
 
 
 @pytest.mark.smoke
@@ -231,17 +196,6 @@ def test_a_cache_that_takes_no_file_is_named_and_no_scratch_folder(cache, monkey
     assert ".download-" not in str(error.value)
 
 
-@pytest.mark.usefixtures("mirrors")
-def test_a_link_in_the_cache_is_never_replaced(cache):
-    cache.mkdir(parents=True)
-    (cache / "train-images-idx3-ubyte.gz").symlink_to("a disk that is not there")
-    with pytest.raises(
-        DataError, match=rf"^{cache}/train-images-idx3-ubyte.gz: expected a file or nothing, got a link"
-    ):
-        load("mnist")
-    assert (cache / "train-images-idx3-ubyte.gz").is_symlink()
-
-
 def test_the_mirrors_are_https():
     assert [address[:8] for address in data.MIRRORS] == ["https://"] * 2
 
@@ -260,33 +214,6 @@ def test_offline_the_error_names_the_files_the_folder_and_the_mirrors(cache):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.usefixtures("mirrors", "offline")
-def test_files_that_are_already_there_are_only_read(cache, folder, digits, monkeypatch, suffix):
-    for name in CANONICAL_MD5:
-        content = (folder / name).read_bytes()
-        write(cache / f"{name}{suffix}", gzip.compress(content) if suffix else content)
-    for write_access in ("mkdir", "replace", "unlink", "touch"):
-        monkeypatch.delattr(Path, write_access)
-    assert_same_digits(load("mnist"), digits)
-    assert listing(cache) == sorted(f"{name}{suffix}" for name in CANONICAL_MD5)
-
-
-@pytest.mark.usefixtures("mirrors")
-def test_another_data_set_in_the_cache_is_refused_and_kept(cache, digits):
-    other = write(cache / "train-images-idx3-ubyte", idx(digits["train_images"] ^ 1))
-    with pytest.raises(DataError, match=rf"^{other}: expected MNIST's canonical bytes with MD5 \w+, got MD5 \w+$"):
-        load("mnist")
-    assert listing(cache) == [other.name]
-
-
-@pytest.mark.usefixtures("mirrors")
-def test_a_cache_that_cannot_be_made_is_a_data_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("CNNX_DATA", str(write(tmp_path / "file", b"") / "cache"))
-    with pytest.raises(DataError, match=r"file/cache: MNIST is incomplete and cannot be downloaded"):
-        load("mnist")
-
-
 @pytest.mark.parametrize("terminal", [True, False])
 @pytest.mark.usefixtures("mirrors", "cache")
 def test_progress_is_for_terminals(capsys, monkeypatch, terminal):
@@ -301,17 +228,3 @@ def test_importing_the_module_imports_nothing_to_download_with():
     code = "import sys, cnnx.data; print(*{'mnist', 'urllib.request', 'http.client'} & set(sys.modules))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert imported.stdout == "\n"
-
-
-@needs_all_of_mnist
-@pytest.mark.parametrize("source", ["mnist", MNIST])
-def test_all_of_mnist_loads_and_its_folder_is_left_alone(source):
-    before = listing(Path(MNIST))
-    digits = load(source)
-    assert digits.train_images.shape == (60_000, 28, 28)
-    assert digits.test_images.shape == (10_000, 28, 28)
-    assert np.bincount(digits.train_labels).tolist() == [
-        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
-    ]  # fmt: skip
-    assert np.bincount(digits.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert listing(Path(MNIST)) == before
