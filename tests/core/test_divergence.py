@@ -92,6 +92,29 @@ def test_a_first_window_that_diverges_leaves_everything_as_it_was(dtype, rng, na
     assert trained[0] == trained[1]
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_error_after_the_last_step_of_a_window_takes_the_window_back(dtype, rng, monkeypatch, name):
+    """For example, there is no memory to look for numbers that are not finite."""
+    images, labels = rng.uniform(-1, 1, (30, 11, 14)), rng.integers(0, 5, 30)
+    broken, shorter = (Sequential(stack(cnnx, DEEP, dtype)) for _ in range(2))
+    of_broken, of_shorter = (OPTIMIZERS[name](0.01) for _ in range(2))
+    options = {"epochs": 1, "batch_size": 3, "shuffle": False}
+
+    def break_next(_):
+        monkeypatch.setattr("cnnx._training._what_is_not_finite", fail)
+
+    def fail(*_):
+        raise MemoryError("no memory")
+
+    with pytest.raises(MemoryError, match=r"^no memory$"):
+        broken.fit(images, labels, optimizer=of_broken, progress_every=4, on_progress=break_next, **options)
+    monkeypatch.undo()
+    shorter.fit(images[:12], labels[:12], optimizer=of_shorter, **options)
+    assert bits(broken) == bits(shorter)
+    assert states(of_broken) == states(of_shorter)
+    assert len(broken.history.losses) == 12
+
+
 def test_the_error_names_the_schedule_s_learn_rate_and_the_epoch(rng):
     images, labels = problem(rng, DEEP, count=8)
     network = Sequential(stack(cnnx, DEEP))
