@@ -32,6 +32,12 @@ def assert_agree(actual, expected, terms, largest=1.0):
         assert_same_bits(actual, expected)
 
 
+def assert_same_loss(loss, expected, dtype):
+    """Assert that two mean losses of a network that computes in `dtype` differ by rounding alone."""
+    relative = 1e-5 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(loss, expected, rtol=relative, atol=0)
+
+
 def central_difference(loss, values):
     """Return the derivative of the scalar `loss()` with respect to float64 `values`, which it reads.
 

@@ -6,7 +6,7 @@ from networks import as_floats, bits, forward_by_hand
 from pairwise import pairwise
 from reference_loop import OPTIMIZERS, STEPS, TERMS, assert_fit_follows
 from stacks import IMAGE, STACKS, flat_parameters, problem, stack
-from tolerances import assert_close, assert_same_bits
+from tolerances import assert_close, assert_same_bits, assert_same_loss
 from twins import DTYPES
 
 import cnnx
@@ -108,7 +108,7 @@ def test_predict_and_evaluate_are_the_layers_forward_for_every_stack(rng, names,
     assert_close(probabilities, expected, TERMS)
     assert_same_bits(network.predict(images, threads=3), probabilities)
     loss, accuracy = network.evaluate(images, labels)
-    assert loss == pytest.approx(-np.log(expected[np.arange(count), labels]).mean(), rel=1e-4)
+    assert_same_loss(loss, -np.log(expected[np.arange(count), labels]).mean(), dtype)
     assert accuracy == np.mean(expected.argmax(axis=1) == labels)
 
 

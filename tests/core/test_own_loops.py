@@ -8,7 +8,7 @@ from networks import IMAGES, as_floats, bits
 from pairwise import pairwise
 from reference_loop import TERMS, mean_gradient
 from stacks import IMAGE, STACKS, flat_parameters, problem, stack
-from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
+from tolerances import assert_close, assert_is_derivative, assert_same_bits, assert_same_loss, central_difference
 from twins import DTYPES, parameters, uniform
 
 import cnnx
@@ -26,7 +26,7 @@ def test_gradients_are_the_reference_s_mean(rng, names, dtype):
     loss, accuracy = network.gradients(images, labels)
     expected, losses, correct = mean_gradient(stack(reference, names, dtype), as_floats(images, dtype), labels)
     assert_close(network.gradient, expected, TERMS)
-    assert loss == pytest.approx(losses.mean(), rel=1e-5 if dtype is np.float32 else 1e-12)
+    assert_same_loss(loss, losses.mean(), dtype)
     assert accuracy == correct.mean()
     assert bits(network) == before
 

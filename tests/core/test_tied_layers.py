@@ -12,7 +12,7 @@ from networks import as_floats, bits
 from pairwise import pairwise
 from reference_loop import OPTIMIZERS, mean_gradient, update_of
 from stacks import flat_parameters
-from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
+from tolerances import assert_close, assert_is_derivative, assert_same_bits, assert_same_loss, central_difference
 from twins import DTYPES, parameters, uniform
 
 import cnnx
@@ -113,7 +113,7 @@ def test_its_gradient_is_the_sum_over_its_positions(rng, names, count, dtype):
     flat, losses, _ = mean_gradient(plain, as_floats(images, dtype), labels)
     loss, _ = network.gradients(images, labels)
     assert_close(network.gradient, summed(flat, plain, firsts), TERMS)
-    assert loss == pytest.approx(losses.mean(), rel=1e-5 if dtype is np.float32 else 1e-12)
+    assert_same_loss(loss, losses.mean(), dtype)
 
 
 @pytest.mark.parametrize("names", TIED)
