@@ -68,33 +68,34 @@ class EpochReport:
 
     Args:
         samples: how many digits an epoch has.
-        steps: how many steps an epoch has.
+        batch_size: how many digits a step has; an epoch's last step may have fewer.
         log: is called with each line.
         bar: the terminal, or None for no bar.
     """
 
-    def __init__(self, samples: int, steps: int, log: Callable[[str], object], bar: TextIO | None) -> None:
-        self.samples, self.steps, self.log, self.bar = samples, steps, log, bar
+    def __init__(self, samples: int, batch_size: int, log: Callable[[str], object], bar: TextIO | None) -> None:
+        self.samples, self.batch_size, self.log, self.bar = samples, batch_size, log, bar
         self.start_epoch()
 
     def start_epoch(self) -> None:
         """Forget the last epoch's windows, and start the clock."""
         self.started = time.perf_counter()
-        self.losses: list[float] = []
-        self.accuracies: list[float] = []
+        self.seen = 0
+        self.loss = self.accuracy = 0.0  # the sums over the digits that were seen
 
     def __call__(self, progress: Progress) -> None:
         """Take the report on a window of steps."""
-        self.losses.append(progress.loss)
-        self.accuracies.append(progress.accuracy)
+        before, self.seen = self.seen, min(progress.step * self.batch_size, self.samples)
+        self.loss += progress.loss * (self.seen - before)
+        self.accuracy += progress.accuracy * (self.seen - before)
         if self.bar is not None:
-            done = 30 * progress.step // self.steps
+            done = 30 * self.seen // self.samples
             self._draw(f"\r[{'#' * done}{'.' * (30 - done)}] epoch {progress.epoch}, loss {progress.loss:.3f} ")
-        if progress.step < self.steps:
+        if self.seen < self.samples:
             return
         self._draw("\r\033[K")
         now = time.perf_counter()
-        loss, accuracy = (sum(values) / len(values) for values in (self.losses, self.accuracies))
+        loss, accuracy = self.loss / self.samples, self.accuracy / self.samples
         validation = f" | Validation {progress.validation[1]:.2%}" if progress.validation else ""
         speed = f"{self.samples / (now - self.started):,.0f} digits a second"
         self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
@@ -201,7 +202,6 @@ def _run(options: argparse.Namespace) -> None:
         train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log)
     else:
         kept = len(images) - held_out
-        steps = -(-kept // options.batch_size)
         bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
         network.fit(
             images[:kept],
@@ -213,7 +213,7 @@ def _run(options: argparse.Namespace) -> None:
             schedule=options.schedule,
             augment=AUGMENTATIONS[options.augment],
             validation=(images[kept:], labels[kept:]) if held_out else None,
-            on_progress=EpochReport(kept, steps, log, bar),
+            on_progress=EpochReport(kept, options.batch_size, log, bar),
         )
         images = images[:kept]
     seconds = time.perf_counter() - start

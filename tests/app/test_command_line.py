@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from command_line import HANG, LAST_LINE, assert_lines, outcome, run_well, start, write_digits
-from networks import bits
+from networks import bits, sample
 
 import cnnx
 from cnnx.models import article_cnn
@@ -128,10 +128,22 @@ def test_a_terminal_that_is_gone_ends_no_training():
             raise OSError(5, "Input/output error")
 
     lines = []
-    report = EpochReport(20, 2, lines.append, Gone())
+    report = EpochReport(20, 10, lines.append, Gone())
     for step in (1, 2):
         report(Progress(1, step, 0.5, 0.5))
     assert len(lines) == 1
+
+
+def test_an_epoch_s_line_has_the_means_over_its_digits():
+    """Its last window has two steps, and its last step one digit: 100 steps of 3, one of 3 and one of 1."""
+    images, labels, *_ = sample()
+    network, lines = article_cnn(), []
+    report = EpochReport(304, 3, lines.append, None)
+    options = {"epochs": 2, "batch_size": 3, "learn_rate": 0.05, "on_progress": report}
+    history = network.fit(images[:304], labels[:304], **options)
+    epochs = zip(history.losses.reshape(2, 304).mean(axis=1), history.correct.reshape(2, 304).mean(axis=1), strict=True)
+    expected = [f"Epoch {n}: Loss {loss:.4f} | Accuracy {share:.2%}" for n, (loss, share) in enumerate(epochs, 1)]
+    assert [line.rpartition(" | ")[0] for line in lines] == expected
 
 
 @pytest.mark.skipif(not MNIST, reason="CNNX_DATA names no folder with all of MNIST")
