@@ -26,8 +26,10 @@ def run(program, *arguments):
     )
 
 
-def predict_in_child(network, images, pipe):
-    pipe.send(network.predict(images).tobytes())
+def predict_and_train_in_child(network, images, labels, pipe):
+    predicted = network.predict(images)
+    network.fit(images, labels, epochs=1, learn_rate=0.0)
+    pipe.send(predicted.tobytes())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -55,7 +57,9 @@ def test_a_child_that_is_forked_while_another_thread_trains_can_predict_and_trai
     try:
         for _ in range(20):
             here, there = context.Pipe()
-            child = context.Process(target=predict_in_child, args=(network, images, there))
+            child = context.Process(
+                target=predict_and_train_in_child, args=(network, images, labels, there), daemon=True
+            )
             child.start()
             assert here.poll(HANG), "the child hangs"
             assert here.recv() == expected
