@@ -163,9 +163,15 @@ def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | 
 
 def image_shape(name: str, value: Any) -> tuple[int, int]:
     """Return a height and a width, each at least 1."""
+    height, width = (positive_integer(name, size) for size in height_and_width(name, value))
+    return height, width
+
+
+def height_and_width(name: str, value: Any) -> tuple[int, int]:
+    """Return a height and a width, which are any integers."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name}: expected a height and a width, got {value!r}")
-    height, width = (positive_integer(name, size) for size in value)
+    height, width = (integer(name, size) for size in value)
     return height, width
 
 

@@ -39,7 +39,7 @@ def article_cnn(
         TypeError: `image_shape` is not a height and a width.
         ValueError: `image_shape` is too small.
     """
-    image_shape = _checks.image_shape("image_shape", image_shape)
+    image_shape = _checks.height_and_width("image_shape", image_shape)
     height, width = ((size - 2) // 2 for size in image_shape)
     if height < 1 or width < 1:
         raise ValueError(f"image_shape: expected at least 4x4 pixels, got {image_shape}")
