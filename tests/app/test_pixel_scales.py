@@ -79,6 +79,14 @@ def test_only_what_a_trained_network_has_can_be_assigned():
         article_cnn().pixels = (0, 255)
 
 
+def test_pixels_that_are_assigned_hold_for_images_that_were_looked_at_before():
+    network, digits = trained_on("bytes"), sample()
+    network.predict(digits.test_images[0])
+    network.pixels = trained_on("0 to 1").pixels
+    with pytest.warns(UserWarning, match="expected pixels as in the training"):
+        network.predict(digits.test_images[0])
+
+
 def test_own_loops_remember_the_scale_too():
     network, digits = article_cnn(), sample()
     for start in (0, 10):
