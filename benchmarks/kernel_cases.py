@@ -1,4 +1,4 @@
-"""One call of every kernel, and what plain numpy says of it: `kernel_cases.py FOLDER DTYPE`.
+"""One call of every kernel, and the results of plain numpy: `kernel_cases.py FOLDER DTYPE`.
 
 `kernels.py` starts this file; FOLDER has the kernels' table for Python, which it compiled from kernels.cpp. Shapes are
 those of the article's network and of Keras's convnet. The functions below run anew for each kernel.
@@ -178,7 +178,7 @@ def article(kit: Kit) -> dict[str, Case]:
         "conv_pool_backward": sets([np.zeros_like(packed), d_pooled, rest, image, shape], d_filters(d_pooled)),
         "spread_background": Case([image, shape], [pooled], lambda _: [values]),
         "sum_background": sets([zeros(8), d_pooled, image, shape], rest[:8]),
-        # Any layout of packed weights will do that gives them back; the kernels that read it say whether it is theirs.
+        # Only that unpacking gives the weights back. The kernels below that read the layout verify it.
         "dense_pack": Case([d_held, weights, PLACES], [weights], lambda _: [kit.unpacked(d_held, PLACES)]),
         "dense_unpack": sets([zeros(1352, 10), held, PLACES], weights),
         "dense_fold": Case([held, PLACES], [weights], lambda _: [kit.unpacked(held, PLACES)]),

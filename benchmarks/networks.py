@@ -59,7 +59,7 @@ def walk(case: Case) -> Iterator[tuple[str, int, Shape, Shape]]:
 
 
 def multiplications(case: Case) -> tuple[int, int]:
-    """Return how many a prediction of one image takes, and a step of the training, which needs no image's gradient."""
+    """Return the multiplications of a prediction and of a training step. The image's own gradient is not computed."""
     forward = backward = 0
     for position, (kind, number, taken, given) in enumerate(walk(case)):
         count = 0

@@ -10,7 +10,7 @@ from cnnx import Sequential
 
 IMAGE = (11, 14)
 
-# What a layer's name before the colon makes, of the size after it.
+# Functions that make a layer. Its name has one of these keys, and then a colon and the size.
 MAKERS = {
     "article": lambda m, size, _, options: m.Conv3x3(int(size), **options),
     "biased": lambda m, size, _, options: m.Conv3x3(int(size), use_bias=True, **options),

@@ -64,7 +64,7 @@ class ImageChecks(Planned):
             self._familiar = images.dtype
 
     def _warn_of(self, images: Any, pixels: Pixels) -> None:
-        """Warn whoever called `fit` of images on a scale that is hardly meant."""
+        """Warn the caller of `fit` if the pixels are probably on another scale than the caller thinks."""
         complaint = _images.complaint_about_bytes(pixels)
         if complaint is not None:
             warnings.warn(complaint, stacklevel=3)

@@ -1,7 +1,7 @@
 """What a network expects of its images: their size, the scale of their pixels, and that the pixels are finite.
 
-A network reads uint8 pixels as x / 255 - 0.5 and floats unchanged. So one easily gives it images on another scale than
-those of the training, which it recognises badly. Scales are compared by the ranges of pixels, and only a clear
+A network reads uint8 pixels as x / 255 - 0.5 and floats unchanged. It is easy to give it images on another scale than
+those of the training, and it then recognises them badly. Scales are compared by the ranges of pixels, and only a clear
 difference causes a warning.
 """
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 UINT8: np.dtype[Any] = np.dtype(np.uint8)
 
-MANY = 256  # images: from here on a check of their scale takes no time beside their prediction
+MANY = 256  # images: from here on, a check of their scale takes little time compared with their prediction
 _LARGEST_SIDE = 256  # pixels: no larger image is tried for the message of an error
-_FEW_VALUES = 16  # uint8 images without a pixel above this are hardly meant to go up to 255
+_FEW_VALUES = 16  # uint8 images without a pixel above this probably do not use the scale from 0 to 255
 _ENOUGH = 8  # images: fewer do not tell the scale of uint8 images, since one image may be dark
 _SEVERAL = 16  # images: fewer do not tell that all images are too dark
 _CHUNK = 256  # images at a time, so that they are still in the cache when they are read again

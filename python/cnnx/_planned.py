@@ -17,7 +17,7 @@ from .layers import Layer
 class Planned(KnownAttributes):
     """Layers in a row, their flat array of parameters, and their plan: the core's network for one size of images.
 
-    Arrays, settings and layers may change at any time. Each use looks whether they did, and if so makes the plan anew.
+    Arrays, settings and layers may change at any time. Each use checks whether they did, and if so makes a new plan.
     """
 
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own

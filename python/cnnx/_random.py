@@ -12,7 +12,7 @@ Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy imports nu
 
 
 def generator(rng: Any) -> np.random.Generator | None:
-    """Return the generator that `rng` means; None stands for numpy's global one.
+    """Return the generator that `rng` means; None means numpy's global one.
 
     Raises:
         TypeError: `rng` is neither a Generator nor an integer nor None. A bool is no integer here.
@@ -38,6 +38,6 @@ def draw_seed(rng: np.random.Generator | None) -> int:
 
 
 def own_generator(rng: Any) -> np.random.Generator:
-    """Return the generator that `rng` means; None stands for a new one, seeded from numpy's global generator."""
+    """Return the generator that `rng` means; None means a new one, seeded from numpy's global generator."""
     found = generator(rng)
     return np.random.default_rng(draw_seed(None)) if found is None else found

@@ -152,7 +152,7 @@ def test_an_array_that_does_not_fit_its_layer_is_refused(saved, kind):
 
 
 def write_claiming(path, size, is_packed):
-    """Write 6 weights whose header and zip entry claim `size` bytes; the entry also that so many are packed."""
+    """Write 6 weights whose header and zip entry claim `size` bytes; if `is_packed`, the packed size is as large."""
     header = npy_header((size // 32, 4))
     write_npz(path, described(layer="Softmax", input_len=size // 32, nodes=4), **{"0.weights": header + bytes(48)})
     change_last_entry(path, len(header) + (size if is_packed else 48), len(header) + size)

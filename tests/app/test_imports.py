@@ -16,7 +16,7 @@ def printed(program):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_every_module_is_there_after_import_cnnx():
-    """A child for each, to which no other module was of help."""
+    """Each name is looked up in a process of its own, so no earlier import helps."""
     names = ["reference", "storage", "train", "data", "models", "schedules", "layers", "loss"]
     program = f"""
 import os, cnnx

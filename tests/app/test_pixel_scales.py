@@ -36,7 +36,7 @@ def trained_once_on(name, count):
 
 
 def are_alike(trained, given):
-    # On standardised images nothing that lies within their range is clear, but bytes are of another kind.
+    # Standardised pixels have a wide range. Floats within this range cause no warning; bytes do.
     return (
         trained == given
         or {trained, given} in ALIKE

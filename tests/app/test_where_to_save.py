@@ -159,7 +159,7 @@ def test_a_new_file_has_the_mode_of_any_other_and_the_umask_is_not_touched(tmp_p
 
 @pytest.fixture
 def device(tmp_path):
-    """Give a function from "null" and "full" to such a device; root, who could do harm, gets one of his own."""
+    """Give a function that returns the path of the device "null" or "full". Root gets a copy, to do no harm."""
 
     def named(name):
         path = Path("/dev", name)

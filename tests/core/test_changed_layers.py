@@ -128,7 +128,7 @@ class TestSharedLayers:
 
     @pytest.mark.parametrize("shared", ["filters", "biases", "half the filters"])
     def test_other_layers_of_the_second_network_have_no_array_in_common(self, rng, shared):
-        """Nothing moves an array there, so nothing parts what two layers of other settings were given."""
+        """The second network moves no arrays, so layers would go on sharing memory."""
         one = Conv3x3(4, 1, rng=rng)
         owner = Sequential([one])
         valid, same = Conv3x3(4, 4, rng=rng), Conv3x3(4, 4, padding="same", rng=rng)

@@ -1,4 +1,4 @@
-"""A loss that is no longer finite stops the training, and what is left is the last that was."""
+"""A loss that is no longer finite stops the training, and the last finite parameters stay."""
 
 import re
 

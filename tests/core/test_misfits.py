@@ -11,7 +11,7 @@ def soft(inputs, nodes=4, dtype=np.float64):
     return Softmax(inputs, nodes, dtype=dtype)
 
 
-# What the images (12, 7, 8) cannot go through, and what the error says of it
+# Layers that do not take the images (12, 7, 8), and the message of the error
 MISFITS = {
     "no layers": ([], r"^layers: expected Softmax at the end, got no layers$"),
     "no Softmax": ([Conv3x3(2)], r"^layers: expected Softmax at the end, got Conv3x3$"),

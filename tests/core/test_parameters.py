@@ -51,7 +51,7 @@ def long_problem(rng):
 
 
 def fit_beside(network, images, labels, act):
-    """Train in a thread, and call `act` all the while that it changes parameters."""
+    """Train in a thread, and call `act` again and again while the training changes parameters."""
     failures, before = [], bits(network)
 
     def run():

@@ -1,4 +1,4 @@
-"""Training in the core's loop is what stepping the layers by hand is, in the order and with the values asked for."""
+"""Training in the core's loop gives the same as stepping the layers by hand."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A run is cut into windows, between which anything may be read or changed, and which change nothing themselves."""
+"""A run is cut into windows. Between them anything may be read or changed; the cuts change no result."""
 
 import copy
 import signal
