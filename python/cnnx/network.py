@@ -200,7 +200,7 @@ class Sequential(ImageChecks):
 
     @property
     def gradient(self) -> FloatArray:
-        """The gradients of all parameters, in the order of `parameters`: one flat array that may be changed.
+        """One flat array with the gradients of all parameters, in the order of `parameters`. It may be changed.
 
         A layer that is at several positions has one gradient, the sum over them.
         """
@@ -208,7 +208,7 @@ class Sequential(ImageChecks):
 
     @property
     def parameters(self) -> FloatArray:
-        """All parameters, layer by layer: one flat array whose slices are the layers' arrays.
+        """One flat array of all parameters, layer by layer. Its slices are the layers' arrays.
 
         A layer that is at several positions has its parameters at the first of them. The array stays the same as long
         as the layers stay the same.
