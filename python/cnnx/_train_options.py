@@ -34,10 +34,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="python -m cnnx.train",
         description="Train the CNN of the article 'CNNs, Part 2: Training a Convolutional Neural Network' on "
-        "handwritten digits, then test it on digits it has not seen. With no options: the article's run, on "
-        "the 1,000 + 1,000 digits that come with the package.",
+        "handwritten digits, then test it on digits that it has not seen. Without options it is the "
+        "article's run, on the 1,000 + 1,000 digits that come with the package.",
         epilog="Examples: 'python -m cnnx.train --data mnist' trains on all 60,000 digits of MNIST (downloaded once); "
-        "'python -m cnnx.train --seed 1 --quiet' prints just the result of another starting point.",
+        "'python -m cnnx.train --seed 1 --quiet' prints only the result, from other initial weights.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -58,24 +58,24 @@ def make_parser() -> argparse.ArgumentParser:
         type=_at_least(1, at_most=100_000),
         default=3,
         metavar="N",
-        help="times through the digits (default: %(default)s)",
+        help="how often to go through the training digits (default: %(default)s)",
     )
     parser.add_argument(
         "--learn-rate",
         type=_learn_rate,
         default=0.005,
         metavar="X",
-        help="how far each digit moves the weights (default: %(default)s)",
+        help="how far a step moves the weights (default: %(default)s)",
     )
     parser.add_argument(
         "--model",
         choices=models.__all__,
         default="article_cnn",
-        help="the article's network, Keras's MNIST convnet, a small one that is fast to 99%%, or a deep one that gets "
-        "the most digits right (default: %(default)s)",
+        help="the article's network, Keras's MNIST convnet, a small one that soon reaches 99%%, or a deep one that "
+        "gets the most digits right (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as the article)"
+        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as in the article)"
     )
     parser.add_argument(
         "--optimizer",
@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--schedule",
         choices=["constant", "cosine", "one_cycle"],
         default="constant",
-        help="how the learn rate goes over the run (default: %(default)s)",
+        help="how the learn rate changes over the run (default: %(default)s)",
     )
     parser.add_argument(
         "--augment",
@@ -115,19 +115,19 @@ def make_parser() -> argparse.ArgumentParser:
         "--dtype",
         choices=["float32", "float64"],
         default="float64",
-        help="the numbers to compute with; float32 is faster (default: %(default)s, as numpy)",
+        help="the numbers to compute with; float32 is faster (default: %(default)s, as in numpy)",
     )
     parser.add_argument(
         "--ties",
         choices=["all", "first"],
-        help="which of several equal pixels learns from a pooling window of article_cnn: all of them, as in the "
-        "article, or the first, as in Keras and PyTorch and in the other models (default: all)",
+        help="which of several equal pixels in a pooling window of article_cnn receive the gradient: all of them, as "
+        "in the article, or the first, as in Keras and PyTorch and in the other models (default: all)",
     )
     parser.add_argument(
         "--threads",
         type=_at_least(1),
         metavar="N",
-        help="how many threads share a batch, and the test (default: one a CPU); the result does not depend on it",
+        help="how many threads share a batch, and the test (default: one for each CPU); it does not change the result",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
     parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
