@@ -155,11 +155,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        _drop_unwritten_lines()
     except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"cnnx.train: error: {error}", file=sys.stderr)
+        _drop_unwritten_lines()
         return 2
     return 0
+
+
+def _drop_unwritten_lines() -> None:
+    """Forget what stdout does not take. Otherwise Python tries it again at its exit, and ends with code 120."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(options: argparse.Namespace) -> None:

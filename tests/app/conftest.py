@@ -12,6 +12,12 @@ from cnnx import data
 from cnnx.data import CANONICAL_MD5
 
 
+@pytest.fixture(autouse=True)
+def as_on_a_user_s_machine(monkeypatch):
+    """Let Python buffer what programs print, even if the tests' own environment forbids it."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture
 def digits(rng):
     """Two small sets of images that are neither square nor 28 pixels wide."""

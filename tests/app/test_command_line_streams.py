@@ -47,8 +47,7 @@ def test_a_reader_of_the_network_that_leaves_is_an_error(tmp_path):
 
 def test_a_line_appears_as_soon_as_it_is_printed(tmp_path, rng):
     folder = write_digits(tmp_path / "digits", rng, shape=(120, 120))  # so large that no line follows at once
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with start("--data", folder, "--epochs", 1000, env=environment) as process:
+    with start("--data", folder, "--epochs", 1000) as process:
         first = os.read(process.stdout.fileno(), 1 << 16)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=HANG)
