@@ -78,6 +78,7 @@ __all__ = [
     "data",
     "load",
     "models",
+    "reference",
     "schedules",
     "targets",
 ]

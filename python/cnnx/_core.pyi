@@ -144,7 +144,14 @@ class Network:
     def parameter_count(self) -> int: ...
 
 def _use_target(name: str) -> None: ...
-def active_target() -> str: ...
-def targets() -> list[str]: ...
+def active_target() -> str:
+    """
+    Return the name of the instruction set that computes: the best of `targets()`, unless the environment variable CNNX_TARGET named another one when cnnx was imported.
+    """
+
+def targets() -> list[str]:
+    """
+    Return the names of the instruction sets that cnnx was compiled for and this CPU has, from the simplest to the best.
+    """
 
 __version__: str

@@ -8,7 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy imports numpy.random at its first use
-"""A numpy Generator, a seed for a new one, or None for numpy's global generator, which ``np.random.seed`` sets."""
+"""A numpy Generator, a seed for a new one, or None for numpy's global generator, which ``np.random.seed`` sets.
+
+A seed draws the same in every call: two layers made with ``rng=0`` begin alike. A Generator goes on from call to call.
+"""
 
 
 def generator(rng: Any) -> np.random.Generator | None:

@@ -100,7 +100,7 @@ class Sequential(ImageChecks):
             validation: images and labels to evaluate after each epoch.
             shuffle: whether each epoch takes the images in a new random order.
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
-                None for numpy's global generator, which the article uses.
+                None for numpy's global generator, which the article uses. A seed draws the same in every call.
             on_progress: called at the end of each window with a `Progress`. A setting that it assigns to the optimizer,
                 such as another learn rate, holds from the next window on.
             progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer.
