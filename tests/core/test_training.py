@@ -134,6 +134,16 @@ def test_bytes_are_read_as_numpy_scales_them_to_the_bit(dtype, ties, rng, kind):
     assert_same_bits(of_bytes.predict(images), of_floats.predict(images / 255 - 0.5))
 
 
+@pytest.mark.usefixtures("target")
+def test_of_equal_probabilities_the_first_is_recognised(dtype):
+    network, images, labels = small_problem(dtype)
+    for name in ("weights", "biases"):
+        getattr(network.layers[-1], name)[...] = 0
+    history = network.fit(images, labels, epochs=1, learn_rate=0.0, shuffle=False)
+    np.testing.assert_array_equal(history.correct, labels == 0)
+    assert network.evaluate(images, labels)[1] == np.mean(labels == 0) > 0
+
+
 def test_trained_values_stand_in_the_arrays_that_were_there(dtype):
     network, images, labels = small_problem(dtype)
     held = [values for layer in network.layers for values in parameters(layer).values()]
