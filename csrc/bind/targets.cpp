@@ -16,12 +16,10 @@ void bind_targets(pybind11::module_& module) {
         for (const Target& target : supported_targets()) names.emplace_back(target.name);
         return names;
       },
-      "Return the names of the instruction sets that cnnx was compiled for and this CPU has, from the simplest to the "
-      "best.");
+      "Return the instruction sets that this build and this CPU have, from the simplest to the best.");
   module.def(
       "active_target", [] { return active_target().name; },
-      "Return the name of the instruction set that computes: the best of `targets()`, unless the environment variable "
-      "CNNX_TARGET named another one when cnnx was imported.");
+      "Return the instruction set in use: the last of `targets()`, or the one that CNNX_TARGET names.");
   module.def("_use_target", &use_target, pybind11::arg("name"));  // for tests, which compare targets
 }
 

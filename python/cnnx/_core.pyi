@@ -146,12 +146,12 @@ class Network:
 def _use_target(name: str) -> None: ...
 def active_target() -> str:
     """
-    Return the name of the instruction set that computes: the best of `targets()`, unless the environment variable CNNX_TARGET named another one when cnnx was imported.
+    Return the instruction set in use: the last of `targets()`, or the one that CNNX_TARGET names.
     """
 
 def targets() -> list[str]:
     """
-    Return the names of the instruction sets that cnnx was compiled for and this CPU has, from the simplest to the best.
+    Return the instruction sets that this build and this CPU have, from the simplest to the best.
     """
 
 __version__: str
