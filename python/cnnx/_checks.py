@@ -161,17 +161,13 @@ def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | 
     return value
 
 
-def image_shape(name: str, value: Any) -> tuple[int, int]:
-    """Return a height and a width, each at least 1."""
-    height, width = (positive_integer(name, size) for size in height_and_width(name, value))
-    return height, width
-
-
-def height_and_width(name: str, value: Any) -> tuple[int, int]:
-    """Return a height and a width, which are any integers."""
+def image_shape(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Return a height and a width, each at least `least`."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name}: expected a height and a width, got {value!r}")
     height, width = (integer(name, size) for size in value)
+    if height < least or width < least:
+        raise ValueError(f"{name}: expected at least {least}x{least} pixels, got {height}x{width}")
     return height, width
 
 

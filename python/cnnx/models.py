@@ -1,13 +1,14 @@
-"""Networks that are ready to be trained."""
+"""Networks that are ready to be trained, for MNIST or for images of another size and other classes."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _checks
+from . import _checks, _stack
 from ._random import Rng, generator
 from .layers import Conv3x3, Dropout, Layer, MaxPool2, ReLU, Softmax
 from .network import Sequential
@@ -33,103 +34,128 @@ def article_cnn(
         ties: which of several equal pixels receive a gradient, as in `MaxPool2`.
         rng: draws the initial values, in the article's order: a Generator, a seed, or None for numpy's global one.
         image_shape: (height, width) of the images, at least 4x4. The article's are 28x28.
-        nodes: how many classes there are.
+        nodes: how many classes there are, at least 1.
 
     Raises:
         TypeError: `image_shape` is not a height and a width.
-        ValueError: `image_shape` is too small.
+        ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
-    image_shape = _checks.height_and_width("image_shape", image_shape)
-    height, width = ((size - 2) // 2 for size in image_shape)
-    if height < 1 or width < 1:
-        raise ValueError(f"image_shape: expected at least 4x4 pixels, got {image_shape}")
+    image_shape, nodes = _task(image_shape, nodes, least=4)
     rng = generator(rng)
-    conv = Conv3x3(8, dtype=dtype, rng=rng)
-    softmax = Softmax(height * width * 8, nodes, dtype=dtype, rng=rng)
-    return _for_images(image_shape, [conv, MaxPool2(ties=ties), softmax])
+    layers = [Conv3x3(8, dtype=dtype, rng=rng), MaxPool2(ties=ties)]
+    return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
-def keras_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return Keras's MNIST convnet (F. Chollet, "Simple MNIST convnet"): 34,826 parameters, for 28x28 images.
+def keras_convnet(
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+) -> Sequential:
+    """Return Keras's MNIST convnet (F. Chollet, "Simple MNIST convnet"): 34,826 parameters for MNIST.
 
-    Convolutions with 32 and 64 filters, each followed by ReLU and 2x2 pooling; dropout of one half; a softmax over 10
-    classes.
+    Convolutions with 32 and 64 filters, each followed by ReLU and 2x2 pooling; dropout of one half; a softmax.
 
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
+        image_shape: (height, width) of the images, at least 10x10.
+        nodes: how many classes there are, at least 1.
+
+    Raises:
+        TypeError: `image_shape` is not a height and a width.
+        ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
+    image_shape, nodes = _task(image_shape, nodes, least=10)
     rng = generator(rng)
-    return _for_images(
-        (28, 28),
-        [
-            Conv3x3(32, 1, dtype=dtype, rng=rng),
-            ReLU(),
-            MaxPool2(ties="first"),
-            Conv3x3(64, 32, dtype=dtype, rng=rng),
-            ReLU(),
-            MaxPool2(ties="first"),
-            Dropout(0.5),
-            Softmax(5 * 5 * 64, 10, dtype=dtype, rng=rng),
-        ],
-    )
+    layers: list[Layer] = [
+        Conv3x3(32, 1, dtype=dtype, rng=rng),
+        ReLU(),
+        MaxPool2(ties="first"),
+        Conv3x3(64, 32, dtype=dtype, rng=rng),
+        ReLU(),
+        MaxPool2(ties="first"),
+        Dropout(0.5),
+    ]
+    return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
-def small_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return a network that reaches 99% on MNIST in little time: 12,810 parameters, for 28x28 images.
+def small_convnet(
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+) -> Sequential:
+    """Return a network that reaches 99% on MNIST in little time, with 12,810 parameters.
 
-    Convolutions with 16 and 32 filters, each followed by 2x2 pooling and ReLU; a softmax over 10 classes.
+    Convolutions with 16 and 32 filters, each followed by 2x2 pooling and ReLU; a softmax.
 
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
+        image_shape: (height, width) of the images, at least 10x10.
+        nodes: how many classes there are, at least 1.
+
+    Raises:
+        TypeError: `image_shape` is not a height and a width.
+        ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
+    image_shape, nodes = _task(image_shape, nodes, least=10)
     rng = generator(rng)
-    return _for_images(
-        (28, 28),
-        [
-            Conv3x3(16, 1, dtype=dtype, rng=rng),
-            MaxPool2(ties="first"),
-            ReLU(),
-            Conv3x3(32, 16, dtype=dtype, rng=rng),
-            MaxPool2(ties="first"),
-            ReLU(),
-            Softmax(5 * 5 * 32, 10, dtype=dtype, rng=rng),
-        ],
-    )
+    layers: list[Layer] = [
+        Conv3x3(16, 1, dtype=dtype, rng=rng),
+        MaxPool2(ties="first"),
+        ReLU(),
+        Conv3x3(32, 16, dtype=dtype, rng=rng),
+        MaxPool2(ties="first"),
+        ReLU(),
+    ]
+    return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
-def deep_convnet(*, dtype: DTypeLike = np.float64, rng: Rng = None) -> Sequential:
-    """Return a network that recognises the most digits: 141,130 parameters, for 28x28 images.
+def deep_convnet(
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+) -> Sequential:
+    """Return a network that recognises the most digits of MNIST, with 141,130 parameters.
 
     A convolution with 32 filters, 2x2 pooling, two convolutions with 64 filters, 2x2 pooling, a convolution with 128
-    filters, each convolution followed by ReLU; dropout of 0.4; a softmax over 10 classes.
+    filters, each convolution followed by ReLU; dropout of 0.4; a softmax.
 
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
+        image_shape: (height, width) of the images, at least 18x18.
+        nodes: how many classes there are, at least 1.
+
+    Raises:
+        TypeError: `image_shape` is not a height and a width.
+        ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
+    image_shape, nodes = _task(image_shape, nodes, least=18)
     rng = generator(rng)
-    return _for_images(
-        (28, 28),
-        [
-            Conv3x3(32, 1, dtype=dtype, rng=rng),
-            ReLU(),
-            MaxPool2(ties="first"),
-            Conv3x3(64, 32, padding="same", dtype=dtype, rng=rng),
-            ReLU(),
-            Conv3x3(64, 64, dtype=dtype, rng=rng),
-            ReLU(),
-            MaxPool2(ties="first"),
-            Conv3x3(128, 64, dtype=dtype, rng=rng),
-            ReLU(),
-            Dropout(0.4),
-            Softmax(3 * 3 * 128, 10, dtype=dtype, rng=rng),
-        ],
-    )
+    layers: list[Layer] = [
+        Conv3x3(32, 1, dtype=dtype, rng=rng),
+        ReLU(),
+        MaxPool2(ties="first"),
+        Conv3x3(64, 32, padding="same", dtype=dtype, rng=rng),
+        ReLU(),
+        Conv3x3(64, 64, dtype=dtype, rng=rng),
+        ReLU(),
+        MaxPool2(ties="first"),
+        Conv3x3(128, 64, dtype=dtype, rng=rng),
+        ReLU(),
+        Dropout(0.4),
+    ]
+    return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
-def _for_images(image_shape: tuple[int, int], layers: list[Layer]) -> Sequential:
-    network = Sequential(layers)
+def _task(image_shape: tuple[int, int], nodes: int, least: int) -> tuple[tuple[int, int], int]:
+    """Check the images' size and the number of classes before random numbers are drawn.
+
+    `least` is the height and width of the smallest image that leaves a value to the softmax.
+    """
+    return _checks.image_shape("image_shape", image_shape, least), _checks.positive_integer("nodes", nodes)
+
+
+def _classifier(
+    layers: list[Layer], image_shape: tuple[int, int], nodes: int, dtype: DTypeLike, rng: np.random.Generator | None
+) -> Sequential:
+    """Return the layers and a softmax over all values that they make of an image."""
+    shapes, _ = _stack.sizes(layers, image_shape)
+    network = Sequential([*layers, Softmax(math.prod(shapes[-1]), nodes, dtype=dtype, rng=rng)])
     network.image_shape = image_shape
     return network
