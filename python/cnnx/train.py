@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,17 +264,14 @@ def _digits(source: str) -> data.Digits:
 
 
 def _network(options: argparse.Namespace, image_shape: tuple[int, ...], nodes: int) -> Sequential:
-    height, width = image_shape
-    if options.model == "article_cnn":
-        if height < 4 or width < 4:
-            raise ValueError(f"--data: expected images of at least 4x4 pixels, got {height}x{width}")
-        ties: Literal["all", "first"] = options.ties or "all"
-        return models.article_cnn(dtype=options.dtype, ties=ties, image_shape=(height, width), nodes=nodes)
-    if (height, width) != (28, 28) or nodes > 10:
-        got = f"{height}x{width} and {nodes}"
-        raise ValueError(f"--model: expected article_cnn for images other than 28x28 or over 10 classes, got {got}")
-    network: Sequential = getattr(models, options.model)(dtype=options.dtype)
-    return network
+    """Make the network for the data's images and classes. An error names the option, and not the model's argument."""
+    settings = {} if options.ties is None else {"ties": options.ties}
+    make: Callable[..., Sequential] = getattr(models, options.model)
+    try:
+        return make(dtype=options.dtype, image_shape=image_shape, nodes=nodes, **settings)
+    except ValueError as error:
+        problem = str(error).removeprefix("image_shape: expected ")
+        raise ValueError(f"--data: expected images of {problem} (for --model {options.model})") from None
 
 
 if __name__ == "__main__":

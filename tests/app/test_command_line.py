@@ -8,6 +8,7 @@ from command_line import HANG, LAST_LINE, assert_lines, outcome, run_well, start
 from networks import bits, sample
 
 import cnnx
+from cnnx import models
 from cnnx.models import article_cnn
 from cnnx.network import Progress
 from cnnx.train import EpochReport
@@ -90,9 +91,27 @@ def test_a_folder_of_other_images_and_classes(tmp_path, rng):
     assert bits(network) == bits(twin)
 
 
+@pytest.mark.parametrize(("shape", "classes"), [((20, 23), 47), ((18, 18), 3), ((28, 28), 62)])
+@pytest.mark.parametrize("model", models.__all__)
+def test_every_model_takes_a_folder_s_size_and_classes(tmp_path, rng, model, shape, classes):
+    folder = write_digits(tmp_path / "digits", rng, shape, classes)
+    options = ("--limit", 20, "--epochs", 1, "--batch-size", 8, "--model", model)
+    lines = run_well("--data", folder, *options, "--save", tmp_path / "network")
+    network, digits = cnnx.load(tmp_path / "network"), cnnx.data.load(folder)
+    assert network.image_shape == shape
+    assert len(network.layers[-1].biases) == classes
+    np.random.seed(0)
+    twin = getattr(models, model)(image_shape=shape, nodes=classes)
+    images, labels = digits.train_images[:20], digits.train_labels[:20]
+    twin.fit(images, labels, epochs=1, batch_size=8, optimizer=cnnx.SGD(0.005), schedule="constant")
+    assert bits(network) == bits(twin)
+    assert outcome(lines) == twin.evaluate(digits.test_images[:20], digits.test_labels[:20])
+
+
 def test_a_class_that_only_the_test_has_is_a_class(tmp_path, rng):
     folder = write_digits(tmp_path / "digits", rng, test_labels=6)
-    assert_lines(run_well("--data", folder), steps=250, epochs=3)
+    assert_lines(run_well("--data", folder, "--save", tmp_path / "network"), steps=250, epochs=3)
+    assert len(cnnx.load(tmp_path / "network").layers[2].biases) == 7
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -89,11 +89,22 @@ def test_a_folder_that_takes_no_file_is_noticed_before_training():
     assert error.startswith("cnnx.train: error: --save: expected a file that can be written, got '/proc/self/file' (")
 
 
-@pytest.mark.parametrize("shape", [(3, 28), (28, 3), (1, 1)])
-def test_images_too_small_for_the_network_end_with_one_line(tmp_path, rng, shape):
-    code, lines, errors = run("--data", write_digits(tmp_path / "digits", rng, shape))
+TOO_SMALL = [
+    *(("article_cnn", 4, shape) for shape in ((3, 28), (28, 3), (1, 1))),
+    ("keras_convnet", 10, (9, 12)),
+    ("small_convnet", 10, (12, 9)),
+    ("deep_convnet", 18, (17, 17)),
+]
+
+
+@pytest.mark.parametrize(("model", "least", "shape"), TOO_SMALL)
+def test_images_too_small_for_the_network_end_with_one_line(tmp_path, rng, model, least, shape):
+    code, lines, errors = run("--model", model, "--data", write_digits(tmp_path / "digits", rng, shape))
     assert (code, lines) == (2, [])
-    assert errors == [f"cnnx.train: error: --data: expected images of at least 4x4 pixels, got {shape[0]}x{shape[1]}"]
+    assert errors == [
+        f"cnnx.train: error: --data: expected images of at least {least}x{least} pixels, got {shape[0]}x{shape[1]} "
+        f"(for --model {model})"
+    ]
 
 
 def test_a_damaged_file_ends_with_one_line_that_names_it(tmp_path, rng):
