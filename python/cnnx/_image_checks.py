@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -31,8 +31,11 @@ class ImageChecks(Planned):
             self._familiar = None
         super().__setattr__(name, value)
 
-    def _images(self, images: Any, least: int = 1) -> Any:
-        """Return images as the core takes them, at least `least` of them; check the layers as well."""
+    def _images(self, images: Any, least: int = 1) -> tuple[Any, bool]:
+        """Return images as the core takes them, (n, height, width), and whether they are one image alone.
+
+        There are at least `least` of them. The layers are checked as well.
+        """
         _stack.check_kinds(self.layers)
         dtype = images.dtype if isinstance(images, np.ndarray) else None
         if dtype == UINT8:
@@ -41,12 +44,36 @@ class ImageChecks(Planned):
             raise TypeError(f"images: expected uint8, 0 to 255, or floats, got dtype {dtype}")
         else:
             array = _checks.as_numbers("images", images, _stack.dtype_of(self.layers))
-        shape = array.shape
-        if len(shape) != 3 or shape[0] < least or 0 in shape:
-            self._check_axes(shape, least)
+        shape, planned = array.shape, self._planned[1]
+        if planned and planned[1] > 1:  # the usual cases without another call, since every prediction comes here
+            if shape == planned:
+                return array[np.newaxis], True
+            if shape[1:] == planned and shape[0] >= least:
+                return array, False
+        return self._as_stack(array, least)
+
+    def _as_stack(self, array: Any, least: int) -> tuple[Any, bool]:
+        """Return images of any form that a network takes as (n, height, width), and whether they are one alone."""
+        size = self.image_shape
+        known = size if size is not None and _stack.fits(self.layers, size) else None
+        is_fixed = not _stack.takes_any_size(self.layers)
+        stack, is_one = _images.as_stack(array, known, is_fixed, lambda size: _stack.fits(self.layers, size))
+        shape = stack.shape
+        if len(shape) != 3 or shape[0] < least or 0 in shape[1:]:
+            self._refuse_axes(array.shape, least)
         if least and shape[1:] != self._planned[1]:
-            self._check_shapes(shape[1:], shape)
-        return array
+            self._check_shapes(shape[1:], array.shape)
+        return stack, is_one
+
+    def _labelled(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Return images and their labels as the core takes them. One image is a batch of one."""
+        stack, is_one = self._images(images)
+        if is_one and isinstance(labels, np.ndarray) and labels.shape != (1,):
+            raise ValueError(
+                f"images: expected shape (n, height, width) beside labels of shape {labels.shape}, got {images.shape}, "
+                f"which is one image (its label has shape (1,); {_images.FLATTENED})"
+            )
+        return stack, _checks.labels(labels, len(stack), _stack.class_count(self.layers))
 
     def _remember(self, images: Any, pixels: Pixels) -> None:
         """Remember what the images were that a step has been taken on."""
@@ -71,23 +98,22 @@ class ImageChecks(Planned):
         elif self.pixels is not None:
             self._check_scale(images, stacklevel=4)
 
-    def _check_axes(self, shape: tuple[int, ...], least: int) -> None:
-        if len(shape) == 3 and shape[0] >= least and 0 not in shape[1:]:
-            return
-        size = self._fixed_size() or self._fitting_size()
-        if len(shape) != 3 and size is not None:
+    def _refuse_axes(self, shape: tuple[int, ...], least: int) -> NoReturn:
+        has_size = len(shape) != 3 and 0 not in shape and not _stack.takes_any_size(self.layers)
+        size = self._fixed_size() or self._fitting_size() if has_size else None
+        if size is not None:
             raise _images.size_error(size, shape)
-        raise ValueError(f"images: expected shape (n, height, width), n at least {least}, got {shape}")
+        help = f" ({_images.FLATTENED})" if len(shape) == 1 else ""
+        raise ValueError(f"images: expected shape (n, height, width), n at least {least}, got {shape}{help}")
 
     def _validation(self, validation: Any, image_shape: tuple[int, int]) -> tuple[Any, Any]:
         """Return validation images and labels as the core takes them, for training images of a shape."""
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
         try:
-            images = self._images(validation[0])
+            images, labels = self._labelled(*validation)
             if images.dtype != UINT8:
                 _images.pixel_range(images)
-            labels = _checks.labels(validation[1], len(images), _stack.class_count(self.layers))
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
         if images.shape[1:] != image_shape and not _stack.takes_any_size(self.layers):

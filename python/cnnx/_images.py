@@ -19,12 +19,48 @@ if TYPE_CHECKING:
 
 UINT8: np.dtype[Any] = np.dtype(np.uint8)
 
+FLATTENED = "for flattened images use images.reshape(-1, height, width)"
+
 MANY = 256  # images: from here on, a check of their scale takes little time compared with their prediction
 _LARGEST_SIDE = 256  # pixels: no larger image is tried for the message of an error
 _FEW_VALUES = 16  # uint8 images without a pixel above this probably do not use the scale from 0 to 255
 _ENOUGH = 8  # images: fewer do not tell the scale of uint8 images, since one image may be dark
 _SEVERAL = 16  # images: fewer do not tell that all images are too dark
 _CHUNK = 256  # images at a time, so that they are still in the cache when they are read again
+
+
+def as_stack(
+    images: NDArray[Any],
+    known: tuple[int, int] | None,
+    is_fixed: bool,
+    takes: Callable[[tuple[int, int]], bool],
+) -> tuple[NDArray[Any], bool]:
+    """Return images as (n, height, width), without a copy, and whether they are one image alone.
+
+    - (n, height, width, 1) are n images.
+    - (height, width, 1) is one image, unless the network takes images that are one pixel wide: then (n, height, 1) are
+      n of them. The known size decides before the layers do.
+    - (height, width) is one image, whatever its size.
+    - (n, pixels) are n flattened images, and (pixels,) is one, if `known` is the only size that the network takes.
+
+    An array of any other shape is returned as it is.
+
+    Args:
+        images: C-contiguous.
+        known: the (height, width) of the images of the training, if the layers still take it; else None.
+        is_fixed: whether the network takes no other size than `known`.
+        takes: tells whether the layers take images of a (height, width).
+    """
+    shape = images.shape
+    if len(shape) == 4 and shape[3] == 1:
+        return images.reshape(shape[:3]), False
+    if len(shape) == 3 and shape[2] == 1:
+        tall, whole = (shape[1], 1), (shape[0], shape[1])
+        is_one = tall != known and (whole == known or (not takes(tall) and takes(whole)))
+        return (images.reshape(1, *whole), True) if is_one else (images, False)
+    if len(shape) in (1, 2) and shape != known and known is not None and is_fixed and shape[-1] == math.prod(known):
+        return images.reshape(-1, *known), len(shape) == 1
+    return (images[np.newaxis], True) if len(shape) == 2 else (images, False)
 
 
 def fitting_size(fits: Callable[[tuple[int, int]], bool]) -> tuple[int, int] | None:
@@ -46,7 +82,7 @@ def size_error(expected: tuple[int, int], given: tuple[int, ...], reason: str = 
     if len(given) in (3, 4) and given[-1] in (3, 4) and given[-3:-1] == expected:
         parts = ["for colour images use images.mean(axis=-1)"]
     elif given and (given[-1] == pixels or (1 in given[1:] and math.prod(given[1:]) == pixels)):
-        parts = [f"for flattened images use images.reshape(-1, {height}, {width})"]
+        parts = [FLATTENED.replace("height, width", f"{height}, {width}")]
     help = f" ({'; '.join(parts)})" if parts else ""
     return ValueError(f"images: expected shape (n, {height}, {width}), got {given}{help}")
 

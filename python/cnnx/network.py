@@ -39,6 +39,12 @@ class Sequential(ImageChecks):
     subclass of a layer that defines `forward` or `backprop` is refused. Layers that do not fit together, or have
     different dtypes, are refused at the first use. The error names the layer's position.
 
+    Every method takes n images as an array (n, height, width) or (n, height, width, 1). One image is a batch of one; it
+    may be (height, width) or (height, width, 1). A network that takes images of only one size, and knows it, also takes
+    flattened images: (n, height * width), or (height * width,) for one. It knows the size in `image_shape`, which
+    training, `cnnx.load` and `cnnx.models` set. An array of exactly that shape is always one image. If the layers take
+    images that are one pixel wide, (n, height, 1) are n of these.
+
     The network copies the parameters of its layers into one array, `parameters`, and gives each layer slices of it. An
     array that is assigned to a layer is copied into its slice. A layer may be at several positions: it has its
     parameters once, and training sums its gradients. A layer may belong to several networks: each of them trains it,
@@ -86,7 +92,8 @@ class Sequential(ImageChecks):
         its last step, `history` has what was seen until then, and KeyboardInterrupt is raised.
 
         Args:
-            images: (n, height, width), n at least 1. uint8 images are read as x / 255 - 0.5, and floats unchanged.
+            images: (n, height, width), n at least 1, or another form that the class describes. uint8 images are read as
+                x / 255 - 0.5, and floats unchanged.
             labels: integers (n,), from 0 to nodes - 1, where nodes is that of the last layer.
             epochs: how often to go through all images, at least 1.
             learn_rate: how far a step of plain gradient descent goes, finite and at least 0. Give this or an optimizer.
@@ -116,9 +123,8 @@ class Sequential(ImageChecks):
         """
         from ._training import Course, Draws, Run  # which predictions do not need
 
-        images = self._images(images)
+        images, labels = self._labelled(images, labels)
         pixels = _images.pixels(images)
-        labels = _checks.labels(labels, len(images), _stack.class_count(self.layers))
         course = Course(len(images), epochs, batch_size, progress_every)
         shuffle = _checks.boolean("shuffle", shuffle)
         if on_progress is not None and not callable(on_progress):
@@ -158,9 +164,8 @@ class Sequential(ImageChecks):
         Returns:
             The mean cross-entropy loss in nats, and the share of the images that were recognised.
         """
-        images = self._images(images)
+        images, labels = self._labelled(images, labels)
         pixels = _images.pixels(images)
-        labels = _checks.labels(labels, len(images), _stack.class_count(self.layers))
         threads = thread_count(threads, len(images), least=1)
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
@@ -251,8 +256,7 @@ class Sequential(ImageChecks):
             threads: how many threads share the images, at least 1. None for as many as this process has CPUs. The
                 result does not depend on it.
         """
-        images = self._images(images)
-        labels = _checks.labels(labels, len(images), _stack.class_count(self.layers))
+        images, labels = self._labelled(images, labels)
         if images.dtype is not self._familiar or len(images) >= _images.MANY:
             self._check_scale(images, stacklevel=3)
         losses, correct = self._plan(images.shape[1:]).evaluate(images, labels, thread_count(threads, len(images)))
@@ -264,21 +268,21 @@ class Sequential(ImageChecks):
         """Return the probability of each class.
 
         Args:
-            images: (n, height, width), where n may be 0, or one image (height, width); pixels as in `fit`.
+            images: (n, height, width), where n may be 0, or one image (height, width), or another form that the class
+                describes; pixels as in `fit`.
             threads: how many threads share the images, as in `evaluate`.
 
         Returns:
             (n, nodes) in the layers' dtype, or (nodes,) for one image.
         """
-        one = isinstance(images, np.ndarray) and images.ndim == 2
-        images = self._images(images[np.newaxis] if one else images, least=0)
-        shape = images.shape
-        count = shape[0]
+        given = images
+        images, is_one = self._images(given, least=0)
+        count = len(images)
         if images.dtype is not self._familiar or count >= _images.MANY:
             self._check_scale(images, stacklevel=3)
-        network = self._plan(shape[1:], shape[1:] if one else shape)
+        network = self._plan(images.shape[1:], given.shape)
         probabilities: FloatArray = network.predict(images, thread_count(threads, count))
-        return probabilities[0] if one else probabilities
+        return probabilities[0] if is_one else probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to the file `path`, which `cnnx.load` reads. The file appears whole or not at all.
