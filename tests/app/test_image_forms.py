@@ -1,5 +1,7 @@
 """Images may have an axis for their one channel, or be flattened, and one image may stand alone."""
 
+import copy
+
 import numpy as np
 import pytest
 from networks import IMAGES, bits, small_problem, three_layers
@@ -114,7 +116,8 @@ def test_flattened_images_need_a_network_of_one_size(rng, shape, got):
 def test_an_array_of_exactly_the_known_size_is_one_image_and_not_flattened_ones(rng):
     network = Sequential([Softmax(8, 3, rng=rng)])
     network.fit(rng.random((4, 1, 8)), np.array([0, 1, 2, 0]), epochs=1, learn_rate=0.1)
-    assert network.predict(np.zeros((1, 8))).shape == (3,)
+    for one in (network, copy.deepcopy(network)):  # the copy has not seen that shape yet
+        assert one.predict(np.zeros((1, 8))).shape == (3,)
     assert network.predict(np.zeros((2, 8))).shape == (2, 3)
     assert network.predict(np.zeros(8)).shape == (3,)
 
@@ -129,6 +132,9 @@ def test_a_last_axis_of_one_is_a_width_where_the_layers_take_it(rng):
         assert narrow.predict(rng.random((count, 6, 1))).shape == (count, 3)
     assert narrow.predict(rng.random((5, 6, 1, 1))).shape == (5, 3)
     assert narrow.predict(rng.random((6, 1))).shape == (3,)
+    single = Sequential([Softmax(1, 3, rng=rng)])
+    single.fit(rng.random((3, 1, 1)), labels[:3], epochs=1, learn_rate=0.1)
+    assert single.predict(rng.random((1, 1, 1))).shape == (1, 3)
 
 
 def test_the_size_of_the_training_decides_what_a_last_axis_of_one_is(rng):
