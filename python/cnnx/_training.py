@@ -7,7 +7,7 @@ optimizer hold from then on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import _checks, _images, _random, _stack
 from .augment import Augmentation
-from .history import History, Progress
+from .history import History, OnProgress, Progress
 from .optimizers import Optimizer
 from .schedules import Factors
 
@@ -131,7 +131,7 @@ class Run:
         threads: how many threads share a batch.
         validation: images and labels to evaluate after each epoch, or None.
         validation_threads: as the caller of `fit` gave it.
-        on_progress: called at the end of each window, or None.
+        on_progress: called at the end of each window, or None. It stops the run by returning True.
     """
 
     pixels: _images.Pixels
@@ -139,7 +139,7 @@ class Run:
     threads: int = 1
     validation_threads: int | None = None
     validation: tuple[Any, Any] | None = None
-    on_progress: Callable[[Progress], object] | None = None
+    on_progress: OnProgress | None = None
 
     def __init__(
         self, network: Sequential, images: Any, labels: Any, course: Course, optimizer: Optimizer, factors: Factors
@@ -148,7 +148,7 @@ class Run:
         self.optimizer, self.factors = optimizer, factors
 
     def train(self, draws: Draws) -> History:
-        """Train through all epochs. The network gets its history however this ends."""
+        """Train through all epochs, or until it is enough. The network gets its history however this ends."""
         course, network = self.course, self.network
         self._prepare(network._trainable_plan(self.images.shape[1:]))
         # The system provides the memory of these arrays page by page, as the epochs fill them.
@@ -158,7 +158,8 @@ class Run:
         self._steps = 0
         try:
             for epoch in range(course.epochs):
-                self._train_epoch(epoch, draws)
+                if self._train_epoch(epoch, draws):
+                    break
         finally:  # also after an error or Ctrl-C
             done = course.samples_in(self._steps)
             validated = np.array(self._validated).reshape(-1, 2)
@@ -168,7 +169,8 @@ class Run:
     def _prepare(self, plan: Any) -> None:
         self.optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.network.layers))
 
-    def _train_epoch(self, epoch: int, draws: Draws) -> None:
+    def _train_epoch(self, epoch: int, draws: Draws) -> bool:
+        """Train through one epoch, or a part of it. Return whether the run stops."""
         course = self.course
         order = draws.order(course.images)
         maps = draws.maps(course.images, self.images.shape[1:])
@@ -186,9 +188,11 @@ class Run:
             step = window.stop
             validation = self._validate() if step == course.steps else None
             if self.on_progress is not None:
-                self.on_progress(self._progress(window, validation))
+                if _is_enough(self.on_progress(self._progress(window, validation))):
+                    return True
             elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
                 course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
+        return False
 
     def _train_window(self, window: Window, order: Any, maps: Any, seed: int) -> None:
         """Take all steps of a window in one call of the core, or none of them if that fails."""
@@ -238,6 +242,13 @@ class Run:
     def _progress(self, window: Window, validation: tuple[float, float] | None) -> Progress:
         loss, accuracy = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
         return Progress(window.epoch + 1, window.stop, float(loss), float(accuracy), validation)
+
+
+def _is_enough(returned: Any) -> bool:
+    """Tell from what `on_progress` returned whether the run stops."""
+    if returned is None or isinstance(returned, (bool, np.bool_)):
+        return bool(returned)
+    raise TypeError(f"on_progress: expected it to return True to stop, or None or False to go on, got {returned!r}")
 
 
 def _what_is_not_finite(losses: NDArray[np.float64], parameters: Sequence[Any]) -> tuple[int, str] | None:

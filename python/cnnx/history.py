@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,10 @@ class Progress(NamedTuple):
     loss: float
     accuracy: float
     validation: tuple[float, float] | None = None
+
+
+OnProgress: TypeAlias = Callable[[Progress], "bool | np.bool_ | None"]
+"""What `Sequential.fit` calls at the end of each window. True stops the training, and None or False does not."""
 
 
 class History(NamedTuple):

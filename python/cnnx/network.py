@@ -11,7 +11,7 @@ network is made, and again only when its layers have changed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ._images import Pixels
 from ._random import Rng
 from ._threads import thread_count
 from .augment import Augmentation
-from .history import History, Progress
+from .history import History, OnProgress, Progress
 from .layers import Layer
 from .optimizers import Optimizer, chosen
 from .schedules import Schedule, factors
@@ -82,7 +82,7 @@ class Sequential(ImageChecks):
         validation: tuple[NDArray[Any], NDArray[Any]] | None = None,
         shuffle: bool = True,
         rng: Rng = None,
-        on_progress: Callable[[Progress], object] | None = None,
+        on_progress: OnProgress | None = None,
         progress_every: int = 100,
     ) -> History:
         """Train on the cross-entropy loss. With only a learn rate, each step has one image, as in the article.
@@ -109,11 +109,13 @@ class Sequential(ImageChecks):
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
                 None for numpy's global generator, which the article uses. A seed draws the same in every call.
             on_progress: called at the end of each window with a `Progress`. A setting that it assigns to the optimizer,
-                such as another learn rate, holds from the next window on.
+                such as another learn rate, holds from the next window on. If it returns True, the training stops there.
+                If it returns None or False, the training goes on. Anything else is a TypeError at that window's end.
             progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer.
 
         Returns:
-            The loss of each sample, whether it was recognised, and the results of the validation.
+            The loss of each sample, whether it was recognised, and the results of the validation, until the training
+            ended.
 
         Raises:
             TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
