@@ -4,7 +4,7 @@
 - `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`: layers that the article leaves out.
 - `cross_entropy`: the loss and its gradient.
 - `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
-- `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`: how a `Sequential` is trained.
+- `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `EarlyStopping`: how a `Sequential` is trained.
 - `cnnx.models`: networks that are ready to be trained, such as the article's.
 - `cnnx.data.load`: the digits of MNIST, a sample of them, or any folder of IDX files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from . import schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
+from .early_stopping import EarlyStopping
 from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy
 from .network import Sequential
@@ -65,6 +66,7 @@ __all__ = [
     "Conv3x3",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "GlobalAveragePool",
     "MaxPool2",
     "RandomAffine",

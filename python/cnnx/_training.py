@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import _checks, _images, _random, _stack
 from .augment import Augmentation
+from .early_stopping import BestEpoch
 from .history import History, OnProgress, Progress
 from .optimizers import Optimizer
 from .schedules import Factors
@@ -131,6 +132,7 @@ class Run:
         threads: how many threads share a batch.
         validation: images and labels to evaluate after each epoch, or None.
         validation_threads: as the caller of `fit` gave it.
+        best: finds the best epoch, and stops the run when it is long ago; None to go through all epochs.
         on_progress: called at the end of each window, or None. It stops the run by returning True.
     """
 
@@ -139,6 +141,7 @@ class Run:
     threads: int = 1
     validation_threads: int | None = None
     validation: tuple[Any, Any] | None = None
+    best: BestEpoch | None = None
     on_progress: OnProgress | None = None
 
     def __init__(
@@ -164,7 +167,15 @@ class Run:
             done = course.samples_in(self._steps)
             validated = np.array(self._validated).reshape(-1, 2)
             network._history = history = History(self._losses[:done], self._correct[:done], validated)
+            if self.best is not None:
+                with network._lock:
+                    self.best.restore(*self._changing())
         return history
+
+    def _changing(self) -> tuple[list[Any], list[Any]]:
+        """Return the arrays that a step changes: the layers', and the optimizer's."""
+        arrays = [array for layer in self.network.layers for array in layer.parameters().values()]
+        return arrays, self.optimizer.states()
 
     def _prepare(self, plan: Any) -> None:
         self.optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.network.layers))
@@ -187,11 +198,15 @@ class Run:
             self.network._remember(self.images, self.pixels)
             step = window.stop
             validation = self._validate() if step == course.steps else None
+            is_enough = False
+            if self.best is not None and validation is not None:
+                is_enough = self.best.is_enough(validation, *self._changing())
             if self.on_progress is not None:
-                if _is_enough(self.on_progress(self._progress(window, validation))):
-                    return True
+                is_enough = _is_enough(self.on_progress(self._progress(window, validation))) or is_enough
             elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
                 course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
+            if is_enough:
+                return True
         return False
 
     def _train_window(self, window: Window, order: Any, maps: Any, seed: int) -> None:
@@ -201,8 +216,7 @@ class Run:
         self._prepare(plan)
         learn_rates = optimizer.learn_rate * self.factors(*window.steps_of_run)
         losses = self._losses[window.of_run]
-        changing = [array for layer in self.network.layers for array in layer.parameters().values()]
-        changing += optimizer.states()
+        changing = [array for arrays in self._changing() for array in arrays]
         kept = [array.copy() for array in changing]
         try:
             plan.train(
@@ -228,9 +242,11 @@ class Run:
             _put_back(changing, kept)
             sample, what = failure
             step = sample // course.batch_size
+            is_best = self.best is not None and self.best.will_be_restored
+            left = "of the best epoch" if is_best else f"after step {window.start}"
             raise FloatingPointError(
                 f"{what} at step {window.start + step + 1} of epoch {window.epoch + 1} with learn rate "
-                f"{learn_rates[step]:g}; the parameters are those after step {window.start} (try a smaller learn rate)"
+                f"{learn_rates[step]:g}; the parameters are those {left} (try a smaller learn rate)"
             )
 
     def _validate(self) -> tuple[float, float] | None:

@@ -24,6 +24,7 @@ from ._images import Pixels
 from ._random import Rng
 from ._threads import thread_count
 from .augment import Augmentation
+from .early_stopping import EarlyStopping, best_epoch
 from .history import History, OnProgress, Progress
 from .layers import Layer
 from .optimizers import Optimizer, chosen
@@ -80,6 +81,7 @@ class Sequential(ImageChecks):
         schedule: Schedule | str | None = None,
         augment: Augmentation | None = None,
         validation: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        early_stopping: EarlyStopping | None = None,
         shuffle: bool = True,
         rng: Rng = None,
         on_progress: OnProgress | None = None,
@@ -89,7 +91,8 @@ class Sequential(ImageChecks):
 
         A step follows the mean gradient of its batch. The result depends on the seed, and not on the number of threads.
         Steps are taken in windows. Ctrl-C takes effect at the end of a window: parameters and optimizer are those after
-        its last step, `history` has what was seen until then, and KeyboardInterrupt is raised.
+        its last step, `history` has what was seen until then, and KeyboardInterrupt is raised. With `early_stopping`,
+        parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error.
 
         Args:
             images: (n, height, width), n at least 1, or another form that the class describes. uint8 images are read as
@@ -105,6 +108,7 @@ class Sequential(ImageChecks):
                 from the number of steps to a float array (steps,) of factors on the learn rate. None for `constant`.
             augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
             validation: images and labels to evaluate after each epoch.
+            early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
             shuffle: whether each epoch takes the images in a new random order.
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
                 None for numpy's global generator, which the article uses. A seed draws the same in every call.
@@ -121,7 +125,7 @@ class Sequential(ImageChecks):
             TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
                 arrays was made read-only. Nothing has changed.
             FloatingPointError: a loss or a parameter is no longer finite. Parameters and optimizer are as before that
-                window.
+                window, or with `early_stopping` as after the best epoch.
         """
         from ._training import Course, Draws, Run  # which predictions do not need
 
@@ -134,7 +138,7 @@ class Sequential(ImageChecks):
         if augment is not None and not isinstance(augment, Augmentation):
             raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
         run = Run(self, images, labels, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
-        run.on_progress = on_progress
+        run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation)
         run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
         run.validation = None if validation is None else self._validation(validation, images.shape[1:])
         run.pixels = pixels.and_of(self.pixels)

@@ -71,7 +71,8 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
         optimizer=cnnx.Adam(1e-3),
         schedule=halving,
         augment=cnnx.RandomAffine(rotation=10),
-        validation=(digits.test_images[:10], digits.test_labels[:10]),
+        validation=(digits.train_images[64:80], digits.train_labels[64:80]),
+        early_stopping=cnnx.EarlyStopping(3, monitor="accuracy"),
         rng=np.random.default_rng(0),
         on_progress=reports.append,
     )

@@ -24,6 +24,7 @@ MAKERS = {
     "Adam": lambda: cnnx.Adam(0.1),
     "RandomShift": lambda: cnnx.RandomShift(2),
     "RandomAffine": lambda: cnnx.RandomAffine(rotation=10),
+    "EarlyStopping": lambda: cnnx.EarlyStopping(3),
     "Sequential": lambda: Sequential([Softmax(4, 3)]),
 }
 
@@ -41,6 +42,9 @@ BAD_SETTINGS = [
     *(("RandomAffine", name, bad) for name in ("rotation", "scale", "shift") for bad in (-0.1, NAN, "1", None)),
     ("RandomAffine", "scale", 1.0),
     *((kind, "background", bad) for kind in ("RandomShift", "RandomAffine") for bad in (NAN, float("inf"), "0", True)),
+    *(("EarlyStopping", "patience", bad) for bad in (0, -1, 2.5, True, "3", None)),
+    *(("EarlyStopping", "monitor", bad) for bad in ("val_loss", "", None, 0)),
+    *(("EarlyStopping", "restore_best", bad) for bad in (1, "yes", None)),
     *(("Sequential", "layers", bad) for bad in (None, 3, [None], "layers")),
 ]
 
@@ -63,6 +67,9 @@ def test_a_setting_is_checked_on_assignment(kind, name, bad):
         ("Adam", "betas", [0.5, 0.25]),
         ("Adam", "eps", 1),
         ("RandomShift", "pixels", np.int64(3)),
+        ("EarlyStopping", "patience", np.int64(2)),
+        ("EarlyStopping", "monitor", "accuracy"),
+        ("EarlyStopping", "restore_best", np.bool_(False)),
         ("RandomAffine", "scale", 0.5),
     ],
 )

@@ -1,0 +1,111 @@
+"""When a training is long enough, by its results on the validation set, and which epoch was the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from . import _checks
+from ._attributes import KnownAttributes, Setting
+
+__all__ = ["EarlyStopping"]
+
+_MONITORS: dict[str, tuple[int, int]] = {"loss": (0, 1), "accuracy": (1, -1)}  # column of the validation, sign
+
+
+def _monitor(name: str, value: Any) -> Literal["loss", "accuracy"]:
+    known: Literal["loss", "accuracy"] = _checks.one_of(name, value, tuple(_MONITORS))
+    return known
+
+
+class EarlyStopping(KnownAttributes):
+    """Stops a training that gets no better on the validation set, and goes back to the best epoch.
+
+    It is an argument of `Sequential.fit`, beside `validation`. An epoch is better if it has a smaller validation loss,
+    or a greater accuracy, than all epochs of the same call of `fit` before it. The object holds only settings, which
+    each call of `fit` reads once, at its start.
+
+    With `restore_best`, parameters and optimizer are at the end those after the best epoch. This holds however `fit`
+    ends: early, after all epochs, because `on_progress` returned True, after Ctrl-C, or with an error. If no epoch has
+    ended by then, nothing is restored. `History` has all epochs that were trained.
+
+    Args:
+        patience: after how many epochs in a row that are not better the training stops, at least 1.
+        monitor: what tells which epoch is better: "loss" or "accuracy".
+        restore_best: whether to go back to the best epoch. False leaves the parameters and the optimizer as they are
+            after the last step.
+    """
+
+    patience = Setting(_checks.positive_integer)
+    monitor = Setting(_monitor)
+    restore_best = Setting(_checks.boolean)
+
+    def __init__(
+        self, patience: int, *, monitor: Literal["loss", "accuracy"] = "loss", restore_best: bool = True
+    ) -> None:
+        self.patience = patience
+        self.monitor = monitor
+        self.restore_best = restore_best
+
+
+class BestEpoch:
+    """The best epoch of a run so far, and what a step changes as it was then.
+
+    Args:
+        settings: what the caller of `fit` gave.
+    """
+
+    def __init__(self, settings: EarlyStopping) -> None:
+        self._patience, self._restores = settings.patience, settings.restore_best
+        self._column, self._sign = _MONITORS[settings.monitor]
+        self._least = math.inf
+        self._epochs_since = 0
+        self._parameters: list[tuple[Any, Any]] = []  # each array, and its values after the best epoch
+        self._states: list[tuple[Any, Any]] = []
+
+    @property
+    def will_be_restored(self) -> bool:
+        """Whether `restore` changes anything."""
+        return bool(self._parameters)
+
+    def is_enough(self, validation: tuple[float, float], parameters: Sequence[Any], states: Sequence[Any]) -> bool:
+        """Take an epoch's validation, and the arrays of the network and the optimizer. Return whether the run stops."""
+        score = self._sign * validation[self._column]
+        if score < self._least:
+            self._least, self._epochs_since = score, 0
+            if self._restores:
+                self._parameters = [(array, array.copy()) for array in parameters]
+                self._states = [(array, array.copy()) for array in states]
+        else:
+            self._epochs_since += 1
+        return self._epochs_since >= self._patience
+
+    def restore(self, parameters: Sequence[Any], states: Sequence[Any]) -> None:
+        """Give the arrays the values that they had after the best epoch, if there was one.
+
+        Raises:
+            RuntimeError: `on_progress` has replaced layers since then.
+        """
+        if not self.will_be_restored:
+            return
+        if [id(array) for array in parameters] != [id(array) for array, _ in self._parameters]:
+            raise RuntimeError(
+                "early_stopping: expected the layers of the best epoch, to restore their parameters, got other layers "
+                "(restore_best=False leaves the parameters as they are)"
+            )
+        for array in states:
+            array[...] = 0  # what an optimizer's array is before its first step: it may be newer than the best epoch
+        for array, values in (*self._parameters, *self._states):
+            array[...] = values
+
+
+def best_epoch(early_stopping: Any, validation: Any) -> BestEpoch | None:
+    """Check the arguments of `fit`. Return what finds the run's best epoch; None if nobody asked for it."""
+    if early_stopping is None:
+        return None
+    if not isinstance(early_stopping, EarlyStopping):
+        raise TypeError(f"early_stopping: expected a cnnx.EarlyStopping or None, got {early_stopping!r}")
+    if validation is None:
+        raise TypeError("early_stopping: expected validation=(images, labels) beside it, got none")
+    return BestEpoch(early_stopping)
