@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks, _describe, _images, _random, _stack
+from . import _activations, _checks, _describe, _images, _random, _stack
 from ._checks import FloatArray
 from ._image_checks import ImageChecks
 from ._images import Pixels
@@ -289,6 +289,22 @@ class Sequential(ImageChecks):
         network = self._plan(images.shape[1:], given.shape)
         probabilities: FloatArray = network.predict(images, thread_count(threads, count))
         return probabilities[0] if is_one else probabilities
+
+    def activations(self, image: NDArray[Any]) -> dict[str, FloatArray]:
+        """Return what each layer gives for one image. The layers do not remember it, and Dropout drops nothing.
+
+        Args:
+            image: one image (height, width); pixels as in `fit`.
+
+        Returns:
+            The layers' outputs in order, in the layers' dtype. A name is the layer's position in `layers` and its kind,
+            such as "0 Conv3x3". The last output is that of `predict`, up to rounding.
+        """
+        images = self._images(_activations.one_image(image), least=0)
+        self._check_scale(images, stacklevel=3)
+        with self._lock:
+            self._plan(images.shape[1:], image.shape)
+            return _activations.activations(self.layers, images[0], _stack.dtype_of(self.layers))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to the file `path`, which `cnnx.load` reads. The file appears whole or not at all.

@@ -80,6 +80,8 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
     loss, accuracy = network.evaluate(images, labels)
     probabilities: NDArray[np.float32] = network.predict(images)
     print(network.summary(), losses.mean(), loss + accuracy, probabilities.shape, reports[-1].loss)
+    maps: dict[str, NDArray[np.float32]] = network.activations(images[0])
+    print(list(maps))
     network.save(folder / "network.npz")
     loaded: Sequential = cnnx.load(folder / "network.npz")
     loss, _ = loaded.gradients(images, labels, rng=7)

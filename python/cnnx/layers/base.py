@@ -148,6 +148,12 @@ class Layer(KnownAttributes):
         network = None if self.slot is None else self.slot.network()
         return network if network is not None and any(layer is self for layer in network.layers) else None
 
+    def forgetful(self: AnyLayer) -> AnyLayer:
+        """Return a layer with the same arrays and settings, whose passes leave no trace in this one."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__, _seen=twin._seen)
+        return twin
+
     def _move(self, flat: FloatArray, at: int) -> None:
         """Copy the arrays into `flat`, one after another from `at`, and replace them by these slices of it."""
         for name, array in self.parameters().items():
