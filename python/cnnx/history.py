@@ -37,6 +37,8 @@ OnProgress: TypeAlias = Callable[[Progress], "bool | np.bool_ | None"]
 class History(NamedTuple):
     """What `Sequential.fit` saw of every sample, in the order of the steps.
 
+    If the training ended before all its epochs, the arrays have what was done until then.
+
     Attributes:
         losses: float64 (epochs * n,), the cross-entropy of each sample before the step on it, in nats.
         correct: bool (epochs * n,), whether the sample's label had the largest probability before that step.
