@@ -12,16 +12,6 @@ from ._checks import FloatArray
 from .layers import Layer
 
 
-def one_image(image: Any) -> Any:
-    """Return an array with the image alone, after a check that it is one image."""
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"image: expected a numpy array, got {type(image).__name__}")
-    if image.ndim != 2 or image.size == 0:
-        help = " (images[0] is the first image)" if image.ndim == 3 else ""
-        raise ValueError(f"image: expected one image (height, width), each at least 1, got shape {image.shape}{help}")
-    return image[np.newaxis]
-
-
 def activations(layers: Sequence[Layer], image: Any, dtype: np.dtype[Any]) -> dict[str, FloatArray]:
     """Return the outputs of all layers, in order, for one checked image. No layer remembers it.
 

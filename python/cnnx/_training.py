@@ -282,7 +282,7 @@ def _what_is_not_finite(losses: NDArray[np.float64], parameters: Sequence[Any]) 
 
 
 def _is_finite(array: Any) -> bool:
-    """Whether all numbers are finite. No product with BLAS, quicker as it may be: that could wait for BLAS's threads."""
+    """Whether all numbers are finite. A product by BLAS may be quicker, or wait for BLAS's threads."""
     return bool(np.isfinite(array).all())
 
 

@@ -294,13 +294,15 @@ class Sequential(ImageChecks):
         """Return what each layer gives for one image. The layers do not remember it, and Dropout drops nothing.
 
         Args:
-            image: one image (height, width); pixels as in `fit`.
+            image: one image in a form that `predict` takes; pixels as in `fit`.
 
         Returns:
             The layers' outputs in order, in the layers' dtype. A name is the layer's position in `layers` and its kind,
             such as "0 Conv3x3". The last output is that of `predict`, up to rounding.
         """
-        images = self._images(_activations.one_image(image), least=0)
+        images, is_one = self._images(image, least=0)
+        if not is_one:
+            raise ValueError(f"image: expected one image, got shape {image.shape} (images[0] is the first image)")
         self._check_scale(images, stacklevel=3)
         with self._lock:
             self._plan(images.shape[1:], image.shape)

@@ -69,6 +69,7 @@ def test_every_method_takes_every_form_of_one_image(dtype, rng, form, kind):
     assert network.evaluate(given, labels) == twin.evaluate(images, labels)
     assert network.gradients(given, labels) == twin.gradients(images, labels)
     assert_same_bits(network.predict(given), twin.predict(images)[0])
+    assert_same_bits(network.activations(given)["2 Softmax"], twin.activations(images[0])["2 Softmax"])
 
 
 def test_a_network_that_knows_no_size_takes_the_axis_of_the_channel(rng):

@@ -104,9 +104,9 @@ def test_a_subclass_has_its_layer_s_kind():
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        (np.zeros((3, 7, 8), np.uint8), ValueError, r"^image: expected one image .*, got shape \(3, 7, 8\) \(images\["),
-        (np.zeros(56, np.uint8), ValueError, r"^image: expected one image .*, got shape \(56,\)$"),
-        ([[0.0]], TypeError, r"^image: expected a numpy array, got list"),
+        (np.zeros((3, 7, 8), np.uint8), ValueError, r"^image: expected one image, got shape \(3, 7, 8\) \(images\[0\]"),
+        (np.zeros(56, np.uint8), ValueError, r"^images: expected shape .*, got \(56,\)"),
+        ([[0.0]], TypeError, r"^images: expected a numpy array, got list"),
         (np.zeros((7, 8), int), TypeError, r"^images: expected uint8, .* got dtype int64"),
         (np.full((7, 8), np.nan), ValueError, r"^images: expected finite pixels, got nan"),
         (
@@ -114,7 +114,7 @@ def test_a_subclass_has_its_layer_s_kind():
             ValueError,
             r"^layers\[2\] \(Softmax\): expected input of 30 values, got \(3, 3, 5\)$",
         ),
-        (np.zeros((0, 8), np.uint8), ValueError, r"^image: expected one image .*, got shape \(0, 8\)$"),
+        (np.zeros((0, 8), np.uint8), ValueError, r"^images: expected shape .*, got \(0, 8\)"),
     ],
 )
 def test_what_is_not_one_fitting_image_is_refused(image, error, message):
