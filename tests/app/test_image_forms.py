@@ -1,4 +1,4 @@
-"""Images may have an axis for their one channel, or be flattened, and one image may stand alone."""
+"""Images may have an axis for their one channel, or be flattened, and one image may be given alone."""
 
 import copy
 
