@@ -92,7 +92,7 @@ void for_pixels_reaching_back(int width, Body&& body) {
 
 // Computes `pixels` neighbouring output pixels of one row, for one tile of filters.
 template <class Tile, int pixels, class T>
-[[gnu::noinline]] void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
+void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
   for (int v = 0; v < Tile::vectors; ++v) {
@@ -145,8 +145,8 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
 // d_biases[f] = sum over y, x of  d_output[y, x, f]
 // The sums of one tile of taps stay in registers for the whole image.
 template <class Tile, int taps, class T>
-[[gnu::noinline]] void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* input, int first_tap,
-                                                     int filters, const Conv3x3Shape& s) {
+void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* input, int first_tap, int filters,
+                                   const Conv3x3Shape& s) {
   const int run = 3 * s.channels;
   Index offset[taps];
   for (int t = 0; t < taps; ++t)
@@ -195,8 +195,7 @@ void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_outp
 // The shares of `pixels` neighbouring output pixels in the gradient of their windows, for one tile of taps:
 // shares[p][tap] = sum over f of  d_output[p, f] * filters[f, tap]
 template <class Tile, int pixels, class T>
-[[gnu::noinline]] void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int taps,
-                                               const Conv3x3Shape& s) {
+void conv3x3_backward_shares(T* shares, const T* d_output, const T* filters, int taps, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors] = {};
   for (int f = 0; f < s.filters; ++f, filters += s.taps()) {
     typename Tile::V filter[Tile::vectors];
