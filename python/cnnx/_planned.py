@@ -79,6 +79,7 @@ class Planned(KnownAttributes):
 
         Return None if the layers' dtypes differ, or another network has one of the layers: no array moves then.
         """
+        _stack.give_channels(self.layers, self)
         layers = _stack.with_parameters(self.layers)
         if not self._has(layers):
             with self._lock:
@@ -117,6 +118,7 @@ class Planned(KnownAttributes):
     def _check_shapes(self, shape: tuple[int, ...], given: tuple[int, ...] | None = None) -> None:
         """Refuse images of a size that the layers do not take, or only take because the number of pixels is right."""
         _stack.check_kinds(self.layers)
+        _stack.give_channels(self.layers, self)
         _stack.class_count(self.layers)
         given = given or shape
         fixed = self._fixed_size()

@@ -9,6 +9,8 @@ import numpy as np
 
 from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 
+_ANY_SIZE = (8, 8)  # of images: only channels matter where it is used
+
 _OWN_KINDS = {Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax}
 
 
@@ -65,6 +67,25 @@ def with_parameters(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers that have parameters, in order, each once."""
     check_kinds(layers)
     return list({id(layer): layer for layer in layers if layer.parameters()}.values())
+
+
+def give_channels(layers: Sequence[Layer], network: Any) -> None:
+    """Let each Conv3x3 that was made without channels, and is as it was made, take them from the layer before it.
+
+    A layer keeps its one channel if an earlier position needs it so, or if a network other than `network` has it.
+    """
+    if not any(isinstance(layer, Conv3x3) and layer._open is not None for layer in layers[1:]):
+        return
+    shape: tuple[int, ...] = _ANY_SIZE
+    for position, layer in enumerate(layers):
+        if isinstance(layer, Conv3x3) and len(shape) == 3 and layer.is_open():
+            is_elsewhere = any(layer is before for before in layers[:position])
+            if not is_elsewhere and layer.network() in (None, network):
+                layer.take_channels(shape[2])
+        try:
+            shape = (*_ANY_SIZE, *layer.output_shape(shape)[2:])
+        except ValueError:  # the layers do not fit together, or their outputs have no channels
+            return
 
 
 def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from pairwise import pairwise
 from tolerances import assert_same_bits
 
 import cnnx
-from cnnx import Conv3x3, GlobalAveragePool, MaxPool2, Sequential, Softmax
+from cnnx import Conv3x3, GlobalAveragePool, Sequential, Softmax
 from cnnx.models import article_cnn, keras_convnet
 
 FLAT = r" \(for flattened images use images\.reshape\(-1, 28, 28\)\)$"
@@ -126,15 +126,6 @@ def test_an_assigned_image_shape_is_checked(bad):
 
 def test_a_summary_takes_the_network_s_own_size():
     assert "(7, 10, 8)" in article_cnn(image_shape=(9, 12)).summary()
-
-
-def test_a_convolution_without_in_channels_after_another_is_told_what_it_needs():
-    network = Sequential([Conv3x3(8), MaxPool2(), Conv3x3(16), MaxPool2(), Softmax(5 * 5 * 16, 10)])
-    message = r"^layers\[2\] \(Conv3x3\): expected .*, got \(13, 13, 8\) \(Conv3x3\(16, in_channels=8\) takes it\)$"
-    with pytest.raises(ValueError, match=message):
-        network.predict(np.zeros((28, 28), np.uint8))
-    network.layers[2] = Conv3x3(16, in_channels=8)
-    assert network.predict(np.zeros((28, 28), np.uint8)).shape == (10,)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -11,13 +11,19 @@ def soft(inputs, nodes=4, dtype=np.float64):
     return Softmax(inputs, nodes, dtype=dtype)
 
 
+def after_forward(conv):
+    """Return an article's convolution that has been used, and so takes no channels from the layer before it."""
+    conv.forward(np.zeros((3, 3)))
+    return conv
+
+
 # Layers that do not take the images (12, 7, 8), and the message of the error
 MISFITS = {
     "no layers": ([], r"^layers: expected Softmax at the end, got no layers$"),
     "no Softmax": ([Conv3x3(2)], r"^layers: expected Softmax at the end, got Conv3x3$"),
     "pooling an image": ([MaxPool2(), soft(12)], r"layers\[0\] \(MaxPool2\): expected .+, got \(7, 8\)$"),
     "two convolutions": (
-        [Conv3x3(2), Conv3x3(2), soft(9)],
+        [Conv3x3(2), after_forward(Conv3x3(2)), soft(9)],
         r"layers\[1\] \(Conv3x3\): expected .+, got \(5, 6, 2\) \(Conv3x3\(2, in_channels=2\) takes it\)$",
     ),
     "too many inputs": ([Conv3x3(2), soft(61)], r"layers\[1\] \(Softmax\): expected .*\b61\b.+ got .*\(5, 6, 2\)$"),

@@ -14,7 +14,7 @@ from .. import _checks, _core
 from .._checks import FloatArray, RealArray
 from .._random import Rng
 from .base import Layer, remembered
-from .initial import he_deviation, standard_normal
+from .initial import UNINITIALISED, he_deviation, standard_normal
 
 __all__ = ["Conv3x3"]
 
@@ -27,10 +27,15 @@ class Conv3x3(Layer):
     where dy and dx go from 0 to 2. Without `in_channels` it is the article's layer: it takes an image (height, width),
     has filters (num_filters, 3, 3), and neither biases nor padding. With `in_channels` it can be stacked.
 
+    A layer without `in_channels` takes them from the layer before it when a `Sequential` places it after one whose
+    output has channels. It is then what `in_channels` would have made of it, biases included. Its filters are drawn by
+    a generator of their own, whose seed is the article's filters, so that this draws nothing from `rng`. A layer that
+    has been used by hand, trained or written to, or that another network has, stays the article's.
+
     Args:
         num_filters: how many filters, at least 1.
         in_channels: how many channels the input (height, width, in_channels) has, at least 1. If it is 1, the input may
-            also be an image (height, width). None for the article's layer.
+            also be an image (height, width). None for the article's layer, until a network gives it channels.
         padding: "valid" for none, or "same" for a ring of zeros around the input, which keeps height and width.
         use_bias: whether each filter has a bias. None means yes with `in_channels`, and no without, as in the article.
         dtype: float64 or float32, of the parameters and of every result.
@@ -41,7 +46,7 @@ class Conv3x3(Layer):
 
     Attributes:
         num_filters: as given. It follows from `filters` and cannot be assigned.
-        in_channels: as given. It follows from `filters` and cannot be assigned.
+        in_channels: as given, or taken from the layer before. It follows from `filters` and cannot be assigned.
         padding: as given.
         filters: (num_filters, 3, 3) or (num_filters, 3, 3, in_channels), updated in place by `backprop`. An array that
             is assigned is kept, not copied. If the layer belongs to a network, the values are copied into the network's
@@ -51,6 +56,7 @@ class Conv3x3(Layer):
     """
 
     kind = "Conv3x3"
+    _open: tuple[FloatArray, bool] | None = None  # the article's initial filters, and whether use_bias was None
 
     def __init__(
         self,
@@ -74,6 +80,8 @@ class Conv3x3(Layer):
         )
         has_biases = in_channels is not None if use_bias is None else _checks.boolean("use_bias", use_bias)
         self._biases: FloatArray | None = np.zeros(num_filters, self._dtype) if has_biases else None
+        if in_channels is None and rng is not UNINITIALISED:
+            self._open = self._filters.copy(), use_bias is None
 
     @property
     def num_filters(self) -> int:
@@ -104,6 +112,7 @@ class Conv3x3(Layer):
     @filters.setter
     def filters(self, value: FloatArray) -> None:
         self._filters = self._assigned("filters", value, self._filters, apart_from=self._biases)
+        self._open = None
 
     @property
     def biases(self) -> FloatArray | None:
@@ -115,6 +124,27 @@ class Conv3x3(Layer):
         if self._biases is None:
             raise ValueError("biases: expected none, for a layer made without, got an array")
         self._biases = self._assigned("biases", value, self._biases, apart_from=self._filters)
+        self._open = None
+
+    def is_open(self) -> bool:
+        """Tell whether the layer still takes its channels from the layer before it: it is as it was made."""
+        return (
+            self._open is not None
+            and self._seen.input is None
+            and np.array_equal(self._filters, self._open[0])
+            and (self._biases is None or not self._biases.any())
+        )
+
+    def take_channels(self, in_channels: int) -> None:
+        """Become the layer for inputs of `in_channels` channels. Only an open layer can."""
+        assert self._open is not None, "the caller has asked is_open"
+        article, wants_biases = self._open
+        seed = np.random.default_rng(article.astype(np.float32).view(np.uint32).reshape(-1))  # one for both dtypes
+        shape = (*article.shape, in_channels)
+        self._filters = standard_normal(shape, seed, self._dtype, factor=he_deviation(9 * in_channels))
+        if self._biases is not None or wants_biases:
+            self._biases = np.zeros(len(article), self._dtype)
+        self.slot = self._core = self._open = None
 
     def settings(self) -> dict[str, Any]:
         return {
