@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <type_traits>
-#if defined(__x86_64__)
+#if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__x86_64__)
+#include <emmintrin.h>  // compiles in a twentieth of the other one's time
 #endif
 
 namespace cnnx {
