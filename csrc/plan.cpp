@@ -149,7 +149,18 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
       derived_size_ += whole_lines<T>(packed->derived_size());
     }
   }
+  cut_into_segments();
   choose_samples_at_once();
+}
+
+template <class T>
+void Plan<T>::cut_into_segments() {
+  for (std::size_t at = 0; at < stages_.size(); ++at)
+    if (auto* const stage = dynamic_cast<BatchStage<T>*>(stages_[at].get())) {
+      heads_.push_back({at, stage});
+      stage->statistics_offset = statistics_size_;
+      statistics_size_ += whole_lines<T>(stage->statistics_size());
+    }
 }
 
 // If only a small share of the work is faster for several samples at once, samples go one by one: the activations of
@@ -190,10 +201,41 @@ void Plan<T>::unpack(const PackedValues<T>& values) const {
 }
 
 template <class T>
-void Plan<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> samples) const {
+void Plan<T>::make_statistics(PackedValues<T>& values, Index samples) const {
+  if (heads_.empty() || samples <= values.statistics_rows) return;
+  values.statistics = new_buffer<T>(samples * statistics_size_);
+  values.statistics_stride = statistics_size_;
+  values.statistics_rows = samples;
+}
+
+template <class T>
+bool Plan<T>::keeps_gradient(std::size_t at) const noexcept {
+  return std::any_of(heads_.begin(), heads_.end(), [&](const Head& head) { return head.at + 1 == at; });
+}
+
+template <class T>
+void Plan<T>::forward(Workspaces<T> samples, std::size_t segment) const {
+  forward(samples, begin_of(segment), end_of(segment));
+  if (segment == heads_.size()) return;
+  for (const auto& sample : samples) head(segment + 1).look_at_input(sample->passes[end_of(segment)]);
+}
+
+template <class T>
+void Plan<T>::backward(Workspaces<T> samples, std::size_t segment, T* gradient) const {
+  // The head of a segment goes back with the segment before it, after threads have met.
+  const std::size_t first = segment == 0 ? 0 : begin_of(segment) + 1;
+  const std::size_t last = segment == heads_.size() ? stages_.size() : end_of(segment) + 1;
+  backward(samples, first, last, gradient);
+  if (segment == 0) return;
+  for (const auto& sample : samples) head(segment).look_at_gradient(sample->passes[begin_of(segment)], gradient);
+}
+
+template <class T>
+void Plan<T>::forward(Workspaces<T> samples, std::size_t first, std::size_t last) const {
+  const std::size_t first_at_once = std::clamp(first_at_once_, first, last);
   for (const auto& sample : samples)
-    for (std::size_t i = 0; i < first_at_once_; ++i) stages_[i]->forward(sample->passes[i]);
-  for (std::size_t i = first_at_once_; i < stages_.size(); ++i) {
+    for (std::size_t i = first; i < first_at_once; ++i) stages_[i]->forward(sample->passes[i]);
+  for (std::size_t i = first_at_once; i < last; ++i) {
     std::array<const Pass<T>*, most_at_once> passes;
     for (std::size_t k = 0; k < samples.size(); ++k) passes[k] = &samples[k]->passes[i];
     stages_[i]->forward_block(Passes<T>(passes.data(), samples.size()));
@@ -201,14 +243,26 @@ void Plan<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> samples) co
 }
 
 template <class T>
-void Plan<T>::backward(std::span<const std::unique_ptr<Workspace<T>>> samples, T* gradient) const {
-  for (std::size_t i = stages_.size(); i-- > first_at_once_;) {
+void Plan<T>::backward(Workspaces<T> samples, std::size_t first, std::size_t last, T* gradient) const {
+  const std::size_t first_at_once = std::clamp(first_at_once_, first, last);
+  for (std::size_t i = last; i-- > first_at_once;) {
     std::array<const Pass<T>*, most_at_once> passes;
     for (std::size_t k = 0; k < samples.size(); ++k) passes[k] = &samples[k]->passes[i];
     stages_[i]->backward_block(Passes<T>(passes.data(), samples.size()), gradient);
   }
   for (const auto& sample : samples)
-    for (std::size_t i = first_at_once_; i-- > 0;) stages_[i]->backward(sample->passes[i], gradient);
+    for (std::size_t i = first_at_once; i-- > first;) stages_[i]->backward(sample->passes[i], gradient);
+}
+
+template <class T>
+Scratch<T>::Scratch(const Plan<T>& plan) {
+  Index count = plan.image().count();
+  for (std::size_t at = 0;; ++at) {
+    gradients.push_back(new_buffer<T>(plan.keeps_gradient(at) ? 0 : whole_lines<T>(count)));
+    if (at == plan.stages().size()) return;
+    count = plan.stages()[at]->outputs();
+    stages.push_back(plan.stages()[at]->new_scratch());
+  }
 }
 
 template <class T>
@@ -217,8 +271,9 @@ Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters)
       source(new_buffer<T>(plan.image().count())),
       shifted(static_cast<std::size_t>(plan.image().count())) {
   const auto add_boundary = [&](Index count) {
+    const bool keeps_gradient = plan.keeps_gradient(values.size());
+    gradients.push_back(keeps_gradient ? new_buffer<T>(whole_lines<T>(count)) : nullptr);
     values.push_back(new_buffer<T>(whole_lines<T>(count)));
-    gradients.push_back(new_buffer<T>(whole_lines<T>(count)));
   };
   add_boundary(plan.image().count());
   for (const auto& stage : plan.stages()) {
@@ -226,12 +281,26 @@ Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters)
     memory.push_back(stage->new_memory());
   }
   for (std::size_t i = 0; i < plan.stages().size(); ++i)
-    passes.push_back({values[i].get(), values[i + 1].get(), gradients[i].get(), gradients[i + 1].get(), i == 0,
-                      memory[i].get(), &sample, &parameters});
+    passes.push_back({values[i].get(), values[i + 1].get(), nullptr, nullptr, i == 0, memory[i].get(), nullptr, &sample,
+                      &parameters});
+}
+
+template <class T>
+void Workspace<T>::use(const Scratch<T>& scratch) noexcept {
+  const auto gradient = [&](std::size_t at) {
+    return gradients[at] != nullptr ? gradients[at].get() : scratch.gradients[at].get();
+  };
+  for (std::size_t i = 0; i < passes.size(); ++i) {
+    passes[i].d_input = gradient(i);
+    passes[i].d_output = gradient(i + 1);
+    passes[i].scratch = scratch.stages[i].get();
+  }
 }
 
 template class Plan<float>;
 template class Plan<double>;
+template struct Scratch<float>;
+template struct Scratch<double>;
 template struct Workspace<float>;
 template struct Workspace<double>;
 

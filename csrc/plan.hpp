@@ -4,9 +4,14 @@
 //   layers         Conv3x3         MaxPool2         Softmax
 //   plain stages   Conv3x3Stage    MaxPool2Stage    DenseStage    and the loss
 //   fused          ConvPoolDenseStage                             and the loss
+//
+// Then the stages are cut into segments. A stage that needs statistics of the whole batch begins one. In training, all
+// samples of a batch go through a segment before one of them enters the next. A plan without such a stage has one
+// segment: each sample goes through all of it, forward and back, before the next one starts.
 #pragma once
 
 #include "layers.hpp"
+#include "stages/batch_stage.hpp"
 #include "stages/loss.hpp"
 #include "stages/stage.hpp"
 
@@ -17,6 +22,8 @@ inline constexpr std::size_t most_at_once = dense_block;
 
 template <class T>
 struct Workspace;
+template <class T>
+using Workspaces = std::span<const std::unique_ptr<Workspace<T>>>;
 
 template <class T>
 class Plan {
@@ -37,40 +44,81 @@ class Plan {
   Index packed_size() const noexcept { return packed_size_; }
   Index work() const noexcept { return work_; }
 
-  PackedValues<T> new_values() const { return {new_buffer<T>(packed_size_), new_buffer<T>(derived_size_)}; }
+  PackedValues<T> new_values() const { return {new_buffer<T>(packed_size_), new_buffer<T>(derived_size_), {}}; }
   // Packs all parameters from the caller's arrays, and derives what follows from them.
   void pack(PackedValues<T>& values) const;
   void derive(PackedValues<T>& values) const;
   // How many samples go through the plan at once.
   int samples_at_once() const noexcept { return samples_at_once_; }
-  // Both passes for that many samples or fewer. `backward` adds to `gradient`, which is laid out like packed
-  // parameters.
-  void forward(std::span<const std::unique_ptr<Workspace<T>>> samples) const;
-  void backward(std::span<const std::unique_ptr<Workspace<T>>> samples, T* gradient) const;
+  // The forward pass for that many samples or fewer, outside training.
+  void forward(Workspaces<T> samples) const { forward(samples, 0, stages_.size()); }
+
+  // Training. All samples go forward through segment 0, and then through the next ones. They go back through the last
+  // segment, and then through those before it. Between two segments, either way, all threads meet, and one of them
+  // calls meet_forward or meet_backward with the number of the later segment. `backward` adds to `gradient`, which is
+  // laid out like packed parameters.
+  std::size_t segments() const noexcept { return heads_.size() + 1; }
+  void forward(Workspaces<T> samples, std::size_t segment) const;
+  void backward(Workspaces<T> samples, std::size_t segment, T* gradient) const;
+  void meet_forward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_forward(batch); }
+  void meet_backward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_backward(batch); }
+  // Makes the memory for the statistics of batches of `samples`.
+  void make_statistics(PackedValues<T>& values, Index samples) const;
+  // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet.
+  bool keeps_gradient(std::size_t at) const noexcept;
 
   // Writes the parameters to the caller's arrays.
   void unpack(const PackedValues<T>& values) const;
 
  private:
+  void cut_into_segments();
   void choose_samples_at_once();
+  const BatchStage<T>& head(std::size_t segment) const { return *heads_[segment - 1].stage; }
+  std::size_t begin_of(std::size_t segment) const noexcept { return segment == 0 ? 0 : heads_[segment - 1].at; }
+  std::size_t end_of(std::size_t segment) const noexcept {
+    return segment < heads_.size() ? heads_[segment].at : stages_.size();
+  }
+  void forward(Workspaces<T> samples, std::size_t first, std::size_t last) const;
+  void backward(Workspaces<T> samples, std::size_t first, std::size_t last, T* gradient) const;
+
+  // The first stage of a segment other than the first.
+  struct Head {
+    std::size_t at;
+    const BatchStage<T>* stage;
+  };
 
   Shape image_;
   Stages<T> stages_;
+  std::vector<Head> heads_;
   SoftmaxCrossEntropy<T> loss_;
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
-  Index parameter_count_ = 0, packed_size_ = 0, derived_size_ = 0, work_ = 0;
+  Index parameter_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };
 
-// The memory in which a thread computes one sample.
+// What a thread needs of memory to take one sample through the backward pass.
+template <class T>
+struct Scratch {
+  explicit Scratch(const Plan<T>& plan);
+
+  std::vector<Buffer<T>> gradients;             // one for each boundary between stages
+  std::vector<std::unique_ptr<Memory>> stages;  // one for each stage
+};
+
+// The memory of one sample on its way through the plan. To train it also needs a Scratch.
 template <class T>
 struct Workspace {
   Workspace(const Plan<T>& plan, PackedValues<T>& parameters);
 
+  // Computes its next passes in `scratch`, until it is given another one.
+  void use(const Scratch<T>& scratch) noexcept;
+  T* d_totals() const noexcept { return passes.back().d_output; }
+
   Sample sample;
-  std::vector<Buffer<T>> values, gradients;  // one for each boundary between stages
+  std::vector<Buffer<T>> values;     // one for each boundary between stages
+  std::vector<Buffer<T>> gradients;  // the same; null for those that are only in a Scratch
   std::vector<std::unique_ptr<Memory>> memory;
   std::vector<Pass<T>> passes;  // one for each stage
   Buffer<T> probabilities;
@@ -80,6 +128,8 @@ struct Workspace {
 
 extern template class Plan<float>;
 extern template class Plan<double>;
+extern template struct Scratch<float>;
+extern template struct Scratch<double>;
 extern template struct Workspace<float>;
 extern template struct Workspace<double>;
 

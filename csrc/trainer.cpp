@@ -49,9 +49,18 @@ template <class T>
 int Trainer<T>::make_memory(Index samples, int threads) {
   const Index shards = shards_of(samples);
   threads = static_cast<int>(std::min<Index>(threads, shards));
-  while (workspaces_.size() < static_cast<std::size_t>(threads * plan_.samples_at_once()))
+  const auto at_once = static_cast<std::size_t>(threads * plan_.samples_at_once());
+  const std::size_t in_flight = plan_.segments() == 1 ? at_once : static_cast<std::size_t>(samples);
+  while (scratches_.size() < at_once) scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
+  while (workspaces_.size() < in_flight) {
     workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_));
-  while (shards_.size() < static_cast<std::size_t>(shards)) shards_.push_back(new_buffer<T>(plan_.packed_size()));
+    if (plan_.segments() == 1) workspaces_.back()->use(*scratches_[workspaces_.size() - 1]);
+  }
+  plan_.make_statistics(parameters_, samples);
+  while (shards_.size() < static_cast<std::size_t>(shards)) {
+    shards_.push_back(new_buffer<T>(plan_.packed_size()));
+    gradients_[shards_.size() - 1] = shards_.back().get();
+  }
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
   return threads;
 }
@@ -109,7 +118,8 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
   for_states([](const Packed<T>& p, T* packed, const Arrays<T>& given) { p.pack(packed, given); });
 
   const Run run{images, batches, results};
-  if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties())
+  if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties() &&
+      plan_.segments() == 1)
     step_sample_by_sample(run);
   else
     step_batch_by_batch(run, threads, [&](Index step) {
@@ -141,7 +151,10 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   parameters_.in_place = true;
   for (Index step = 0; step < run.batches.samples; ++step) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
-    forward({&workspaces_[0], 1}, run, step);
+    const Workspaces<T> block(&workspaces_[0], 1);
+    load_samples(block, run, step);
+    plan_.forward(block, 0);
+    take_losses(block, run, step);
     for (std::size_t i = stages.size(); i-- > 0;) stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
@@ -153,36 +166,94 @@ template <class T>
 template <class Update>
 void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
   const Batches& batches = run.batches;
+  const std::size_t last = plan_.segments() - 1;
   std::atomic<Index> next_shard{0};
   run_team(threads, [&](int thread, Barrier& all_threads) {
-    const std::size_t at_once = static_cast<std::size_t>(plan_.samples_at_once());
-    const std::span mine(workspaces_.begin() + static_cast<std::ptrdiff_t>(at_once) * thread, at_once);
+    const Index at_once = plan_.samples_at_once();
     for (Index step = 0; step < batches.steps(); ++step) {
       const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
-      const Index shards = shards_of(count);
-      for (Index shard = next_shard++; shard < shards; shard = next_shard++) {
-        T* const gradient = shards_[static_cast<std::size_t>(shard)].get();
-        std::memset(static_cast<void*>(gradient), 0, sizeof(T) * static_cast<std::size_t>(plan_.packed_size()));
-        const Index last = first + count * (shard + 1) / shards;
-        for (Index i = first + count * shard / shards; i < last; i += plan_.samples_at_once()) {
-          const auto block = mine.first(std::min(at_once, static_cast<std::size_t>(last - i)));
-          forward(block, run, i);
-          plan_.backward(block, gradient);
+      const ShardedBatch batch{count, shards_of(count)};
+      // Calls body(block, its first sample, its shard's gradient) for all samples, and then `alone` in one thread.
+      const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
+        for (Index shard = next_shard++; shard < batch.shards; shard = next_shard++) {
+          T* const gradient = gradients_[shard];
+          begin(gradient);
+          const Index end = batch.start(shard + 1);
+          for (Index i = batch.start(shard); i < end; i += at_once)
+            body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
         }
-      }
-      all_threads.meet([&] {
-        finish_gradient(count, shards);
+        all_threads.meet([&] {
+          alone();
+          next_shard = 0;
+        });
+      };
+      const auto finish = [&] {
+        finish_gradient(batch);
         update(step);
-        next_shard = 0;
-      });
+      };
+      for (std::size_t segment = 0; segment <= last; ++segment)
+        for_samples(
+            [&](T* gradient) {
+              if (segment == last) clear(gradient);
+            },
+            [&](Workspaces<T> samples, Index at, T* gradient) { go_forward(samples, run, at, segment, gradient); },
+            [&] {
+              if (segment < last)
+                plan_.meet_forward(segment + 1, met(batch));
+              else if (last > 0)
+                plan_.meet_backward(last, met(batch));
+              else
+                finish();
+            });
+      for (std::size_t segment = last; segment-- > 0;)
+        for_samples([](T*) {},
+                    [&](Workspaces<T> samples, Index, T* gradient) { plan_.backward(samples, segment, gradient); },
+                    [&] {
+                      if (segment > 0)
+                        plan_.meet_backward(segment, met(batch));
+                      else
+                        finish();
+                    });
     }
   });
 }
 
-// The forward pass of some samples, their losses, and the losses' gradients. `first` is the first of them, counted from
-// the beginning of the window.
 template <class T>
-void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, const Run& run, Index first) const {
+void Trainer<T>::go_forward(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const {
+  if (segment == 0) load_samples(block, run, first);
+  plan_.forward(block, segment);
+  if (segment + 1 < plan_.segments()) return;
+  take_losses(block, run, first);
+  plan_.backward(block, segment, gradient);
+}
+
+// The workspaces in which a thread computes `count` samples of a batch, from number `in_batch` on.
+template <class T>
+Workspaces<T> Trainer<T>::block(int thread, Index in_batch, Index count) const noexcept {
+  const Index own = Index{thread} * plan_.samples_at_once();
+  if (plan_.segments() == 1) return {&workspaces_[static_cast<std::size_t>(own)], static_cast<std::size_t>(count)};
+  const Workspaces<T> samples(&workspaces_[static_cast<std::size_t>(in_batch)], static_cast<std::size_t>(count));
+  for (Index k = 0; k < count; ++k) {
+    const auto at = static_cast<std::size_t>(k);
+    samples[at]->sample.in_batch = in_batch + k;
+    samples[at]->use(*scratches_[static_cast<std::size_t>(own + k)]);
+  }
+  return samples;
+}
+
+template <class T>
+MetBatch<T> Trainer<T>::met(const ShardedBatch& batch) {
+  return {batch, gradients_, parameters_};
+}
+
+template <class T>
+void Trainer<T>::clear(T* gradient) const noexcept {
+  std::memset(static_cast<void*>(gradient), 0, sizeof(T) * static_cast<std::size_t>(plan_.packed_size()));
+}
+
+// Loads some samples of a window, from number `first` on.
+template <class T>
+void Trainer<T>::load_samples(Workspaces<T> block, const Run& run, Index first) const {
   const Batches& b = run.batches;
   Index sample = first;
   for (const auto& w : block) {
@@ -192,14 +263,18 @@ void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, c
          plan_.image());
     if (++sample < b.samples) prefetch(run.images, b.order[sample], plan_.image());
   }
-  plan_.forward(block);
-  sample = first;
+}
+
+// The losses of these samples after the forward pass, and the losses' gradients.
+template <class T>
+void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) const {
+  Index sample = first;
   for (const auto& w : block) {
-    const int label = b.labels[sample];
+    const int label = run.batches.labels[sample];
     const Outcome outcome = plan_.loss().value(w->probabilities.get(), w->values.back().get(), label);
     run.results.losses[sample] = outcome.loss;
     run.results.correct[sample] = outcome.correct;
-    plan_.loss().gradient(w->gradients.back().get(), w->probabilities.get(), label);
+    plan_.loss().gradient(w->d_totals(), w->probabilities.get(), label);
     ++sample;
   }
 }
@@ -207,13 +282,11 @@ void Trainer<T>::forward(std::span<const std::unique_ptr<Workspace<T>>> block, c
 // Adds the shards as a balanced binary tree, so that several machines could each compute a subtree and agree to the
 // bit.
 template <class T>
-void Trainer<T>::finish_gradient(Index samples, Index shards) const {
-  T* gradients[most_shards];
-  for (Index i = 0; i < shards; ++i) gradients[i] = shards_[static_cast<std::size_t>(i)].get();
-  if (samples > 1)
-    active_target().kernels<T>().add_as_tree(gradients, static_cast<int>(shards), T{1} / static_cast<T>(samples),
-                                             plan_.packed_size());
-  for (const auto& p : plan_.parameters()) p->complete_gradient(gradients[0] + p->offset);
+void Trainer<T>::finish_gradient(const ShardedBatch& batch) const {
+  if (batch.samples > 1)
+    active_target().kernels<T>().add_as_tree(gradients_, static_cast<int>(batch.shards),
+                                             T{1} / static_cast<T>(batch.samples), plan_.packed_size());
+  for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
 }
 
 template <class T>

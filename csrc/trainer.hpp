@@ -27,7 +27,6 @@ class Trainer {
  private:
   struct Run;  // the arguments of one call
 
-  static constexpr Index most_shards = 8;
   static constexpr Index steps_a_derivation = 1024;  // few enough to limit rounding errors, enough to cost little time
 
   Index shards_of(Index samples) const noexcept;
@@ -40,14 +39,24 @@ class Trainer {
   void step_sample_by_sample(const Run& run);
   template <class Update>
   void step_batch_by_batch(const Run& run, int threads, const Update& update);
-  void forward(std::span<const std::unique_ptr<Workspace<T>>> block, const Run& run, Index first) const;
-  void finish_gradient(Index samples, Index shards) const;
+  // The part of a step in which samples first meet a segment: forward, and in the last segment also back.
+  void go_forward(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
+  Workspaces<T> block(int thread, Index in_batch, Index count) const noexcept;
+  void load_samples(Workspaces<T> block, const Run& run, Index first) const;
+  void take_losses(Workspaces<T> block, const Run& run, Index first) const;
+  MetBatch<T> met(const ShardedBatch& batch);
+  void clear(T* gradient) const noexcept;
+  void finish_gradient(const ShardedBatch& batch) const;
   void update(const Optimizer<T>& optimizer, T learn_rate, Index step);
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
-  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;  // for each thread, as many as samples go through at once
-  std::vector<Buffer<T>> shards_;  // the gradients of a batch's shards; at the end of a step, the first has the mean
+  // In a plan of one segment, each thread has as many workspaces as samples go through at once. Otherwise each sample
+  // of a batch has one.
+  std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
+  std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // for each thread, as many as samples go through at once
+  std::vector<Buffer<T>> shards_;   // the gradients of a batch's shards; at the end of a step, the first has the mean
+  T* gradients_[most_shards] = {};  // pointers to them
   Buffer<T> first_state_, second_state_;
   std::vector<T> seen_;  // a copy of the caller's parameters from when they were last read or written
   bool has_seen_ = false;

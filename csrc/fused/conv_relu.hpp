@@ -14,28 +14,35 @@ class ConvReLUStage final : public Stage<T> {
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
   std::unique_ptr<Memory> new_memory() const override {
-    auto memory = std::make_unique<Scratch>();
-    conv_.make(*memory);
-    memory->d_values = new_buffer<T>(conv_.outputs());
-    return memory;
+    auto kept = std::make_unique<Kept>();
+    conv_.make(*kept);
+    return kept;
+  }
+  std::unique_ptr<Memory> new_scratch() const override {
+    auto scratch = std::make_unique<Scratch>();
+    conv_.make(*scratch);
+    scratch->d_values = new_buffer<T>(conv_.outputs());
+    return scratch;
   }
 
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, scratch(pass));
+    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass));
   }
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
     this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, s);
+                   pass.input, *pass.parameters, kept(pass), s);
   }
 
  private:
+  struct Kept : Memory, Convolution<T>::Kept {};
   struct Scratch : Memory, Convolution<T>::Scratch {
     Buffer<T> d_values;
   };
-  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+  static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
 
   Convolution<T> conv_;
 };

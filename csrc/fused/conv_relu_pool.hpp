@@ -19,39 +19,49 @@ class ConvReLUPoolStage final : public Stage<T> {
   Index outputs() const override { return Index{pool_.out_height()} * pool_.out_width() * pool_.channels; }
   Index work() const override { return conv_.work(); }
   std::unique_ptr<Memory> new_memory() const override {
-    auto memory = std::make_unique<Scratch>();
-    conv_.make(*memory);
-    memory->values = new_buffer<T>(conv_.outputs());
-    memory->d_values = new_buffer<T>(conv_.outputs());
-    memory->pooled = new_buffer<T>(outputs());
-    memory->d_pooled = new_buffer<T>(outputs());
-    return memory;
+    auto kept = std::make_unique<Kept>();
+    conv_.make(*kept);
+    kept->values = new_buffer<T>(conv_.outputs());
+    kept->pooled = new_buffer<T>(outputs());
+    return kept;
+  }
+  std::unique_ptr<Memory> new_scratch() const override {
+    auto scratch = std::make_unique<Scratch>();
+    conv_.make(*scratch);
+    scratch->d_values = new_buffer<T>(conv_.outputs());
+    scratch->d_pooled = new_buffer<T>(outputs());
+    return scratch;
   }
 
   void forward(const Pass<T>& pass) const override {
-    Scratch& s = scratch(pass);
-    T* const pooled = run_.relu ? s.pooled.get() : pass.output;
-    conv_.forward(s.values.get(), pass.input, *pass.parameters, s);
-    this->kernels().max_pool2_forward(pooled, s.values.get(), pool_);
+    Kept& k = kept(pass);
+    T* const pooled = run_.relu ? k.pooled.get() : pass.output;
+    conv_.forward(k.values.get(), pass.input, *pass.parameters, k);
+    this->kernels().max_pool2_forward(pooled, k.values.get(), pool_);
     if (run_.relu) this->kernels().relu_forward(pass.output, pooled, outputs());
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
+    const Kept& k = kept(pass);
     Scratch& s = scratch(pass);
     const T* d_pooled = pass.d_output;
     if (run_.relu) {
-      this->kernels().relu_backward(s.d_pooled.get(), d_pooled, s.pooled.get(), outputs());
+      this->kernels().relu_backward(s.d_pooled.get(), d_pooled, k.pooled.get(), outputs());
       d_pooled = s.d_pooled.get();
     }
-    this->kernels().max_pool2_backward(s.d_values.get(), d_pooled, s.values.get(), pool_, run_.ties);
+    this->kernels().max_pool2_backward(s.d_values.get(), d_pooled, k.values.get(), pool_, run_.ties);
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, s);
+                   pass.input, *pass.parameters, k, s);
   }
 
  private:
-  struct Scratch : Memory, Convolution<T>::Scratch {
-    Buffer<T> values, d_values, pooled, d_pooled;
+  struct Kept : Memory, Convolution<T>::Kept {
+    Buffer<T> values, pooled;
   };
-  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+  struct Scratch : Memory, Convolution<T>::Scratch {
+    Buffer<T> d_values, d_pooled;
+  };
+  static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
 
   Convolution<T> conv_;
   MaxPool2Shape pool_;

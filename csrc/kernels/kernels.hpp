@@ -129,6 +129,16 @@ struct AdamSettings {
   double beta1, beta2, epsilon, weight_decay;
 };
 
+// A batch of samples, cut into shards. A sum over the batch is a sum over each shard, and then a balanced binary tree
+// over the shards, whose number is 1, 2, 4 or 8.
+struct ShardedBatch {
+  Index samples, shards;
+
+  // The first sample of a shard, and for the number of shards the end of the last.
+  Index start(Index shard) const noexcept { return samples * shard / shards; }
+};
+inline constexpr Index most_shards = 8;
+
 // A sample's loss, and whether its label had the largest probability.
 struct Outcome {
   double loss;

@@ -14,8 +14,12 @@ namespace cnnx {
 template <class T>
 class Convolution {
  public:
+  // What a sample keeps for its backward pass.
+  struct Kept {
+    Buffer<T> padded;
+  };
   struct Scratch {
-    Buffer<T> padded, d_padded;
+    Buffer<T> d_padded;
     Buffer<T> d_packed, flipped, d_ring;  // for a dense output gradient; the vectors below are for a sparse one
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
@@ -35,11 +39,11 @@ class Convolution {
   Index outputs() const noexcept { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
   Index work() const noexcept { return outputs() * shape_.taps(); }
 
+  void make(Kept& kept) const {
+    if (same()) kept.padded = new_buffer<T>(padded_size());
+  }
   void make(Scratch& scratch) const {
-    if (same()) {
-      scratch.padded = new_buffer<T>(padded_size());
-      scratch.d_padded = new_buffer<T>(padded_size());
-    }
+    if (same()) scratch.d_padded = new_buffer<T>(padded_size());
     const Conv3x3Shape turned = backward_shape();
     scratch.d_packed = new_buffer<T>(packed_->by_tap_size());
     scratch.flipped = new_buffer<T>(packed_filters_size<T>(turned));
@@ -53,16 +57,16 @@ class Convolution {
     scratch.entry_value.resize(entries);
   }
 
-  void forward(T* output, const T* input, const PackedValues<T>& parameters, Scratch& scratch) const {
-    if (same()) pad(scratch.padded.get(), input, shape_);
-    kernels().conv3x3_forward(output, same() ? scratch.padded.get() : input, packed_->by_tap(parameters), shape_);
+  void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept) const {
+    if (same()) pad(kept.padded.get(), input, shape_);
+    kernels().conv3x3_forward(output, same() ? kept.padded.get() : input, packed_->by_tap(parameters), shape_);
   }
   // Adds to the gradient of filters and biases. Sets d_input unless it is null.
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
-                Scratch& scratch) const {
+                const Kept& kept, Scratch& scratch) const {
     const auto& k = kernels();
     const T* const filters = parameters.of(*packed_);
-    const T* const in_ring = same() ? scratch.padded.get() : input;
+    const T* const in_ring = same() ? kept.padded.get() : input;
     const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent / 100;
     const bool wants_sparse_input = d_input != nullptr && !(is_dense && has_wide_input());
     const auto entries = scratch.entries();
@@ -124,21 +128,28 @@ class Conv3x3Stage final : public Stage<T> {
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
   std::unique_ptr<Memory> new_memory() const override {
-    auto memory = std::make_unique<Scratch>();
-    conv_.make(*memory);
-    return memory;
+    auto kept = std::make_unique<Kept>();
+    conv_.make(*kept);
+    return kept;
+  }
+  std::unique_ptr<Memory> new_scratch() const override {
+    auto scratch = std::make_unique<Scratch>();
+    conv_.make(*scratch);
+    return scratch;
   }
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, scratch(pass));
+    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass));
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, pass.d_output, pass.input,
-                   *pass.parameters, scratch(pass));
+                   *pass.parameters, kept(pass), scratch(pass));
   }
 
  private:
+  struct Kept : Memory, Convolution<T>::Kept {};
   struct Scratch : Memory, Convolution<T>::Scratch {};
-  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
+  static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
+  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
 
   Convolution<T> conv_;
 };

@@ -66,15 +66,18 @@ class Packed {
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
 };
 
-// All packed parameters of a plan.
+// All packed parameters of a plan, and what its stages have to know of a batch.
 template <class T>
 struct PackedValues {
   Buffer<T> values, derived;
+  Buffer<T> statistics;  // a row for each sample of a batch (stages/batch_stage.hpp)
+  Index statistics_stride = 0, statistics_rows = 0;
   bool are_packed = true;  // if false, stages read the caller's arrays of all parameters that may stay unpacked
   bool in_place = false;   // if true, stages update them in place, and they are derived only now and then
 
   T* of(const Packed<T>& p) const noexcept { return values.get() + p.offset; }
   T* derived_of(const Packed<T>& p) const noexcept { return derived.get() + p.derived_offset; }
+  T* statistics_of(Index sample) const noexcept { return statistics.get() + sample * statistics_stride; }
 };
 
 // A convolution's filters and biases, and their gradient, in one of two layouts:

@@ -25,9 +25,10 @@ struct Sample {
   const std::uint8_t* bytes = nullptr;  // its pixels as bytes, if the first stage's input is scaled from bytes
   bool training = false;                // whether a backward pass will follow
   std::uint64_t key = 0;                // the seed of its random numbers
+  Index in_batch = 0;                   // its position in its batch
 };
 
-// What a stage keeps from a sample's forward pass to its backward pass, and its scratch.
+// A stage's memory: what it keeps from a sample's forward pass to its backward pass, or its scratch.
 struct Memory {
   virtual ~Memory() = default;
 };
@@ -37,8 +38,9 @@ template <class T>
 struct Pass {
   T *input, *output;
   T *d_input, *d_output;
-  bool is_first;  // the input is the image: its gradient is not needed, and d_input may hold anything
-  Memory* memory;
+  bool is_first;    // the input is the image: its gradient is not needed, and d_input may hold anything
+  Memory* memory;   // the sample's
+  Memory* scratch;  // the thread's
   const Sample* sample;
   PackedValues<T>* parameters;
 };
@@ -57,7 +59,9 @@ class Stage {
   virtual Index outputs() const = 0;
   // About how many multiplications a sample's forward pass takes.
   virtual Index work() const { return 0; }
+  // What a sample keeps from its forward pass to its backward pass, and what only a backward pass needs.
   virtual std::unique_ptr<Memory> new_memory() const { return nullptr; }
+  virtual std::unique_ptr<Memory> new_scratch() const { return nullptr; }
   // Whether pixels and filters must be small (kernels/foreground.cpp, are_small).
   virtual bool needs_small() const { return false; }
 
