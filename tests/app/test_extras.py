@@ -1,0 +1,24 @@
+"""A module whose extra is not installed says in one line what to install."""
+
+import subprocess
+import sys
+
+import pytest
+
+EXTRAS = {"sklearn": ("sklearn", "scikit-learn 1.6 or newer")}
+
+
+@pytest.mark.parametrize("module", EXTRAS)
+def test_a_missing_package_is_named(module):
+    package, name = EXTRAS[module]
+    program = f"import sys; sys.modules[{package!r}] = None; import cnnx.{module}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    line = f"ImportError: cnnx.{module} needs {name}, which is not installed (pip install 'cnnx[{module}]')"
+    assert ended.stderr.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize("module", EXTRAS)
+def test_plain_cnnx_imports_no_extra(module):
+    package, _ = EXTRAS[module]
+    program = f"import sys, cnnx, cnnx.train, cnnx.data, cnnx.models, cnnx.storage; print({package!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
