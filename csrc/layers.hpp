@@ -20,6 +20,7 @@ struct Shape {
   int rank = 3;
 
   static Shape image(int height, int width) { return {height, width, 1, 2}; }
+  static Shape image(int height, int width, int channels) { return {height, width, channels, 3}; }
   static Shape flat(int count) { return {1, 1, count, 1}; }
 
   Index count() const noexcept { return Index{height} * width * channels; }

@@ -65,9 +65,9 @@ class Network<T>::Contexts {
 };
 
 template <class T>
-Network<T>::Network(const std::vector<Layer<T>>& layers, int height, int width, bool fuse)
-    : fused_(layers, Shape::image(height, width), fuse),
-      plain_(layers, Shape::image(height, width), false),
+Network<T>::Network(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse)
+    : fused_(layers, image, fuse),
+      plain_(layers, image, false),
       of_fused_(std::make_unique<Contexts>(fused_)),
       of_plain_(std::make_unique<Contexts>(plain_)) {}
 

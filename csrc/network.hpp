@@ -16,9 +16,10 @@ namespace cnnx {
 template <class T>
 class Network {
  public:
-  // The layers' arrays must live as long as the network and stay where they are. Throws std::invalid_argument if the
-  // layers do not fit together. Without `fuse`, each layer is computed by itself, which is slower.
-  Network(const std::vector<Layer<T>>& layers, int height, int width, bool fuse = true);
+  // The layers' arrays must live as long as the network and stay where they are. `image` is the shape of each image, of
+  // rank 2 or 3. Throws std::invalid_argument if the layers do not fit together. Without `fuse`, each layer is computed
+  // by itself, which is slower.
+  Network(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse = true);
   ~Network();
 
   const Shape& image() const noexcept { return fused_.image(); }

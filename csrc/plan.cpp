@@ -21,7 +21,10 @@ namespace {
 template <class T>
 class Lowering {
  public:
-  explicit Lowering(const Shape& image) : shape_(image) {}
+  explicit Lowering(const Shape& image) : shape_(image) {
+    if (static_cast<double>(image.height) * image.width * image.channels > most_values)
+      throw std::invalid_argument("images: expected at most 134217727 values each, got shape " + image.text());
+  }
 
   // Python has already checked what is checked here. These checks keep memory safe.
   Stages<T> lower(const std::vector<Layer<T>>& layers) {

@@ -16,7 +16,7 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
     const std::uint8_t* bytes = images.bytes + sample * count;
     const bool stay_bytes = !moves || (shifts && background == -0.5);  // which is byte 0
     if (shifts && stay_bytes) {
-      shift<std::uint8_t>(w.shifted.data(), bytes, shape.height, shape.width, map, 0);
+      shift<std::uint8_t>(w.shifted.data(), bytes, shape, map, 0);
       bytes = w.shifted.data();
     }
     if (stay_bytes) w.sample.bytes = bytes;
@@ -26,9 +26,9 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
     copy(read, images.values + sample * count, count);
   }
   if (shifts)
-    shift<T>(image, read, shape.height, shape.width, map, static_cast<T>(background));
+    shift<T>(image, read, shape, map, static_cast<T>(background));
   else if (moves)
-    resample<T>(image, read, shape.height, shape.width, map, static_cast<T>(background));
+    resample<T>(image, read, shape, map, static_cast<T>(background));
 }
 
 template void load(Workspace<float>&, const Images<float>&, Index, const double*, double, const Shape&);

@@ -8,8 +8,8 @@
 
 namespace cnnx {
 
-// Images (count, height, width): either bytes, which are scaled to x / 255 - 0.5 while they are read, or values, which
-// are used unchanged. The other pointer is null.
+// Images (count, height, width) or (count, height, width, channels): either bytes, which are scaled to x / 255 - 0.5
+// while they are read, or values, which are used unchanged. The other pointer is null.
 template <class T>
 struct Images {
   const std::uint8_t* bytes;

@@ -92,7 +92,8 @@ def update_of(kind, settings, rates):
 def assert_fit_follows(names, dtype, images, labels, batch_size, optimizer, rates=None, **options):
     """Assert that `fit` does what the reference's loop does, and that every parameter has moved."""
     kind, settings = OPTIMIZERS[optimizer]
-    network, plain = Sequential(stack(cnnx, names, dtype)), stack(reference, names, dtype)
+    network, plain = (stack(module, names, dtype, images.shape[1:]) for module in (cnnx, reference))
+    network = Sequential(network)
     before = copy.deepcopy(network)
     steps = -(-len(images) // batch_size)
     update = update_of(kind, settings, np.full(steps, LEARN_RATE) if rates is None else rates)

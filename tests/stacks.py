@@ -72,12 +72,13 @@ def flat_parameters(layers):
     return np.concatenate([values.ravel() for layer in layers for values in parameters(layer).values()])
 
 
-def problem(rng, names, count, kind="bytes"):
+def problem(rng, names, count, kind="bytes", image_shape=IMAGE):
     """Return images and labels for a stack of `stack`."""
+    shape = count, *image_shape
     draw = {
-        "bytes": lambda: rng.integers(0, 256, (count, *IMAGE), np.uint8),
-        "floats": lambda: rng.uniform(-1, 1, (count, *IMAGE)),
-        "blank": lambda: np.where(rng.random((count, *IMAGE)) < 0.1, 200, 0).astype(np.uint8),
+        "bytes": lambda: rng.integers(0, 256, shape, np.uint8),
+        "floats": lambda: rng.uniform(-1, 1, shape),
+        "blank": lambda: np.where(rng.random(shape) < 0.1, 200, 0).astype(np.uint8),
     }
     nodes = int(names.rpartition(":")[2])
     return draw[kind](), rng.integers(0, nodes, count)

@@ -34,26 +34,6 @@ py::array_t<T> new_array_like(const py::array& other) {
   return py::array_t<T>(std::vector<Index>(other.shape(), other.shape() + other.ndim()));
 }
 
-using Sizes = py::typing::Tuple<int, py::ellipsis>;
-
-Shape shape_of(const Sizes& sizes) {
-  const auto size = [&](std::size_t axis) {
-    const auto found = sizes[axis].cast<Index>();
-    check_count("input_shape", static_cast<double>(found));
-    return static_cast<int>(found);
-  };
-  switch (sizes.size()) {
-    case 1:
-      return Shape::flat(size(0));
-    case 2:
-      return Shape::image(size(0), size(1));
-    case 3:
-      return {size(0), size(1), size(2)};
-    default:
-      throw py::value_error("input_shape: expected 1 to 3 sizes, got " + std::to_string(sizes.size()));
-  }
-}
-
 Sizes sizes_of(const Shape& shape) {
   if (shape.rank == 1) return py::make_tuple(shape.channels);
   if (shape.rank == 2) return py::make_tuple(shape.height, shape.width);
@@ -168,6 +148,24 @@ py::array dense_backprop(const BoundDense& bound, const py::array& d_output, con
 }
 
 }  // namespace
+
+Shape shape_of(const Sizes& sizes) {
+  const auto size = [&](std::size_t axis) {
+    const auto found = sizes[axis].cast<Index>();
+    check_count("input_shape", static_cast<double>(found));
+    return static_cast<int>(found);
+  };
+  switch (sizes.size()) {
+    case 1:
+      return Shape::flat(size(0));
+    case 2:
+      return Shape::image(size(0), size(1));
+    case 3:
+      return {size(0), size(1), size(2)};
+    default:
+      throw py::value_error("input_shape: expected 1 to 3 sizes, got " + std::to_string(sizes.size()));
+  }
+}
 
 py::array BoundConv3x3::forward(const py::array& input) const {
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::array {

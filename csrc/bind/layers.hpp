@@ -12,6 +12,11 @@
 
 namespace cnnx {
 
+using Sizes = py::typing::Tuple<int, py::ellipsis>;
+
+// The shape that a tuple of one to three sizes means.
+Shape shape_of(const Sizes& sizes);
+
 // Kernels count weights with ints.
 inline void check_weights(const char* name, const py::array& weights) {
   if (weights.size() > 0x7fffffff)

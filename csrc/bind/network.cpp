@@ -54,8 +54,8 @@ class BoundNetwork {
 template <class T>
 class TypedNetwork final : public BoundNetwork {
  public:
-  TypedNetwork(std::vector<BoundLayer> layers, int height, int width, bool fuse)
-      : bound_(std::move(layers)), layers_(checked_layers(Access::read)), network_(layers_, height, width, fuse) {}
+  TypedNetwork(std::vector<BoundLayer> layers, const Shape& image, bool fuse)
+      : bound_(std::move(layers)), layers_(checked_layers(Access::read)), network_(layers_, image, fuse) {}
 
   Index parameter_count() const override { return network_.parameter_count(); }
 
@@ -206,13 +206,15 @@ class TypedNetwork final : public BoundNetwork {
   }
 
   Images<T> checked_images(const py::array& images) const {
-    const std::initializer_list<int> shape{any_size, network_.image().height, network_.image().width};
-    if (images.dtype().num() == py::dtype::num_of<std::uint8_t>()) {
-      const auto* const bytes = checked<std::uint8_t>(images, "images", shape);
-      return {bytes, nullptr, images.shape(0)};
-    }
-    const T* const values = checked<T>(images, "images", shape);
-    return {nullptr, values, images.shape(0)};
+    if (images.dtype().num() == py::dtype::num_of<std::uint8_t>())
+      return {checked_pixels<std::uint8_t>(images), nullptr, images.shape(0)};
+    return {nullptr, checked_pixels<T>(images), images.shape(0)};
+  }
+  template <class Pixel>
+  const Pixel* checked_pixels(const py::array& images) const {
+    const Shape& image = network_.image();
+    if (image.rank == 2) return checked<Pixel>(images, "images", {any_size, image.height, image.width});
+    return checked<Pixel>(images, "images", {any_size, image.height, image.width, image.channels});
   }
 
   std::int32_t checked_label(std::int32_t label) const {
@@ -227,11 +229,12 @@ class TypedNetwork final : public BoundNetwork {
   Network<T> network_;
 };
 
-std::unique_ptr<BoundNetwork> new_network(std::vector<BoundLayer> layers, int height, int width, const py::dtype& dtype,
-                                          bool fuse) {
+std::unique_ptr<BoundNetwork> new_network(std::vector<BoundLayer> layers, const Sizes& image_shape,
+                                          const py::dtype& dtype, bool fuse) {
+  const Shape image = shape_of(image_shape);
   if (dtype.num() == py::dtype::num_of<float>())
-    return std::make_unique<TypedNetwork<float>>(std::move(layers), height, width, fuse);
-  return std::make_unique<TypedNetwork<double>>(std::move(layers), height, width, fuse);
+    return std::make_unique<TypedNetwork<float>>(std::move(layers), image, fuse);
+  return std::make_unique<TypedNetwork<double>>(std::move(layers), image, fuse);
 }
 
 }  // namespace
@@ -247,7 +250,7 @@ void bind_network(py::module_& module) {
            "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"));
   using Bound = BoundNetwork;
   py::class_<Bound>(module, "Network")
-      .def(py::init(&new_network), "layers"_a, "height"_a, "width"_a, "dtype"_a, "fuse"_a = true)
+      .def(py::init(&new_network), "layers"_a, "image_shape"_a, "dtype"_a, "fuse"_a = true)
       .def_property_readonly("parameter_count", &Bound::parameter_count)
       .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
            array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,

@@ -70,7 +70,7 @@ int main(int argc, char** argv) try {
   cnnx::Network<float> network(
       {cnnx::Conv3x3Layer<float>{filters.data(), nullptr, num_filters, 1, false}, cnnx::MaxPool2Layer{cnnx::Ties::all},
        cnnx::SoftmaxLayer<float>{{weights.data(), biases.data(), inputs, nodes}}},
-      size, size);
+      cnnx::Shape::image(size, size));
 
   const auto samples = static_cast<cnnx::Index>(train.labels.size());
   std::vector<std::int64_t> order(train.labels.size());

@@ -161,14 +161,16 @@ def parameter(name: str, value: Any, like: FloatArray, apart_from: FloatArray | 
     return value
 
 
-def image_shape(name: str, value: Any, least: int = 1) -> tuple[int, int]:
-    """Return a height and a width, each at least `least`."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"{name}: expected a height and a width, got {value!r}")
-    height, width = (integer(name, size) for size in value)
+def image_shape(name: str, value: Any, least: int = 1) -> tuple[int, ...]:
+    """Return a height and a width, each at least `least`, and the number of channels if it is not one."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        raise TypeError(f"{name}: expected a height and a width, and perhaps a number of channels, got {value!r}")
+    height, width, *channels = (integer(name, size) for size in value)
     if height < least or width < least:
         raise ValueError(f"{name}: expected at least {least}x{least} pixels, got {height}x{width}")
-    return height, width
+    if channels and channels[0] < 1:
+        raise ValueError(f"{name}: expected at least one channel, got {channels[0]}")
+    return (height, width) if channels in ([], [1]) else (height, width, *channels)
 
 
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:

@@ -102,8 +102,7 @@ class Network:
     def __init__(
         self,
         layers: collections.abc.Sequence[Conv3x3 | MaxPool2 | GlobalAveragePool | ReLU | Dropout | Dense | Softmax],
-        height: int,
-        width: int,
+        image_shape: tuple[int, ...],
         dtype: numpy.dtype[typing.Any],
         fuse: bool = True,
     ) -> None: ...

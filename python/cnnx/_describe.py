@@ -10,7 +10,7 @@ from .layers import Layer
 _DO_NOT_FIT = (AttributeError, TypeError, ValueError)  # raised by layers that do not fit the images or each other
 
 
-def summary(layers: Sequence[Layer], image_shape: tuple[int, int]) -> str:
+def summary(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> str:
     """Return a table of the layers, their outputs' shapes and their parameters."""
     shapes, counts = _stack.sizes(layers, image_shape)
     lines = [f"{'layer':<17} {'output shape':<16} {'parameters':>12}"]
@@ -19,7 +19,7 @@ def summary(layers: Sequence[Layer], image_shape: tuple[int, int]) -> str:
     return "\n".join([*lines, f"{'total':<34} {sum(counts):>12,}"])
 
 
-def typed(name: str, layers: Sequence[Layer], image_shape: tuple[int, int]) -> str:
+def typed(name: str, layers: Sequence[Layer], image_shape: tuple[int, ...]) -> str:
     """Return what one would type to make a network; beside each layer its output's shape and its parameters."""
     try:
         shapes, counts = _stack.sizes(layers, image_shape)
@@ -33,7 +33,7 @@ def typed(name: str, layers: Sequence[Layer], image_shape: tuple[int, int]) -> s
     return "\n".join([*lines, "])"])
 
 
-def as_html(text: str, layers: Sequence[Layer], image_shape: tuple[int, int]) -> str:
+def as_html(text: str, layers: Sequence[Layer], image_shape: tuple[int, ...]) -> str:
     """Return a table of the layers, their outputs' shapes and their parameters; `text` if they do not fit."""
     from html import escape  # which only a notebook needs
 

@@ -32,9 +32,9 @@ class ImageChecks(Planned):
         super().__setattr__(name, value)
 
     def _images(self, images: Any, least: int = 1) -> tuple[Any, bool]:
-        """Return images as the core takes them, (n, height, width), and whether they are one image alone.
+        """Return images as the core takes them, and whether they are one image alone.
 
-        There are at least `least` of them. The layers are checked as well.
+        They are (n, height, width) or (n, height, width, channels), n at least `least`. The layers are checked as well.
         """
         _stack.check_kinds(self.layers)
         dtype = images.dtype if isinstance(images, np.ndarray) else None
@@ -53,13 +53,13 @@ class ImageChecks(Planned):
         return self._as_stack(array, least)
 
     def _as_stack(self, array: Any, least: int) -> tuple[Any, bool]:
-        """Return images of any form that a network takes as (n, height, width), and whether they are one alone."""
+        """Return images of any form that a network takes as the core takes them, and whether they are one alone."""
         size = self.image_shape
         known = size if size is not None and _stack.fits(self.layers, size) else None
         is_fixed = not _stack.takes_any_size(self.layers)
         stack, is_one = _images.as_stack(array, known, is_fixed, lambda size: _stack.fits(self.layers, size))
         shape = stack.shape
-        if len(shape) != 3 or shape[0] < least or 0 in shape[1:]:
+        if len(shape) not in (3, 4) or shape[0] < least or 0 in shape[1:]:
             self._refuse_axes(array.shape, least)
         if least and shape[1:] != self._planned[1]:
             self._check_shapes(shape[1:], array.shape)
@@ -70,7 +70,7 @@ class ImageChecks(Planned):
         stack, is_one = self._images(images)
         if is_one and isinstance(labels, np.ndarray) and labels.shape != (1,):
             raise ValueError(
-                f"images: expected shape (n, height, width) beside labels of shape {labels.shape}, got {images.shape}, "
+                f"images: expected shape {self._axes()} beside labels of shape {labels.shape}, got {images.shape}, "
                 f"which is one image (its label has shape (1,); {_images.FLATTENED})"
             )
         return stack, _checks.labels(labels, len(stack), _stack.class_count(self.layers))
@@ -99,14 +99,18 @@ class ImageChecks(Planned):
             self._check_scale(images, stacklevel=4)
 
     def _refuse_axes(self, shape: tuple[int, ...], least: int) -> NoReturn:
-        has_size = len(shape) != 3 and 0 not in shape and not _stack.takes_any_size(self.layers)
+        has_size = 0 not in shape and not _stack.takes_any_size(self.layers)
         size = self._fixed_size() or self._fitting_size() if has_size else None
         if size is not None:
             raise _images.size_error(size, shape)
         help = f" ({_images.FLATTENED})" if len(shape) == 1 else ""
-        raise ValueError(f"images: expected shape (n, height, width), n at least {least}, got {shape}{help}")
+        raise ValueError(f"images: expected shape {self._axes()}, n at least {least}, got {shape}{help}")
 
-    def _validation(self, validation: Any, image_shape: tuple[int, int]) -> tuple[Any, Any]:
+    def _axes(self) -> str:
+        """Return the axes of the images that the first convolution takes, for a message."""
+        return f"({', '.join(map(str, ('n', *_stack.image_axes(self.layers))))})"
+
+    def _validation(self, validation: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
         """Return validation images and labels as the core takes them, for training images of a shape."""
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")

@@ -31,60 +31,90 @@ _CHUNK = 256  # images at a time, so that they are still in the cache when they 
 
 def as_stack(
     images: NDArray[Any],
-    known: tuple[int, int] | None,
+    known: tuple[int, ...] | None,
     is_fixed: bool,
-    takes: Callable[[tuple[int, int]], bool],
+    takes: Callable[[tuple[int, ...]], bool],
 ) -> tuple[NDArray[Any], bool]:
-    """Return images as (n, height, width), without a copy, and whether they are one image alone.
+    """Return images as (n, height, width) or (n, height, width, channels), and whether they are one image alone.
 
-    - (n, height, width, 1) are n images.
-    - (height, width, 1) is one image, unless the network takes images that are one pixel wide: then (n, height, 1) are
-      n of them. The known size decides before the layers do.
+    - (n, height, width, channels) are n images. An axis of one channel is dropped, unless the layers need it.
+    - (a, b, c) are n images (height, width), or one image (height, width, channels). The known size decides before the
+      layers do, and if they take both, these are n images.
     - (height, width) is one image, whatever its size.
-    - (n, pixels) are n flattened images, and (pixels,) is one, if `known` is the only size that the network takes.
+    - (n, values) are n flattened images, and (values,) is one, if `known` is the only size that the network takes.
 
-    An array of any other shape is returned as it is.
+    Nothing is copied. An array of any other shape is returned as it is.
 
     Args:
         images: C-contiguous.
-        known: the (height, width) of the images of the training, if the layers still take it; else None.
+        known: the shape of one image of the training, if the layers still take it; else None.
         is_fixed: whether the network takes no other size than `known`.
-        takes: tells whether the layers take images of a (height, width).
+        takes: tells whether the layers take images of a shape.
     """
+
+    def without_one(size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return a shape without an axis of one channel, unless the layers take it only with that axis."""
+        bare = size[:2]
+        return size if size[2:] != (1,) or (bare != known and takes(size) and not takes(bare)) else bare
+
     shape = images.shape
-    if len(shape) == 4 and shape[3] == 1:
-        return images.reshape(shape[:3]), False
-    if len(shape) == 3 and shape[2] == 1:
-        tall, whole = (shape[1], 1), (shape[0], shape[1])
-        is_one = tall != known and (whole == known or (not takes(tall) and takes(whole)))
+    if len(shape) == 4:
+        return images.reshape(shape[0], *without_one(shape[1:])), False
+    if len(shape) == 3:
+        if shape[1:] == known:
+            return images, False
+        whole = without_one(shape)
+        is_one = whole == known or (not takes(shape[1:]) and takes(whole))
         return (images.reshape(1, *whole), True) if is_one else (images, False)
     if len(shape) in (1, 2) and shape != known and known is not None and is_fixed and shape[-1] == math.prod(known):
         return images.reshape(-1, *known), len(shape) == 1
     return (images[np.newaxis], True) if len(shape) == 2 else (images, False)
 
 
-def fitting_size(fits: Callable[[tuple[int, int]], bool]) -> tuple[int, int] | None:
-    """Return the size of the smallest square image that a network takes, for a message; None if there is none."""
-    return next(((side, side) for side in range(1, _LARGEST_SIDE) if fits((side, side))), None)
+def fitting_size(fits: Callable[[tuple[int, ...]], bool], channels: int) -> tuple[int, ...] | None:
+    """Return the shape of the smallest square image that a network takes, for a message; None if there is none.
+
+    `channels` is how many channels the network's first convolution takes.
+    """
+    sizes = ((side, side, *rest) for side in range(1, _LARGEST_SIDE) for rest in ((), (channels,)))
+    return next((size for size in sizes if fits(size)), None)
 
 
-def size_error(expected: tuple[int, int], given: tuple[int, ...], reason: str = "") -> ValueError:
+def size_error(expected: tuple[int | str, ...], given: tuple[int, ...], reason: str = "") -> ValueError:
     """Return the error for images of a shape that does not fit, with advice if there is any.
 
     Args:
-        expected: the (height, width) that fits.
+        expected: the (height, width) or (height, width, channels) that fits. An axis of any size is its name.
         given: the shape that was given.
         reason: why it does not fit, for the message.
     """
-    height, width = expected
-    pixels = height * width
-    parts = [reason] if reason else []
-    if len(given) in (3, 4) and given[-1] in (3, 4) and given[-3:-1] == expected:
-        parts = ["for colour images use images.mean(axis=-1)"]
-    elif given and (given[-1] == pixels or (1 in given[1:] and math.prod(given[1:]) == pixels)):
-        parts = [FLATTENED.replace("height, width", f"{height}, {width}")]
-    help = f" ({'; '.join(parts)})" if parts else ""
-    return ValueError(f"images: expected shape (n, {height}, {width}), got {given}{help}")
+    advice = _advice(expected, given) or reason
+    help = f" ({advice})" if advice else ""
+    return ValueError(f"images: expected shape (n, {', '.join(map(str, expected))}), got {given}{help}")
+
+
+def _advice(expected: tuple[int | str, ...], given: tuple[int, ...]) -> str:
+    """Return what makes images of a given shape fit, or no words."""
+    size, channels = expected[:2], expected[2] if len(expected) == 3 else 1
+
+    def is_size(axes: tuple[int, ...]) -> bool:
+        return len(axes) == 2 and all(want in (got, "height", "width") for want, got in zip(size, axes, strict=True))
+
+    if len(given) in (3, 4) and is_size(given[-3:-1]) and given[-1] != channels:
+        if channels == 1 and given[-1] in (3, 4):
+            return f"a network whose first layer has in_channels={given[-1]} reads colour; images.mean(axis=-1) is grey"
+        if channels != 1 and given[-1] == 1:
+            return f"images.repeat({channels}, axis=-1) has the same grey in each channel"
+        if len(given) == 4 and isinstance(channels, int) and given[-1] > channels > 1:
+            return f"images[..., :{channels}] has the first {channels} channels"
+    if channels != 1 and is_size(given[-2:]):
+        if len(given) >= 3 and given[-3] == channels:
+            return "np.moveaxis(images, -3, -1) puts the channels last"
+        return f"images[..., np.newaxis].repeat({channels}, axis=-1) has the same grey in each channel"
+    values = math.prod(axis if isinstance(axis, int) else 0 for axis in expected)
+    if given and (given[-1] == values or (1 in given[1:] and math.prod(given[1:]) == values)):
+        return FLATTENED.replace("height, width", ", ".join(map(str, expected)))
+    return ""
 
 
 def pixel_range(images: NDArray[Any]) -> tuple[float, float]:
@@ -103,9 +133,9 @@ def refuse_non_finite(images: NDArray[Any], start: int = 0) -> None:
     """Raise ValueError if a pixel is not finite. `start` is the index of the first image, for the message."""
     bad = np.argwhere(~np.isfinite(images))
     if len(bad):
-        image, y, x = bad[0].tolist()
-        value = images[image, y, x]
-        raise ValueError(f"images: expected finite pixels, got {value} at images[{image + start}, {y}, {x}]")
+        place = tuple(bad[0].tolist())
+        where = ", ".join(map(str, (place[0] + start, *place[1:])))
+        raise ValueError(f"images: expected finite pixels, got {images[place]} at images[{where}]")
 
 
 class Pixels(NamedTuple):

@@ -21,7 +21,7 @@ class Planned(KnownAttributes):
     """
 
     layers: list[Layer] = []  # noqa: RUF012  # each network has its own
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     _fuse = True  # tests set it to False, to train without fused stages too
 
     def __init__(self) -> None:
@@ -58,8 +58,7 @@ class Planned(KnownAttributes):
         self._check_shapes(image_shape, given)
         self._adopt()
         cores = [layer.core for layer in self.layers]
-        height, width = image_shape
-        plan = _core.Network(cores, height, width, _stack.dtype_of(self.layers), fuse=self._fuse)
+        plan = _core.Network(cores, image_shape, _stack.dtype_of(self.layers), fuse=self._fuse)
         self._planned = cores, image_shape, plan
         return plan
 
@@ -128,12 +127,15 @@ class Planned(KnownAttributes):
             _stack.check_fit(self.layers, shape)
         except ValueError as error:
             size = self._fitting_size()
+            channels = _stack.image_axes(self.layers)[2:] if size is None else size[2:]
+            if channels != shape[2:] and (size is None or _stack.takes_any_size(self.layers)):
+                raise _images.size_error(("height", "width", *channels), given, str(error)) from None
             if size is None:
                 raise
             raise _images.size_error(size, given, str(error)) from None
 
-    def _fixed_size(self) -> tuple[int, int] | None:
-        """Return the only size of images that the network takes.
+    def _fixed_size(self) -> tuple[int, ...] | None:
+        """Return the only shape of images that the network takes.
 
         None if there is no such size, or if the layers no longer fit the size that was trained on.
         """
@@ -141,9 +143,9 @@ class Planned(KnownAttributes):
         is_fixed = size is not None and not _stack.takes_any_size(self.layers) and _stack.fits(self.layers, size)
         return size if is_fixed else None
 
-    def _fitting_size(self) -> tuple[int, int] | None:
+    def _fitting_size(self) -> tuple[int, ...] | None:
         """Return the smallest square image that the layers take, for a message; None if there is none."""
-        return _images.fitting_size(lambda size: _stack.fits(self.layers, size))
+        return _images.fitting_size(lambda size: _stack.fits(self.layers, size), _stack.channels(self.layers))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle gets: all but what holds this object's own arrays."""

@@ -89,7 +89,7 @@ def give_channels(layers: Sequence[Layer], network: Any) -> None:
 
 
 def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
-    """Refuse layers that do not fit together for images of `image_shape` (height, width)."""
+    """Refuse layers that do not fit together for images (height, width) or (height, width, channels)."""
     shape = image_shape
     for position, layer in enumerate(layers):
         where = f"layers[{position}] ({type(layer).__name__})"
@@ -104,8 +104,8 @@ def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
             raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
 
 
-def fits(layers: Sequence[Layer], image_shape: tuple[int, int]) -> bool:
-    """Whether the layers fit together for images of `image_shape` (height, width)."""
+def fits(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> bool:
+    """Whether the layers fit together for images (height, width) or (height, width, channels)."""
     try:
         check_fit(layers, image_shape)
     except ValueError:
@@ -113,12 +113,30 @@ def fits(layers: Sequence[Layer], image_shape: tuple[int, int]) -> bool:
     return True
 
 
+def channels(layers: Sequence[Layer]) -> int:
+    """Return how many channels the first convolution takes: 1 for grey images, or if there is no convolution."""
+    first = next((layer for layer in layers if isinstance(layer, (Conv3x3, Dense))), None)
+    return (first.in_channels or 1) if isinstance(first, Conv3x3) else 1
+
+
+def image_axes(layers: Sequence[Layer]) -> tuple[int | str, ...]:
+    """Return the axes of an image that the first convolution takes, for a message."""
+    count = channels(layers)
+    return ("height", "width") if count == 1 else ("height", "width", count)
+
+
+def usual_shape(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Return the shape of images for which a network is described before it has seen any: MNIST's or CIFAR's."""
+    count = channels(layers)
+    return (28, 28) if count == 1 else (32, 32, count)
+
+
 def takes_any_size(layers: Sequence[Layer]) -> bool:
     """Whether the layers' output has the same shape for images of every size."""
     return any(isinstance(layer, GlobalAveragePool) for layer in layers)
 
 
-def sizes(layers: Sequence[Layer], image_shape: tuple[int, int]) -> tuple[list[tuple[int, ...]], list[int]]:
+def sizes(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[int]]:
     """Return each layer's output shape, and how many parameters it has that no layer before it has."""
     shapes: list[tuple[int, ...]] = []
     counts = []

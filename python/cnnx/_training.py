@@ -120,7 +120,7 @@ class Run:
 
     Args:
         network: the network to train.
-        images: (n, height, width), as the core takes them.
+        images: (n, height, width) or (n, height, width, channels), as the core takes them.
         labels: int32 (n,).
         course: how the run is divided.
         optimizer: takes the steps.
@@ -184,7 +184,7 @@ class Run:
         """Train through one epoch, or a part of it. Return whether the run stops."""
         course = self.course
         order = draws.order(course.images)
-        maps = draws.maps(course.images, self.images.shape[1:])
+        maps = draws.maps(course.images, self.images.shape[1:3])
         step = 0
         while step < course.steps:
             started = time.perf_counter()

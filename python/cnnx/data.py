@@ -59,9 +59,9 @@ class Digits(NamedTuple):
     """Labelled images to train on and to test on.
 
     Attributes:
-        train_images: uint8 (n, height, width), from 0 for background to 255 for ink.
+        train_images: uint8 (n, height, width), from 0 for background to 255 for ink, or (n, height, width, channels).
         train_labels: uint8 (n,), the class of each image.
-        test_images: uint8 (m, height, width), of the same height and width.
+        test_images: uint8 (m, height, width) or (m, height, width, channels), of the same size as the training images.
         test_labels: uint8 (m,).
     """
 
@@ -84,7 +84,8 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
         source: `"sample"` for the 2,000 digits inside the package. `"mnist"` for all 70,000, from the folder that the
             environment variable `CNNX_DATA` names, or else from the user's cache. Files that are not there are
             downloaded into it, and each file is verified. Any other str, and any PathLike, is a folder with four IDX
-            files under MNIST's names, gzipped or not, of any image size, such as Fashion-MNIST or KMNIST.
+            files under MNIST's names, gzipped or not, of any image size, such as Fashion-MNIST or KMNIST. Images with
+            channels have four dimensions, and their files may have idx4 in their names in place of idx3.
 
     Raises:
         TypeError: `source` is neither a str nor a PathLike.
@@ -109,7 +110,7 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
 
 
 def read_idx(path: str | os.PathLike[str], *, md5: str | None = None) -> ByteArray:
-    """Read an IDX file of unsigned bytes with 1 to 3 dimensions into an array of the shape that it declares.
+    """Read an IDX file of unsigned bytes with 1 to 4 dimensions into an array of the shape that it declares.
 
     A file cannot make the reader take memory that it does not fill. A plain file must have exactly the size that it
     declares. A gzipped file may declare at most 64 MiB or 100 times its own size (real digits reach 5 times), and
@@ -172,8 +173,8 @@ def _read_header(stream: BufferedReader | Gunzip) -> bytes:
         raise DataError(f"expected an IDX file, which begins with two zero bytes, got 0x{magic[:2].hex()}")
     if magic[2] != 0x08:
         raise DataError(f"expected items of type 0x08 (unsigned byte), got type 0x{magic[2]:02x}")
-    if not 1 <= magic[3] <= 3:
-        raise DataError(f"expected 1 to 3 dimensions, got {magic[3]}")
+    if not 1 <= magic[3] <= 4:
+        raise DataError(f"expected 1 to 4 dimensions, got {magic[3]}")
     return magic + _read_exactly(stream, 4 * magic[3])
 
 
@@ -205,8 +206,9 @@ def _load_files(folder: Path, read: Callable[[Path, str], ByteArray]) -> Digits:
 
 
 def _check_pair(images_path: Path, images: ByteArray, labels_path: Path, labels: ByteArray) -> None:
-    if images.ndim != 3:
-        raise DataError(f"{images_path}: expected images (n, height, width), got shape {images.shape}")
+    if images.ndim not in (3, 4):
+        expected = "images (n, height, width) or (n, height, width, channels)"
+        raise DataError(f"{images_path}: expected {expected}, got shape {images.shape}")
     if labels.ndim != 1:
         raise DataError(f"{labels_path}: expected labels (n,), got shape {labels.shape}")
     if len(labels) != len(images):
@@ -215,7 +217,8 @@ def _check_pair(images_path: Path, images: ByteArray, labels_path: Path, labels:
 
 def _find(folder: Path, name: str) -> Path | None:
     """Return the file of that name, plain or gzipped; the plain one if there are both, since it loads faster."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
+    names = (name, f"{name}.gz", *(f"{name.replace('idx3', 'idx4')}{gz}" for gz in ("", ".gz") if "idx3" in name))
+    return next((path for path in map(folder.joinpath, names) if path.exists()), None)
 
 
 def _missing(folder: Path) -> list[str]:

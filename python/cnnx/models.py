@@ -21,33 +21,34 @@ def article_cnn(
     dtype: DTypeLike = np.float64,
     ties: Literal["all", "first"] = "all",
     rng: Rng = None,
-    image_shape: tuple[int, int] = (28, 28),
+    image_shape: tuple[int, ...] = (28, 28),
     nodes: int = 10,
 ) -> Sequential:
     """Return the article's CNN: Conv3x3 with 8 filters, MaxPool2 and Softmax; 13,602 parameters for MNIST.
 
     It is from the article's Part 1, section 5.3, "Implementing Softmax", and is trained in Part 2, section 6, "Training
-    a CNN".
+    a CNN". The article's images are grey; for channels, the initial filters are those of `Conv3x3` with `in_channels`.
 
     Args:
         dtype: float64 or float32, of all layers.
         ties: which of several equal pixels receive a gradient, as in `MaxPool2`.
         rng: draws the initial values, in the article's order: a Generator, a seed, or None for numpy's global one.
-        image_shape: (height, width) of the images, at least 4x4. The article's are 28x28.
+        image_shape: (height, width) or (height, width, channels) of the images, at least 4x4. The article's are 28x28.
         nodes: how many classes there are, at least 1.
 
     Raises:
-        TypeError: `image_shape` is not a height and a width.
+        TypeError: `image_shape` is not two or three integers.
         ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
     image_shape, nodes = _task(image_shape, nodes, least=4)
     rng = generator(rng)
-    layers = [Conv3x3(8, dtype=dtype, rng=rng), MaxPool2(ties=ties)]
+    in_channels = image_shape[2] if len(image_shape) == 3 else None
+    layers = [Conv3x3(8, in_channels, use_bias=False, dtype=dtype, rng=rng), MaxPool2(ties=ties)]
     return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
 def keras_convnet(
-    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, ...] = (28, 28), nodes: int = 10
 ) -> Sequential:
     """Return Keras's MNIST convnet (F. Chollet, "Simple MNIST convnet"): 34,826 parameters for MNIST.
 
@@ -56,17 +57,17 @@ def keras_convnet(
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
-        image_shape: (height, width) of the images, at least 10x10.
+        image_shape: (height, width) or (height, width, channels) of the images, at least 10x10.
         nodes: how many classes there are, at least 1.
 
     Raises:
-        TypeError: `image_shape` is not a height and a width.
+        TypeError: `image_shape` is not two or three integers.
         ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
     image_shape, nodes = _task(image_shape, nodes, least=10)
     rng = generator(rng)
     layers: list[Layer] = [
-        Conv3x3(32, 1, dtype=dtype, rng=rng),
+        Conv3x3(32, _channels(image_shape), dtype=dtype, rng=rng),
         ReLU(),
         MaxPool2(ties="first"),
         Conv3x3(64, 32, dtype=dtype, rng=rng),
@@ -78,7 +79,7 @@ def keras_convnet(
 
 
 def small_convnet(
-    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, ...] = (28, 28), nodes: int = 10
 ) -> Sequential:
     """Return a network that reaches 99% on MNIST in little time, with 12,810 parameters.
 
@@ -87,17 +88,17 @@ def small_convnet(
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
-        image_shape: (height, width) of the images, at least 10x10.
+        image_shape: (height, width) or (height, width, channels) of the images, at least 10x10.
         nodes: how many classes there are, at least 1.
 
     Raises:
-        TypeError: `image_shape` is not a height and a width.
+        TypeError: `image_shape` is not two or three integers.
         ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
     image_shape, nodes = _task(image_shape, nodes, least=10)
     rng = generator(rng)
     layers: list[Layer] = [
-        Conv3x3(16, 1, dtype=dtype, rng=rng),
+        Conv3x3(16, _channels(image_shape), dtype=dtype, rng=rng),
         MaxPool2(ties="first"),
         ReLU(),
         Conv3x3(32, 16, dtype=dtype, rng=rng),
@@ -108,7 +109,7 @@ def small_convnet(
 
 
 def deep_convnet(
-    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, int] = (28, 28), nodes: int = 10
+    *, dtype: DTypeLike = np.float64, rng: Rng = None, image_shape: tuple[int, ...] = (28, 28), nodes: int = 10
 ) -> Sequential:
     """Return a network that recognises the most digits of MNIST, with 141,130 parameters.
 
@@ -118,17 +119,17 @@ def deep_convnet(
     Args:
         dtype: float64 or float32, of all layers.
         rng: draws the initial values, first layer first: a Generator, a seed, or None for numpy's global one.
-        image_shape: (height, width) of the images, at least 18x18.
+        image_shape: (height, width) or (height, width, channels) of the images, at least 18x18.
         nodes: how many classes there are, at least 1.
 
     Raises:
-        TypeError: `image_shape` is not a height and a width.
+        TypeError: `image_shape` is not two or three integers.
         ValueError: `image_shape` is too small, or `nodes` is less than 1.
     """
     image_shape, nodes = _task(image_shape, nodes, least=18)
     rng = generator(rng)
     layers: list[Layer] = [
-        Conv3x3(32, 1, dtype=dtype, rng=rng),
+        Conv3x3(32, _channels(image_shape), dtype=dtype, rng=rng),
         ReLU(),
         MaxPool2(ties="first"),
         Conv3x3(64, 32, padding="same", dtype=dtype, rng=rng),
@@ -143,7 +144,7 @@ def deep_convnet(
     return _classifier(layers, image_shape, nodes, dtype, rng)
 
 
-def _task(image_shape: tuple[int, int], nodes: int, least: int) -> tuple[tuple[int, int], int]:
+def _task(image_shape: tuple[int, ...], nodes: int, least: int) -> tuple[tuple[int, ...], int]:
     """Check the images' size and the number of classes before random numbers are drawn.
 
     `least` is the height and width of the smallest image that leaves a value to the softmax.
@@ -151,8 +152,12 @@ def _task(image_shape: tuple[int, int], nodes: int, least: int) -> tuple[tuple[i
     return _checks.image_shape("image_shape", image_shape, least), _checks.positive_integer("nodes", nodes)
 
 
+def _channels(image_shape: tuple[int, ...]) -> int:
+    return image_shape[2] if len(image_shape) == 3 else 1
+
+
 def _classifier(
-    layers: list[Layer], image_shape: tuple[int, int], nodes: int, dtype: DTypeLike, rng: np.random.Generator | None
+    layers: list[Layer], image_shape: tuple[int, ...], nodes: int, dtype: DTypeLike, rng: np.random.Generator | None
 ) -> Sequential:
     """Return the layers and a softmax over all values that they make of an image."""
     shapes, _ = _stack.sizes(layers, image_shape)

@@ -40,11 +40,13 @@ class Sequential(ImageChecks):
     subclass of a layer that defines `forward` or `backprop` is refused. Layers that do not fit together, or have
     different dtypes, are refused at the first use. The error names the layer's position.
 
-    Every method takes n images as an array (n, height, width) or (n, height, width, 1). One image is a batch of one; it
-    may be (height, width) or (height, width, 1). A network that takes images of only one size, and knows it, also takes
-    flattened images: (n, height * width), or (height * width,) for one. It knows the size in `image_shape`, which
-    training, `cnnx.load` and `cnnx.models` set. An array of exactly that shape is always one image. If the layers take
-    images that are one pixel wide, (n, height, 1) are n of these.
+    Every method takes n images as an array (n, height, width), or (n, height, width, channels) for colour; one channel
+    may have an axis or none. The first convolution decides: `Conv3x3(8)` reads grey images, and
+    `Conv3x3(8, in_channels=3)` images of three channels. One image is a batch of one; it is an array without the first
+    axis. A network that takes images of only one size, and knows it, also takes flattened images: (n, values), or
+    (values,) for one, in C order. It knows the size in `image_shape`, which training, `cnnx.load` and `cnnx.models`
+    set. An array of exactly that shape is always one image. Three axes may be n images or one with channels:
+    `image_shape` decides, then the layers do, and if they take both, these are n images.
 
     The network copies the parameters of its layers into one array, `parameters`, and gives each layer slices of it. An
     array that is assigned to a layer is copied into its slice. A layer may be at several positions: it has its
@@ -56,8 +58,8 @@ class Sequential(ImageChecks):
 
     Attributes:
         layers: the list of the layers. It may be changed, and the next use of the network takes that into account.
-        image_shape: (height, width) of the images that the network was trained on, or None. Images of another size are
-            refused, unless the layers take every size.
+        image_shape: (height, width), or (height, width, channels) for more than one channel, of the images that the
+            network was trained on, or None. Images of another size are refused, unless the layers take every size.
         pixels: the kind of images that the network was trained on, and their range, or None. Images that are clearly on
             another scale cause a UserWarning.
     """
@@ -95,8 +97,8 @@ class Sequential(ImageChecks):
         parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error.
 
         Args:
-            images: (n, height, width), n at least 1, or another form that the class describes. uint8 images are read as
-                x / 255 - 0.5, and floats unchanged.
+            images: (n, height, width) or (n, height, width, channels), n at least 1, or another form that the class
+                describes. uint8 images are read as x / 255 - 0.5, and floats unchanged.
             labels: integers (n,), from 0 to nodes - 1, where nodes is that of the last layer.
             epochs: how often to go through all images, at least 1.
             learn_rate: how far a step of plain gradient descent goes, finite and at least 0. Give this or an optimizer.
@@ -229,27 +231,28 @@ class Sequential(ImageChecks):
         """
         return self._all_parameters()
 
-    def summary(self, image_shape: tuple[int, int] | None = None) -> str:
+    def summary(self, image_shape: tuple[int, ...] | None = None) -> str:
         """Return a table of the layers, their outputs' shapes and how many parameters they have, as text to print.
 
         A layer that is at several positions counts at the first of them.
 
         Args:
-            image_shape: (height, width) of the images; None takes the network's own, or 28x28.
+            image_shape: (height, width) or (height, width, channels) of the images; None takes the network's own. A
+                network that has seen none is described for 28x28 grey pixels, or for 32x32 pixels of its channels.
         """
         if image_shape is None:
-            image_shape = self.image_shape or (28, 28)
+            image_shape = self.image_shape or _stack.usual_shape(self.layers)
         image_shape = _checks.image_shape("image_shape", image_shape)
         self._check_shapes(image_shape)
         return _describe.summary(self.layers, image_shape)
 
     def __repr__(self) -> str:
         """Return what one would type to make the network, with each layer's output shape and parameters beside it."""
-        return _describe.typed(type(self).__name__, self.layers, self.image_shape or (28, 28))
+        return _describe.typed(type(self).__name__, self.layers, self.image_shape or _stack.usual_shape(self.layers))
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the summary as a table, or the `repr` if the layers do not fit together."""
-        return _describe.as_html(repr(self), self.layers, self.image_shape or (28, 28))
+        return _describe.as_html(repr(self), self.layers, self.image_shape or _stack.usual_shape(self.layers))
 
     def evaluate(
         self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None

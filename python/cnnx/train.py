@@ -39,7 +39,7 @@ def train(
 
     Args:
         network: the network, which is trained in place.
-        images: (n, height, width), as in `Sequential.fit`.
+        images: (n, height, width) or another form, as in `Sequential.fit`.
         labels: integers (n,), as in `Sequential.fit`.
         epochs: how often to go through all images, at least 1.
         learn_rate: how far a step of gradient descent goes, finite and at least 0.

@@ -14,7 +14,7 @@ from cnnx import Conv3x3, GlobalAveragePool, Sequential, Softmax
 from cnnx.models import article_cnn, keras_convnet
 
 FLAT = r" \(for flattened images use images\.reshape\(-1, 28, 28\)\)$"
-COLOUR = r" \(for colour images use images\.mean\(axis=-1\)\)$"
+COLOUR = r" \(a network whose first layer has in_channels=3 reads colour; images\.mean\(axis=-1\) is grey\)$"
 OTHER_SHAPES = {
     (5, 29, 29): r"got \(5, 29, 29\)$",
     (29, 29): r"got \(29, 29\)$",
@@ -116,7 +116,7 @@ def test_other_layers_may_make_it_a_network_for_other_images():
     assert network.predict(np.zeros((2, 8, 10), np.uint8)).shape == (2, 4)
 
 
-@pytest.mark.parametrize("bad", [28, (28,), (28, 0), (28.0, 28), "28x28", (28, 28, 1)])
+@pytest.mark.parametrize("bad", [28, (28,), (28, 0), (28.0, 28), "28x28", (28, 28, 0), (28, 28, 1, 1)])
 def test_an_assigned_image_shape_is_checked(bad):
     network = article_cnn()
     with pytest.raises((TypeError, ValueError), match=r"^image_shape: expected .*, got"):

@@ -67,6 +67,25 @@ def test_a_network_takes_the_size_and_the_classes_that_were_asked_for(rng, name,
         assert bits(make(name, rng=1)) == bits(make(name, image_shape=list(shape), rng=1))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", models.__all__)
+def test_a_network_takes_the_channels_that_were_asked_for(rng, name, channels):
+    shape = (19, 33, channels)
+    network = make(name, image_shape=shape, nodes=4, rng=1)
+    images, labels = rng.integers(0, 256, (6, *shape), np.uint8), np.array([0, 3, 1, 2, 3, 0])
+    network.fit(images, labels, epochs=1, learn_rate=0.01, rng=2)
+    assert network.predict(images).shape == (6, 4)
+    assert network.predict(images.reshape(6, -1)).shape == (6, 4)
+    assert network.image_shape == (shape if channels > 1 else shape[:2])
+    grey = make(name, image_shape=shape[:2], nodes=4, rng=1)
+    if channels == 1:
+        grey.fit(images[..., 0], labels, epochs=1, learn_rate=0.01, rng=2)
+        assert bits(network) == bits(grey)
+    else:
+        assert len(grey.parameters) + (channels - 1) * 9 * grey.layers[0].num_filters == len(network.parameters)
+        assert [type(layer) for layer in grey.layers] == [type(layer) for layer in network.layers]
+
+
 @pytest.mark.parametrize("name", models.__all__)
 def test_a_size_that_is_too_small_is_refused_with_the_smallest(name):
     least = SMALLEST[name]
@@ -79,8 +98,9 @@ def test_a_size_that_is_too_small_is_refused_with_the_smallest(name):
 
 
 BAD_SETTINGS = [
-    *(("image_shape", bad, "a height and a width") for bad in (28, (28,), (28, 28, 1), "28x28", None)),
+    *(("image_shape", bad, "a height and a width") for bad in (28, (28,), (28, 28, 1, 1), "28x28", None)),
     *(("image_shape", bad, "an integer") for bad in ((28.0, 28), (28, True), ("28", "28"))),
+    ("image_shape", (28, 28, 0), "at least one channel"),
     *(("nodes", bad, "an integer") for bad in (0, -1, 10.0, True, None, "10")),
 ]
 

@@ -34,9 +34,11 @@ def model_for(image_shape):
 
 
 @pytest.mark.parametrize("use", [summary_for, model_for])
-@pytest.mark.parametrize("shape", [(), [], 0, 28, "28", (28,), (28, 28, 1)], ids=repr)
+@pytest.mark.parametrize("shape", [(), [], 0, 28, "28", (28,), (28, 28, 1, 1)], ids=repr)
 def test_what_is_no_image_shape_is_refused(use, shape):
-    with pytest.raises(TypeError, match=rf"^image_shape: expected a height and a width, got {re.escape(repr(shape))}$"):
+    with pytest.raises(
+        TypeError, match=rf"^image_shape: expected a height and a width, and .*, got {re.escape(repr(shape))}$"
+    ):
         use(shape)
 
 

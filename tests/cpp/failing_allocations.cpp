@@ -89,7 +89,7 @@ struct Problem {
             cnnx::Conv3x3Layer<float>{conv, nullptr, filters, 1, false, false}, cnnx::MaxPool2Layer{cnnx::Ties::all},
             cnnx::ReLULayer{}, cnnx::Conv3x3Layer<float>{same, biases, more, filters, true}, cnnx::DropoutLayer{0.25},
             cnnx::SoftmaxLayer<float>{{weights, last, inputs, nodes}}},
-        size, size);
+        cnnx::Shape::image(size, size));
   }
 
   cnnx::Images<float> samples() const { return {pixels.data(), nullptr, images}; }

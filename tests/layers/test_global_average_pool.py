@@ -18,6 +18,6 @@ def test_a_constant_channel_is_its_own_mean(dtype):
 def test_a_network_refuses_it_on_an_image_without_channels():
     network = Sequential([GlobalAveragePool(), Softmax(1, 2)])
     with pytest.raises(
-        ValueError, match=r"^layers\[0\] \(GlobalAveragePool\): expected input \(height, width, channels\)"
+        ValueError, match=r"^images: expected shape \(n, height, width, 1\), got \(6, 5\) \(layers\[0\] .*\)$"
     ):
         network.predict(np.ones((6, 5)))

@@ -18,17 +18,20 @@ def affine(image: FloatArray, matrix: FloatArray, background: float) -> FloatArr
     `image at (v, u) = upper + a · (lower − upper)`
 
     where every pixel outside the image counts as `background`. In this form equal neighbours give their own value to
-    the bit, so that a blank area stays blank. `image` and the result are (h, w), and `matrix` is (2, 3).
+    the bit, so that a blank area stays blank. `image` and the result are (h, w) or (h, w, c), whose channels all move
+    alike, and `matrix` is (2, 3).
     """
-    height, width = image.shape
-    v, u = np.tensordot(matrix[:, :2], np.indices(image.shape), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
+    height, width = image.shape[:2]
+    v, u = np.tensordot(matrix[:, :2], np.indices((height, width)), axes=1) + matrix[:, 2, np.newaxis, np.newaxis]
     v, u = np.clip(v, -1, height), np.clip(u, -1, width)  # places further outside are background as well
     i, j = np.floor(v).astype(np.intp), np.floor(u).astype(np.intp)
-    framed = np.pad(image, 2, constant_values=background)
+    channels = image.reshape(height, width, -1)
+    framed = np.pad(channels, ((2, 2), (2, 2), (0, 0)), constant_values=background)
+    a, b = (v - i)[..., np.newaxis], (u - j)[..., np.newaxis]
 
     def row(below: int) -> FloatArray:
         left, right = (framed[2 + i + below, 2 + j + beside] for beside in (0, 1))
-        return np.asarray(left + (u - j) * (right - left))
+        return np.asarray(left + b * (right - left))
 
     upper, lower = row(0), row(1)
-    return np.asarray(upper + (v - i) * (lower - upper), image.dtype)
+    return np.asarray(upper + a * (lower - upper), image.dtype).reshape(image.shape)
