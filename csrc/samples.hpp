@@ -41,7 +41,8 @@ template <class T>
 struct Optimizer {
   std::variant<std::monostate, SgdSettings, AdamSettings> settings;  // monostate: plain gradient descent
   T *first_state, *second_state;                                     // velocity; or first and second moment
-  std::int64_t* steps;  // the number of steps taken, updated with the states. May be null if settings are not Adam's
+  std::int64_t* steps;   // the number of steps taken, updated with the states. May be null if settings are not Adam's
+  T* average = nullptr;  // follows the parameters after each step, in the order of their arrays; or null
 };
 
 // A window of training: the samples of some steps. Training may pause between windows.
@@ -49,12 +50,13 @@ struct Batches {
   const std::int64_t* order;   // (samples,), indices of images
   const std::int32_t* labels;  // (samples,)
   Index samples;
-  Index batch_size;           // samples in a step; the last step may have fewer
-  const double* learn_rates;  // (steps(),)
-  const double* maps;         // (samples, 2, 3), how each image is resampled (stages/affine.hpp), or null
-  double background;          // the value of pixels outside a resampled image, as the first layer reads it
-  std::uint64_t seed;         // of the random numbers
-  Index samples_before;       // samples of this run's earlier windows; 0 in its first window
+  Index batch_size;                        // samples in a step; the last step may have fewer
+  const double* learn_rates;               // (steps(),)
+  const double* maps;                      // (samples, 2, 3), how each image is resampled (stages/affine.hpp), or null
+  double background;                       // the value of pixels outside a resampled image, as the first layer reads it
+  std::uint64_t seed;                      // of the random numbers
+  Index samples_before;                    // samples of this run's earlier windows; 0 in its first window
+  const double* average_shares = nullptr;  // (steps(),), how much of a step's parameters goes into the average; or null
 
   Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
   // The window of the steps from `step` to `end` - 1.
@@ -68,7 +70,8 @@ struct Batches {
             maps != nullptr ? maps + 6 * first : nullptr,
             background,
             seed,
-            samples_before + first};
+            samples_before + first,
+            average_shares != nullptr ? average_shares + step : nullptr};
   }
 };
 

@@ -107,24 +107,24 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
   };
   make_state(first_state_, optimizer.first_state);
   make_state(second_state_, optimizer.second_state);
+  make_state(average_, optimizer.average);
   take_parameters();
 
   const auto for_states = [&](const auto& body) {
     for (const auto& p : plan_.parameters()) {
       if (optimizer.first_state != nullptr) body(*p, first_state_.get() + p->offset, p->in(optimizer.first_state));
       if (optimizer.second_state != nullptr) body(*p, second_state_.get() + p->offset, p->in(optimizer.second_state));
+      if (optimizer.average != nullptr) body(*p, average_.get() + p->offset, p->in(optimizer.average));
     }
   };
   for_states([](const Packed<T>& p, T* packed, const Arrays<T>& given) { p.pack(packed, given); });
 
   const Run run{images, batches, results};
-  if (std::holds_alternative<std::monostate>(optimizer.settings) && batches.batch_size == 1 && !plan_.has_ties() &&
-      plan_.segments() == 1)
+  const bool is_plain = std::holds_alternative<std::monostate>(optimizer.settings) && optimizer.average == nullptr;
+  if (is_plain && batches.batch_size == 1 && !plan_.has_ties() && plan_.segments() == 1)
     step_sample_by_sample(run);
   else
-    step_batch_by_batch(run, threads, [&](Index step) {
-      update(optimizer, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1);
-    });
+    step_batch_by_batch(run, threads, [&](Index step) { update(optimizer, batches, step); });
 
   const std::unique_lock lock(writing);
   plan_.unpack(parameters_);
@@ -290,10 +290,13 @@ void Trainer<T>::finish_gradient(const ShardedBatch& batch) const {
 }
 
 template <class T>
-void Trainer<T>::update(const Optimizer<T>& optimizer, T learn_rate, Index step) {
+void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches& batches, Index step) {
   apply_formula(optimizer, parameters_.values.get(), first_state_.get(), second_state_.get(), shards_[0].get(),
-                learn_rate, step, plan_.packed_size());
-  plan_.derive(parameters_);
+                static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1, plan_.packed_size());
+  plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
+  if (optimizer.average != nullptr)
+    active_target().kernels<T>().average_update(average_.get(), parameters_.values.get(),
+                                                static_cast<T>(batches.average_shares[step]), plan_.packed_size());
 }
 
 template <class T>

@@ -47,7 +47,7 @@ class Trainer {
   MetBatch<T> met(const ShardedBatch& batch);
   void clear(T* gradient) const noexcept;
   void finish_gradient(const ShardedBatch& batch) const;
-  void update(const Optimizer<T>& optimizer, T learn_rate, Index step);
+  void update(const Optimizer<T>& optimizer, const Batches& batches, Index step);
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
@@ -57,7 +57,7 @@ class Trainer {
   std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // for each thread, as many as samples go through at once
   std::vector<Buffer<T>> shards_;   // the gradients of a batch's shards; at the end of a step, the first has the mean
   T* gradients_[most_shards] = {};  // pointers to them
-  Buffer<T> first_state_, second_state_;
+  Buffer<T> first_state_, second_state_, average_;
   std::vector<T> seen_;  // a copy of the caller's parameters from when they were last read or written
   bool has_seen_ = false;
   Index steps_ = 0;  // steps sample by sample since the parameters were packed

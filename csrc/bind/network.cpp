@@ -38,10 +38,12 @@ class BoundNetwork {
   virtual ~BoundNetwork() = default;
   virtual Index parameter_count() const = 0;
   // `order` has the indices of the images of one or more batches. `learn_rates` has a number for each batch.
+  // `average` (parameter_count(),) moves towards the parameters after each batch, by the batch's share of the way.
   virtual void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
                      const py::array& learn_rates, const BoundOptimizer& optimizer,
                      const std::optional<py::array>& maps, double background, std::uint64_t seed, Index samples_before,
-                     int threads, py::array losses, py::array correct) = 0;
+                     int threads, py::array losses, py::array correct, const std::optional<py::array>& average,
+                     const std::optional<py::array>& average_shares) = 0;
   virtual void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
                         Index samples_before, int threads, py::array flat, py::array losses, py::array correct) = 0;
   virtual void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) = 0;
@@ -62,7 +64,8 @@ class TypedNetwork final : public BoundNetwork {
   void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
              const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
              double background, std::uint64_t seed, Index samples_before, int threads, py::array losses,
-             py::array correct) override {
+             py::array correct, const std::optional<py::array>& average,
+             const std::optional<py::array>& average_shares) override {
     const py::object alive = itself();
     check_arrays(Access::write);
     const auto samples = checked_images(images);
@@ -71,7 +74,13 @@ class TypedNetwork final : public BoundNetwork {
     batches.background = background;
     batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
-    const auto settings = checked_optimizer(optimizer);
+    auto settings = checked_optimizer(optimizer);
+    if (average.has_value() != average_shares.has_value())
+      throw py::value_error("average: expected average_shares with it, and neither without the other");
+    if (average.has_value()) {
+      settings.average = checked_flat(*average, "average", Access::write);
+      batches.average_shares = checked<double>(*average_shares, "average_shares", {static_cast<int>(batches.steps())});
+    }
     const WithoutLock unlocked;
     network_.train(samples, batches, settings, threads, results);
   }
@@ -254,7 +263,7 @@ void bind_network(py::module_& module) {
       .def_property_readonly("parameter_count", &Bound::parameter_count)
       .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
            array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,
-           array("losses"), array("correct"))
+           array("losses"), array("correct"), "average"_a = py::none(), "average_shares"_a = py::none())
       .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
            "threads"_a, array("gradient"), array("losses"), array("correct"))
       .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)

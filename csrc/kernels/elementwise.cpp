@@ -1,4 +1,4 @@
-// Operations on each number by itself: ReLU, Dropout, sums, and the optimizers' updates.
+// Operations on each number by itself: ReLU, Dropout, sums, the optimizers' updates, and moving averages.
 #include "../simd/registers.hpp"
 #include "relu.hpp"
 #include "target.hpp"
@@ -137,6 +137,12 @@ void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __rest
   }
 }
 
+// average += share * (parameters - average)
+template <class T>
+void average_update(T* __restrict average, const T* __restrict parameters, T share, Index count) noexcept {
+  for (Index i = 0; i < count; ++i) average[i] = fused(share, parameters[i] - average[i], average[i]);
+}
+
 template <class T>
 void enter(Kernels<T>& k) {
   k.relu_forward = relu_forward<T>;
@@ -149,6 +155,7 @@ void enter(Kernels<T>& k) {
   k.sgd_update = sgd_update<T>;
   k.sgd_momentum_update = sgd_momentum_update<T>;
   k.adam_update = adam_update<T>;
+  k.average_update = average_update<T>;
 }
 
 }  // namespace

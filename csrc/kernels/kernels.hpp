@@ -260,6 +260,7 @@ struct Kernels {
                               Index count) noexcept;
   void (*adam_update)(T* parameters, T* first_moment, T* second_moment, const T* gradient, T learn_rate, Index step,
                       const AdamSettings&, Index count) noexcept;
+  void (*average_update)(T* average, const T* parameters, T share, Index count) noexcept;
 
   // kernels/softmax.cpp
   void (*softmax_forward)(T* probabilities, const T* totals, int nodes) noexcept;

@@ -138,6 +138,8 @@ class Network:
         threads: int,
         losses: numpy.typing.NDArray[typing.Any],
         correct: numpy.typing.NDArray[typing.Any],
+        average: numpy.typing.NDArray[typing.Any] | None = None,
+        average_shares: numpy.typing.NDArray[typing.Any] | None = None,
     ) -> None: ...
     @property
     def parameter_count(self) -> int: ...

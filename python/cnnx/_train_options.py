@@ -97,6 +97,13 @@ def make_parser() -> argparse.ArgumentParser:
         "and scale it by up to 10%% (default: %(default)s)",
     )
     parser.add_argument(
+        "--average",
+        type=_share,
+        metavar="X",
+        help="test a moving average of the weights, of which this share stays from step to step, for example 0.999 "
+        "(default: test the weights after the last step)",
+    )
+    parser.add_argument(
         "--validation",
         type=_at_least(0),
         default=0,
@@ -157,3 +164,13 @@ def _learn_rate(text: str) -> float:
     if not 0 <= rate < math.inf:
         raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
     return rate
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and less than 1, got {text!r}")
+    return share

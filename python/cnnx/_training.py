@@ -6,6 +6,7 @@ optimizer hold from then on.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _images, _random, _stack
+from ._averaging import Average
 from .augment import Augmentation
 from .early_stopping import BestEpoch
 from .history import History, OnProgress, Progress
@@ -133,6 +135,7 @@ class Run:
         validation: images and labels to evaluate after each epoch, or None.
         validation_threads: as the caller of `fit` gave it.
         best: finds the best epoch, and stops the run when it is long ago; None to go through all epochs.
+        average: follows the parameters, and takes their place when the run has ended; or None.
         on_progress: called at the end of each window, or None. It stops the run by returning True.
     """
 
@@ -142,6 +145,7 @@ class Run:
     validation_threads: int | None = None
     validation: tuple[Any, Any] | None = None
     best: BestEpoch | None = None
+    average: Average | None = None
     on_progress: OnProgress | None = None
 
     def __init__(
@@ -167,18 +171,23 @@ class Run:
             done = course.samples_in(self._steps)
             validated = np.array(self._validated).reshape(-1, 2)
             network._history = history = History(self._losses[:done], self._correct[:done], validated)
-            if self.best is not None:
-                with network._lock:
+            with network._lock:
+                if self.best is not None:
                     self.best.restore(*self._changing())
+                if self.average is not None:
+                    self.average.give_to(network.layers)
         return history
 
     def _changing(self) -> tuple[list[Any], list[Any]]:
-        """Return the arrays that a step changes: the layers', and the optimizer's."""
+        """Return the arrays that a step changes: the layers', and those beside them."""
         arrays = [array for layer in self.network.layers for array in layer.parameters().values()]
-        return arrays, self.optimizer.states()
+        averages = [] if self.average is None else [self.average.values]
+        return arrays, self.optimizer.states() + averages
 
     def _prepare(self, plan: Any) -> None:
         self.optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.network.layers))
+        if self.average is not None:
+            self.average.check_fits(plan.parameter_count)
 
     def _train_epoch(self, epoch: int, draws: Draws) -> bool:
         """Train through one epoch, or a part of it. Return whether the run stops."""
@@ -233,6 +242,8 @@ class Run:
                 threads=self.threads,
                 losses=losses,
                 correct=self._correct[window.of_run],
+                average=None if self.average is None else self.average.values,
+                average_shares=None if self.average is None else self.average.shares(*window.steps_of_run),
             )
             failure = _what_is_not_finite(losses, changing)
         except Exception:  # for example no memory. After Ctrl-C the window is complete, and stays
@@ -244,15 +255,20 @@ class Run:
             step = sample // course.batch_size
             is_best = self.best is not None and self.best.will_be_restored
             left = "of the best epoch" if is_best else f"after step {window.start}"
+            kind = "those" if self.average is None else "the average"
             raise FloatingPointError(
                 f"{what} at step {window.start + step + 1} of epoch {window.epoch + 1} with learn rate "
-                f"{learn_rates[step]:g}; the parameters are those {left} (try a smaller learn rate)"
+                f"{learn_rates[step]:g}; the parameters are {kind} {left} (try a smaller learn rate)"
             )
 
     def _validate(self) -> tuple[float, float] | None:
         if self.validation is None:
             return None
-        self._validated.append(self.network.evaluate(*self.validation, threads=self.validation_threads))
+        network = self.network
+        if self.average is not None:  # a copy, because another thread may use the network
+            network = copy.deepcopy(network)
+            self.average.give_to(network.layers)
+        self._validated.append(network.evaluate(*self.validation, threads=self.validation_threads))
         return self._validated[-1]
 
     def _progress(self, window: Window, validation: tuple[float, float] | None) -> Progress:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _activations, _checks, _describe, _images, _random, _stack
+from . import _activations, _averaging, _checks, _describe, _images, _random, _stack
 from ._checks import FloatArray
 from ._image_checks import ImageChecks
 from ._images import Pixels
@@ -84,6 +84,7 @@ class Sequential(ImageChecks):
         augment: Augmentation | None = None,
         validation: tuple[NDArray[Any], NDArray[Any]] | None = None,
         early_stopping: EarlyStopping | None = None,
+        average: float | None = None,
         shuffle: bool = True,
         rng: Rng = None,
         on_progress: OnProgress | None = None,
@@ -94,7 +95,8 @@ class Sequential(ImageChecks):
         A step follows the mean gradient of its batch. The result depends on the seed, and not on the number of threads.
         Steps are taken in windows. Ctrl-C takes effect at the end of a window: parameters and optimizer are those after
         its last step, `history` has what was seen until then, and KeyboardInterrupt is raised. With `early_stopping`,
-        parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error.
+        parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error. With
+        `average`, the parameters are at the end the average that belongs to those parameters, however `fit` ends.
 
         Args:
             images: (n, height, width) or (n, height, width, channels), n at least 1, or another form that the class
@@ -111,6 +113,10 @@ class Sequential(ImageChecks):
             augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
             validation: images and labels to evaluate after each epoch.
             early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
+            average: 0.999, for example, keeps a moving average of the parameters over the steps of this call, of which
+                a step changes a thousandth; above 0 and less than 1. `validation` evaluates the average, and when `fit`
+                ends it takes the parameters' place. Over the first steps t, from 1, the share that stays is t / (t + 9)
+                where that is less. None for no average.
             shuffle: whether each epoch takes the images in a new random order.
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
                 None for numpy's global generator, which the article uses. A seed draws the same in every call.
@@ -140,6 +146,7 @@ class Sequential(ImageChecks):
         if augment is not None and not isinstance(augment, Augmentation):
             raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
         run = Run(self, images, labels, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
+        run.average = _averaging.average(average, self.layers)
         run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation)
         run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
         run.validation = None if validation is None else self._validation(validation, images.shape[1:])

@@ -176,12 +176,12 @@ def _run(options: argparse.Namespace) -> None:
         with _saving(options.save):
             storage.check_writable(options.save)
     is_article = options.model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
-    if is_article and (options.augment, options.schedule) != ("none", "constant"):
+    if is_article and (options.augment, options.schedule, options.average) != ("none", "constant", None):
         is_article = False
     if is_article and options.validation:
         raise ValueError(
             f"--validation: expected none in the article's run, got {options.validation} (another --batch-size, "
-            "--optimizer, --schedule, --augment or --model holds digits out)"
+            "--optimizer, --schedule, --augment, --average or --model holds digits out)"
         )
     if options.ties is not None and options.model != "article_cnn":
         raise ValueError(
@@ -222,6 +222,7 @@ def _run(options: argparse.Namespace) -> None:
             schedule=options.schedule,
             augment=AUGMENTATIONS[options.augment],
             validation=(images[kept:], labels[kept:]) if held_out else None,
+            average=options.average,
             on_progress=EpochReport(kept, options.batch_size, log, bar),
         )
         images = images[:kept]

@@ -127,6 +127,18 @@ def test_validation_holds_digits_out_of_any_other_run():
     assert sum("| Validation " in line for line in lines) == 2
 
 
+@pytest.mark.parametrize("options", [(), ("--batch-size", 8)])
+def test_average_tests_and_saves_the_average(tmp_path, options):
+    lines = run_well("--limit", 200, "--epochs", 2, "--average", 0.99, *options, "--save", tmp_path / "network")
+    digits = cnnx.data.load()
+    np.random.seed(0)
+    network = article_cnn()
+    run = {"epochs": 2, "batch_size": options[1] if options else 1, "learn_rate": 0.005, "average": 0.99}
+    network.fit(digits.train_images[:200], digits.train_labels[:200], **run)
+    assert bits(cnnx.load(tmp_path / "network")) == bits(network)
+    assert outcome(lines) == network.evaluate(digits.test_images[:200], digits.test_labels[:200])
+
+
 def test_another_program_may_train_and_keep_the_lines():
     from cnnx.train import train
 

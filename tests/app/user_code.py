@@ -73,6 +73,7 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
         augment=cnnx.RandomAffine(rotation=10),
         validation=(digits.train_images[64:80], digits.train_labels[64:80]),
         early_stopping=cnnx.EarlyStopping(3, monitor="accuracy"),
+        average=0.99,
         rng=np.random.default_rng(0),
         on_progress=reports.append,
     )

@@ -25,7 +25,7 @@ from .dropout import Dropout, dropout
 from .global_average_pool import GlobalAveragePool
 from .loss import cross_entropy
 from .max_pool2 import MaxPool2, max_pool2_backward, max_pool2_forward
-from .optimizers import adam_update, sgd_update
+from .optimizers import adam_update, average_update, sgd_update
 from .relu import ReLU, relu_backward, relu_forward
 from .softmax import Softmax, softmax_backward, softmax_forward
 
@@ -39,6 +39,7 @@ __all__ = [
     "Softmax",
     "adam_update",
     "affine",
+    "average_update",
     "conv3x3_backward",
     "conv3x3_forward",
     "cross_entropy",

@@ -1,13 +1,14 @@
 """How parameters follow their gradient, one step at a time.
 
-Plain gradient descent is in the article: Part 2, section 3, "Backprop: Softmax". Momentum and Adam are not.
+Plain gradient descent is in the article: Part 2, section 3, "Backprop: Softmax". Momentum, Adam and the moving
+average of the parameters are not.
 """
 
 import numpy as np
 
 from .notation import FloatArray
 
-__all__ = ["adam_update", "sgd_update"]
+__all__ = ["adam_update", "average_update", "sgd_update"]
 
 
 def sgd_update(
@@ -65,3 +66,18 @@ def adam_update(
     mean, variance = first_moment / (1 - beta1**step), second_moment / (1 - beta2**step)
     parameters *= 1 - learn_rate * weight_decay
     parameters -= learn_rate * mean / (np.sqrt(variance) + epsilon)
+
+
+def average_update(average: FloatArray, parameters: FloatArray, step: int, decay: float) -> None:
+    """Let the average follow the parameters after step number `step`, from 1: `average` changes in place.
+
+    `stays = min(decay, step / (step + 9))`
+    `average ← average + (1 − stays) · (parameters − average)`
+
+    Both arrays have one shape; `average` starts as the parameters before the first step. As the share that stays grows
+    from step to step, the bad parameters of the first steps are soon forgotten.
+
+    Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging* (1992), for the idea, and
+    TensorFlow's ExponentialMovingAverage with `num_updates` = step − 1 for the shares.
+    """
+    average += (1 - min(decay, step / (step + 9))) * (parameters - average)
