@@ -122,6 +122,31 @@ void Network<T>::train(const Images<T>& images, const Batches& batches, const Op
   }
 }
 
+// Only the fused plan has weights that unpacking rounds.
+template <class T>
+typename Network<T>::Place Network<T>::place() {
+  const std::lock_guard lock(training_);
+  Place place{{}, 0, trains_plain_};
+  if (trainers_[0] != nullptr) {
+    place.packed = trainers_[0]->held();
+    place.steps = trainers_[0]->steps_held();
+  }
+  return place;
+}
+
+template <class T>
+void Network<T>::continue_at(const Place& place) {
+  const std::lock_guard lock(training_);
+  if (!place.packed.empty() && static_cast<Index>(place.packed.size()) != fused_.packed_size())
+    throw std::invalid_argument("packed: expected " + std::to_string(fused_.packed_size()) + " numbers, got " +
+                                std::to_string(place.packed.size()));
+  trains_plain_ = place.plain;
+  for (const auto& trainer : trainers_)
+    if (trainer != nullptr) trainer->forget();
+  auto& fused = one_of(trainers_, false);
+  if (!place.packed.empty()) fused.hold(place.packed, place.steps);
+}
+
 template <class T>
 void Network<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
                           const Results<T>& results) {

@@ -16,6 +16,13 @@ namespace cnnx {
 template <class T>
 class Network {
  public:
+  // Where a run of training is, as far as the caller's arrays do not tell it.
+  struct Place {
+    std::vector<T> packed;  // parameters as the next window continues with them; empty if it packs the caller's arrays
+    Index steps = 0;        // how many steps were taken since they were packed
+    bool plain = false;     // whether all of the run uses the plain plan
+  };
+
   // The layers' arrays must live as long as the network and stay where they are. `image` is the shape of each image, of
   // rank 2 or 3. Throws std::invalid_argument if the layers do not fit together. Without `fuse`, each layer is computed
   // by itself, which is slower.
@@ -32,6 +39,10 @@ class Network {
   void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results);
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
+  // Another network whose caller has the same arrays continues a run at its place with the same bits. Throws
+  // std::invalid_argument if the place does not belong to such layers.
+  Place place();
+  void continue_at(const Place& place);
   void apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate);
 
   // The forward pass of every image. Losses and correct need labels. The number of threads changes no result.

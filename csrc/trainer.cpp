@@ -98,6 +98,24 @@ void Trainer<T>::take_parameters() {
 }
 
 template <class T>
+std::vector<T> Trainer<T>::held() const {
+  if (!has_seen_ || steps_ == 0 || !are_as_seen()) return {};
+  const T* const values = parameters_.values.get();
+  return {values, values + plan_.packed_size()};
+}
+
+template <class T>
+void Trainer<T>::hold(const std::vector<T>& packed, Index steps) {
+  const auto take = [&] { copy(parameters_.values.get(), packed.data(), plan_.packed_size()); };
+  seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
+  take();
+  plan_.derive(parameters_);
+  take();  // because `derive` has added D to all rows
+  see();
+  steps_ = steps;
+}
+
+template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
   // All memory is made before the first step, so that no allocation can fail after it.

@@ -21,6 +21,12 @@ class Trainer {
   // Makes the next window pack the parameters again.
   void forget() noexcept { has_seen_ = false; }
 
+  // The packed parameters that the next window continues with, if unpacking may have rounded them, and how many steps
+  // were taken since they were packed. `hold` gives them to another trainer whose caller has the same arrays.
+  std::vector<T> held() const;
+  Index steps_held() const noexcept { return steps_; }
+  void hold(const std::vector<T>& packed, Index steps);
+
   // Sets `flat` to the mean gradient of one batch, in the order of the parameters' arrays. Changes no parameters.
   void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
 

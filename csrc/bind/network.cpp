@@ -32,6 +32,13 @@ struct BoundAdam {
 
 using BoundOptimizer = std::variant<BoundSGD, BoundAdam>;
 
+// Network<T>::Place of either dtype.
+struct BoundPlace {
+  std::optional<py::array> packed;
+  Index steps;
+  bool plain;
+};
+
 // A network of either dtype, so that each function is bound once.
 class BoundNetwork {
  public:
@@ -46,6 +53,8 @@ class BoundNetwork {
                      const std::optional<py::array>& average_shares) = 0;
   virtual void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
                         Index samples_before, int threads, py::array flat, py::array losses, py::array correct) = 0;
+  virtual BoundPlace place() = 0;
+  virtual void continue_at(const BoundPlace& place) = 0;
   virtual void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) = 0;
   virtual py::array predict(const py::array& images, int threads) = 0;
   virtual py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images,
@@ -96,6 +105,29 @@ class TypedNetwork final : public BoundNetwork {
     T* const gradient = checked_flat(flat, "gradient", Access::write);
     const WithoutLock unlocked;
     network_.gradient(samples, batch, threads, gradient, results);
+  }
+
+  BoundPlace place() override {
+    check_arrays(Access::read);
+    const auto place = [&] {
+      const WithoutLock unlocked;
+      return network_.place();
+    }();
+    if (place.packed.empty()) return {std::nullopt, place.steps, place.plain};
+    auto packed = new_array<T>({static_cast<int>(place.packed.size())});
+    std::copy(place.packed.begin(), place.packed.end(), packed.mutable_data());
+    return {std::move(packed), place.steps, place.plain};
+  }
+
+  void continue_at(const BoundPlace& place) override {
+    check_arrays(Access::read);
+    typename Network<T>::Place given{{}, place.steps, place.plain};
+    if (place.packed.has_value()) {
+      const T* const packed = checked<T>(*place.packed, "packed", {any_size});
+      given.packed.assign(packed, packed + place.packed->size());
+    }
+    const WithoutLock unlocked;
+    network_.continue_at(given);
   }
 
   void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) override {
@@ -257,6 +289,11 @@ void bind_network(py::module_& module) {
   py::class_<BoundAdam>(module, "Adam")
       .def(py::init<py::array, double, double, double, double, py::array, py::array>(), array("steps"), "beta1"_a,
            "beta2"_a, "epsilon"_a, "weight_decay"_a, array("first_moment"), array("second_moment"));
+  py::class_<BoundPlace>(module, "Place")
+      .def(py::init<std::optional<py::array>, Index, bool>(), "packed"_a, "steps"_a, "plain"_a)
+      .def_readonly("packed", &BoundPlace::packed)
+      .def_readonly("steps", &BoundPlace::steps)
+      .def_readonly("plain", &BoundPlace::plain);
   using Bound = BoundNetwork;
   py::class_<Bound>(module, "Network")
       .def(py::init(&new_network), "layers"_a, "image_shape"_a, "dtype"_a, "fuse"_a = true)
@@ -266,6 +303,8 @@ void bind_network(py::module_& module) {
            array("losses"), array("correct"), "average"_a = py::none(), "average_shares"_a = py::none())
       .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
            "threads"_a, array("gradient"), array("losses"), array("correct"))
+      .def("place", &Bound::place)
+      .def("continue_at", &Bound::continue_at, "place"_a)
       .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)
       .def("predict", &Bound::predict, array("images"), "threads"_a)
       .def("evaluate", &Bound::evaluate, array("images"), array("labels"), "threads"_a);

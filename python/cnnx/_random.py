@@ -44,3 +44,17 @@ def own_generator(rng: Any) -> np.random.Generator:
     """Return the generator that `rng` means; None means a new one, seeded from numpy's global generator."""
     found = generator(rng)
     return np.random.default_rng(draw_seed(None)) if found is None else found
+
+
+def state(rng: np.random.Generator | None) -> dict[str, Any]:
+    """Return where a generator is; None means numpy's global one."""
+    found: Any = np.random.get_state(legacy=False) if rng is None else rng.bit_generator.state
+    return dict(found)
+
+
+def set_state(rng: np.random.Generator | None, state: dict[str, Any]) -> None:
+    """Put a generator where `state` was taken; None means numpy's global one."""
+    if rng is None:
+        np.random.set_state(state)
+    else:
+        rng.bit_generator.state = state

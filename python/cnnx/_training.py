@@ -23,6 +23,7 @@ from .optimizers import Optimizer
 from .schedules import Factors
 
 if TYPE_CHECKING:
+    from ._checkpoints import Checkpoints
     from .network import Sequential
 
 _SHORT = 0.01  # seconds: without on_progress, windows grow until they take longer than this
@@ -75,8 +76,8 @@ class Window:
         of_run: the slice of all the run's samples that has its samples.
     """
 
-    def __init__(self, course: Course, epoch: int, start: int) -> None:
-        self.epoch, self.start, self.stop = epoch, start, min(start + course.window, course.steps)
+    def __init__(self, course: Course, epoch: int, start: int, stop: int) -> None:
+        self.epoch, self.start, self.stop = epoch, start, stop
         self.steps_of_run = epoch * course.steps + start, epoch * course.steps + self.stop
         before = epoch * course.images
         first, end = start * course.batch_size, min(self.stop * course.batch_size, course.images)
@@ -103,6 +104,7 @@ class Draws:
         needs_seed = augment is not None or has_dropout  # else the article's script would draw one number more
         self.seed = _random.draw_seed(rng) if needs_seed else 0
         self._of_maps = np.random.default_rng(self.seed)
+        self._before_maps = self._of_maps.bit_generator.state
 
     def order(self, count: int) -> NDArray[np.int64]:
         """Return the order (count,) in which the next epoch takes the images."""
@@ -114,7 +116,19 @@ class Draws:
         """Return a map (2, 3) for each image of the next epoch, in its order; None to read the images unchanged."""
         if self._augment is None:
             return None
+        self._before_maps = self._of_maps.bit_generator.state
         return np.ascontiguousarray(self._augment.maps(count, image_shape, self._of_maps), np.float64)
+
+    def state(self, is_within_epoch: bool) -> dict[str, Any]:
+        """Return where the generators are; within an epoch that of the maps is before the epoch's."""
+        maps = self._before_maps if is_within_epoch else self._of_maps.bit_generator.state
+        return {"seed": self.seed, "maps": maps, "rng": _random.state(self._rng)}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Put the generators where those were that `state` was taken from."""
+        self.seed = state["seed"]
+        self._of_maps.bit_generator.state = state["maps"]
+        _random.set_state(self._rng, state["rng"])
 
 
 class Run:
@@ -136,7 +150,10 @@ class Run:
         validation_threads: as the caller of `fit` gave it.
         best: finds the best epoch, and stops the run when it is long ago; None to go through all epochs.
         average: follows the parameters, and takes their place when the run has ended; or None.
-        on_progress: called at the end of each window, or None. It stops the run by returning True.
+        on_progress: called after each `window` steps of an epoch and at its end, or None. It stops the run by returning
+            True.
+        checkpoints: writes where the run is, and may put it where another one was; or None.
+        steps: how many steps have been taken.
     """
 
     pixels: _images.Pixels
@@ -147,6 +164,7 @@ class Run:
     best: BestEpoch | None = None
     average: Average | None = None
     on_progress: OnProgress | None = None
+    checkpoints: Checkpoints | None = None
 
     def __init__(
         self, network: Sequential, images: Any, labels: Any, course: Course, optimizer: Optimizer, factors: Factors
@@ -157,26 +175,45 @@ class Run:
     def train(self, draws: Draws) -> History:
         """Train through all epochs, or until it is enough. The network gets its history however this ends."""
         course, network = self.course, self.network
-        self._prepare(network._trainable_plan(self.images.shape[1:]))
+        self._prepare(self.plan())
         # The system provides the memory of these arrays page by page, as the epochs fill them.
         self._losses = np.empty(course.epochs * course.images)
         self._correct = np.empty(course.epochs * course.images, np.bool_)
         self._validated: list[tuple[float, float]] = []
-        self._steps = 0
+        self.steps = 0
+        order = None if self.checkpoints is None else self.checkpoints.go_on(self, draws)
+        epoch, step = divmod(self.steps, course.steps)
+        is_enough = self.best is not None and self.best.is_long_ago
         try:
-            for epoch in range(course.epochs):
-                if self._train_epoch(epoch, draws):
-                    break
+            while epoch < course.epochs and not is_enough:
+                if order is None:
+                    order = draws.order(course.images)
+                is_enough = self._train_epoch(epoch, step, order, draws)
+                epoch, step, order = epoch + 1, 0, None
         finally:  # also after an error or Ctrl-C
-            done = course.samples_in(self._steps)
-            validated = np.array(self._validated).reshape(-1, 2)
-            network._history = history = History(self._losses[:done], self._correct[:done], validated)
+            network._history = history = self.history()
             with network._lock:
                 if self.best is not None:
                     self.best.restore(*self._changing())
                 if self.average is not None:
                     self.average.give_to(network.layers)
         return history
+
+    def history(self) -> History:
+        """Return what was seen until now."""
+        done = self.course.samples_in(self.steps)
+        return History(self._losses[:done], self._correct[:done], np.array(self._validated).reshape(-1, 2))
+
+    def go_on(self, steps: int, history: History, pixels: _images.Pixels) -> None:
+        """Take over from another run, which has taken `steps` steps and seen `history` and `pixels`."""
+        self.steps, self.pixels = steps, pixels
+        self._losses[: len(history.losses)], self._correct[: len(history.correct)] = history.losses, history.correct
+        self._validated = [(float(loss), float(accuracy)) for loss, accuracy in history.validation]
+        self.network._remember(self.images, pixels)
+
+    def plan(self) -> Any:
+        """Return the core's network."""
+        return self.network._trainable_plan(self.images.shape[1:])
 
     def _changing(self) -> tuple[list[Any], list[Any]]:
         """Return the arrays that a step changes: the layers', and those beside them."""
@@ -189,21 +226,29 @@ class Run:
         if self.average is not None:
             self.average.check_fits(plan.parameter_count)
 
-    def _train_epoch(self, epoch: int, draws: Draws) -> bool:
-        """Train through one epoch, or a part of it. Return whether the run stops."""
+    def _next_window(self, epoch: int, start: int) -> Window:
+        """Return the steps until the next report, the next checkpoint or the epoch's end."""
         course = self.course
-        order = draws.order(course.images)
+        since_report = 0 if self.on_progress is None else start % course.window
+        stop = min(start - since_report + course.window, course.steps)
+        if self.checkpoints is not None:
+            before = epoch * course.steps
+            stop = min(stop, self.checkpoints.next(before + start, course.steps) - before)
+        return Window(course, epoch, start, stop)
+
+    def _train_epoch(self, epoch: int, step: int, order: NDArray[np.int64], draws: Draws) -> bool:
+        """Train through the rest of an epoch, from `step` on. Return whether the run stops."""
+        course = self.course
         maps = draws.maps(course.images, self.images.shape[1:3])
-        step = 0
         while step < course.steps:
             started = time.perf_counter()
-            window = Window(course, epoch, step)
+            window = self._next_window(epoch, step)
             with self.network._lock:
                 steps_before = self.optimizer.steps
                 try:
                     self._train_window(window, order, maps, draws.seed)
                 finally:  # Ctrl-C may come after the core's call; `on_progress` may change the optimizer's own count
-                    self._steps += self.optimizer.steps - steps_before
+                    self.steps += self.optimizer.steps - steps_before
             self.network._remember(self.images, self.pixels)
             step = window.stop
             validation = self._validate() if step == course.steps else None
@@ -211,9 +256,12 @@ class Run:
             if self.best is not None and validation is not None:
                 is_enough = self.best.is_enough(validation, *self._changing())
             if self.on_progress is not None:
-                is_enough = _is_enough(self.on_progress(self._progress(window, validation))) or is_enough
+                if step % course.window == 0 or step == course.steps:
+                    is_enough = _is_enough(self.on_progress(self._progress(epoch, step, validation))) or is_enough
             elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
                 course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
+            if self.checkpoints is not None and (is_enough or self.checkpoints.is_due(self.steps, course)):
+                self.checkpoints.write(self, draws, order if step < course.steps else None)
             if is_enough:
                 return True
         return False
@@ -221,7 +269,7 @@ class Run:
     def _train_window(self, window: Window, order: Any, maps: Any, seed: int) -> None:
         """Take all steps of a window in one call of the core, or none of them if that fails."""
         course, optimizer = self.course, self.optimizer
-        plan = self.network._trainable_plan(self.images.shape[1:])
+        plan = self.plan()
         self._prepare(plan)
         learn_rates = optimizer.learn_rate * self.factors(*window.steps_of_run)
         losses = self._losses[window.of_run]
@@ -271,7 +319,10 @@ class Run:
         self._validated.append(network.evaluate(*self.validation, threads=self.validation_threads))
         return self._validated[-1]
 
-    def _progress(self, window: Window, validation: tuple[float, float] | None) -> Progress:
+    def _progress(self, epoch: int, step: int, validation: tuple[float, float] | None) -> Progress:
+        """Return the report on the steps since the one before it."""
+        course = self.course
+        window = Window(course, epoch, (step - 1) // course.window * course.window, step)
         loss, accuracy = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
         return Progress(window.epoch + 1, window.stop, float(loss), float(accuracy), validation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from . import _checks
 from ._attributes import KnownAttributes, Setting
@@ -49,37 +49,58 @@ class EarlyStopping(KnownAttributes):
         self.restore_best = restore_best
 
 
+class Memory(NamedTuple):
+    """What tells the best epoch of a run so far.
+
+    Attributes:
+        least: the best score, of which less is better; inf before the first epoch.
+        epochs_since: how many epochs in a row were not better.
+        parameters: each array of the network, and its values after the best epoch; empty if they are not restored.
+        states: the same for the other arrays that a step changes.
+    """
+
+    least: float
+    epochs_since: int
+    parameters: list[tuple[Any, Any]]
+    states: list[tuple[Any, Any]]
+
+
 class BestEpoch:
     """The best epoch of a run so far, and what a step changes as it was then.
 
     Args:
         settings: what the caller of `fit` gave.
+
+    Attributes:
+        settings: the same.
+        memory: the best epoch.
     """
 
     def __init__(self, settings: EarlyStopping) -> None:
+        self.settings = settings
         self._patience, self._restores = settings.patience, settings.restore_best
         self._column, self._sign = _MONITORS[settings.monitor]
-        self._least = math.inf
-        self._epochs_since = 0
-        self._parameters: list[tuple[Any, Any]] = []  # each array, and its values after the best epoch
-        self._states: list[tuple[Any, Any]] = []
+        self.memory = Memory(math.inf, 0, [], [])
 
     @property
     def will_be_restored(self) -> bool:
         """Whether `restore` changes anything."""
-        return bool(self._parameters)
+        return bool(self.memory.parameters)
+
+    @property
+    def is_long_ago(self) -> bool:
+        """Whether enough epochs were not better."""
+        return self.memory.epochs_since >= self._patience
 
     def is_enough(self, validation: tuple[float, float], parameters: Sequence[Any], states: Sequence[Any]) -> bool:
         """Take an epoch's validation, and the arrays of the network and the optimizer. Return whether the run stops."""
         score = self._sign * validation[self._column]
-        if score < self._least:
-            self._least, self._epochs_since = score, 0
-            if self._restores:
-                self._parameters = [(array, array.copy()) for array in parameters]
-                self._states = [(array, array.copy()) for array in states]
+        if score < self.memory.least:
+            kept = [[(array, array.copy()) for array in arrays if self._restores] for arrays in (parameters, states)]
+            self.memory = Memory(score, 0, *kept)
         else:
-            self._epochs_since += 1
-        return self._epochs_since >= self._patience
+            self.memory = self.memory._replace(epochs_since=self.memory.epochs_since + 1)
+        return self.is_long_ago
 
     def restore(self, parameters: Sequence[Any], states: Sequence[Any]) -> None:
         """Give the arrays the values that they had after the best epoch, if there was one.
@@ -89,14 +110,14 @@ class BestEpoch:
         """
         if not self.will_be_restored:
             return
-        if [id(array) for array in parameters] != [id(array) for array, _ in self._parameters]:
+        if {id(array) for array in parameters} != {id(array) for array, _ in self.memory.parameters}:
             raise RuntimeError(
                 "early_stopping: expected the layers of the best epoch, to restore their parameters, got other layers "
                 "(restore_best=False leaves the parameters as they are)"
             )
         for array in states:
             array[...] = 0  # what an optimizer's array is before its first step: it may be newer than the best epoch
-        for array, values in (*self._parameters, *self._states):
+        for array, values in (*self.memory.parameters, *self.memory.states):
             array[...] = values
 
 

@@ -89,6 +89,9 @@ class Sequential(ImageChecks):
         rng: Rng = None,
         on_progress: OnProgress | None = None,
         progress_every: int = 100,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train on the cross-entropy loss. With only a learn rate, each step has one image, as in the article.
 
@@ -124,6 +127,16 @@ class Sequential(ImageChecks):
                 such as another learn rate, holds from the next window on. If it returns True, the training stops there.
                 If it returns None or False, the training goes on. Anything else is a TypeError at that window's end.
             progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer.
+            checkpoint: a file to write all to that `resume` needs, after every `checkpoint_every` steps and when the
+                training ends without an error. It is replaced as a whole: at any time it is the last checkpoint. What
+                `on_progress` has changed is not in it, except the optimizer's settings.
+            checkpoint_every: after how many steps of the run, at least 1. None for once an epoch.
+            resume: a checkpoint to go on from. With the same network and arguments as in the call that wrote it, the
+                result has the bits of a call that was never interrupted: parameters, optimizer, history and random
+                numbers, also those of numpy's global generator. The parameters before the call do not matter.
+                `threads`, `progress_every`, `checkpoint_every` and `on_progress` may differ, and so may `epochs` if the
+                schedule gives the same factors for the steps until the checkpoint. A file that does not exist is an
+                error, unless `checkpoint` is the same file: then the training starts.
 
         Returns:
             The loss of each sample, whether it was recognised, and the results of the validation, until the training
@@ -147,6 +160,10 @@ class Sequential(ImageChecks):
             raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
         run = Run(self, images, labels, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
         run.average = _averaging.average(average, self.layers)
+        if (checkpoint, checkpoint_every, resume) != (None, None, None):
+            from ._checkpoints import checkpoints  # which few trainings need
+
+            run.checkpoints = checkpoints(checkpoint, checkpoint_every, resume)
         run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation)
         run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
         run.validation = None if validation is None else self._validation(validation, images.shape[1:])
@@ -154,6 +171,8 @@ class Sequential(ImageChecks):
         run.background = _images.background(augment, pixels)
         generator = _random.generator(rng)
         self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
+        if run.checkpoints is not None:
+            run.checkpoints.check(run, shuffle=shuffle, augment=augment, rng=rng)
         self._warn_of(images, pixels)
         return run.train(Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
 

@@ -28,7 +28,7 @@ def _above_zero(name: str, value: Any) -> float:
     return _checks.number(name, value, "a finite number above 0", lambda number: 0 < number < math.inf)
 
 
-def _past(name: str, value: Any) -> FloatArray | None:
+def _array(name: str, value: Any) -> FloatArray | None:
     """Return an array of an optimizer. Its length is compared with the network's parameters at the next step."""
     if value is not None and (not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind != "f"):
         got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
@@ -45,6 +45,7 @@ class Optimizer(KnownAttributes):
     """
 
     learn_rate = Setting(_checks.not_negative)
+    _past: tuple[str, ...] = ()  # the names of the other arrays
 
     def __init__(self, learn_rate: float) -> None:
         self._steps = np.zeros(1, np.int64)  # an array, so that the core can change it together with the others
@@ -59,9 +60,20 @@ class Optimizer(KnownAttributes):
     def steps(self, value: int) -> None:
         self._steps[0] = _checks.count("steps", value)
 
+    def memory(self) -> dict[str, Any]:
+        """Return the arrays that a step changes by name: the number of steps, and those that exist of the others."""
+        past = {name: getattr(self, name) for name in self._past}
+        return {"steps": self._steps, **{name: array for name, array in past.items() if array is not None}}
+
+    def take_memory(self, memory: dict[str, Any]) -> None:
+        """Go on from the memory of another optimizer of this kind, whose arrays are copied."""
+        self._steps[...] = memory["steps"]
+        for name in self._past:
+            setattr(self, name, memory[name].copy() if name in memory else None)
+
     def states(self) -> list[Any]:
-        """Return the arrays that a step changes: the number of steps, and those that exist of the others."""
-        return [self._steps]
+        """Return the arrays of `memory`."""
+        return list(self.memory().values())
 
     def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
         """Make the arrays that the next step needs, for `count` parameters of `dtype`.
@@ -109,7 +121,8 @@ class SGD(Optimizer):
     momentum = Setting(_checks.share)
     nesterov = Setting(_checks.boolean)
     weight_decay = Setting(_checks.not_negative)
-    velocity = Setting(_past)
+    velocity = Setting(_array)
+    _past = ("velocity",)
 
     def __init__(
         self, learn_rate: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
@@ -119,9 +132,6 @@ class SGD(Optimizer):
         self.nesterov = nesterov
         self.weight_decay = weight_decay
         self.velocity = None
-
-    def states(self) -> list[Any]:
-        return super().states() + ([] if self.velocity is None else [self.velocity])
 
     @property
     def _is_plain(self) -> bool:
@@ -166,8 +176,9 @@ class Adam(Optimizer):
     betas = Setting(_betas)
     eps = Setting(_above_zero)
     weight_decay = Setting(_checks.not_negative)
-    first_moment = Setting(_past)
-    second_moment = Setting(_past)
+    first_moment = Setting(_array)
+    second_moment = Setting(_array)
+    _past = ("first_moment", "second_moment")
 
     def __init__(
         self,
@@ -182,10 +193,6 @@ class Adam(Optimizer):
         self.weight_decay = weight_decay
         self.first_moment = None
         self.second_moment = None
-
-    def states(self) -> list[Any]:
-        moments = (self.first_moment, self.second_moment)
-        return super().states() + [moment for moment in moments if moment is not None]
 
     def prepare(self, count: int, dtype: np.dtype[Any]) -> None:
         self._prepare("first_moment", count, dtype)

@@ -15,7 +15,7 @@ import os
 import stat
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,13 +71,19 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         ValueError: the file is not a network's, is damaged, or was written by a newer cnnx.
         MemoryError: the network needs more memory than there is.
     """
+    network: Sequential = read(path, "a network saved by cnnx", _network)
+    return network
+
+
+def read(path: str | os.PathLike[str], expected: str, take: Callable[[_Arrays], Any]) -> Any:
+    """Return what `take` makes of the arrays in an npz file. `expected` says what the file should hold, for errors."""
     mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for its writer
         raise ValueError(f"{path}: expected a regular file, got {kind_of(mode)}")
     with naming(path), Path(path).open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                return _network(_Arrays(archive, os.fstat(file.fileno()).st_size))
+                return take(_Arrays(archive, os.fstat(file.fileno()).st_size))
         except (MemoryError, SystemError):  # from bugs of numpy when memory ends, and not the file's fault
             raise
         except _NewerFormatError as error:
@@ -86,25 +92,26 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: the file says to seek below 0
                 raise
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise ValueError(
-                f"{path}: expected a network saved by cnnx, got another or a damaged file ({reason})"
-            ) from None
+            raise ValueError(f"{path}: expected {expected}, got another or a damaged file ({reason})") from None
 
 
 class _NewerFormatError(Exception):
     pass
 
 
+def check_version(found: int, newest: int) -> None:
+    """Refuse a file of a format that a newer cnnx has written."""
+    if found < 1:
+        raise ValueError("no version")
+    if found > newest:
+        raise _NewerFormatError(f"expected format version {newest} or older, got {found}: a newer cnnx wrote it")
+
+
 def _network(arrays: _Arrays) -> Sequential:
     description = json.loads(arrays.text("network"))
     if not isinstance(description, dict) or description.get("format") != "cnnx":
         raise ValueError("no description of a network")
-    if description["version"] < 1:
-        raise ValueError("no version")
-    if description["version"] > FORMAT_VERSION:
-        raise _NewerFormatError(
-            f"expected format version {FORMAT_VERSION} or older, got {description['version']}: a newer cnnx wrote it"
-        )
+    check_version(description["version"], FORMAT_VERSION)
     network = Sequential(_layer(position, entry, arrays) for position, entry in enumerate(description["layers"]))
     if (shape := description.get("image_shape")) is not None:  # files of cnnx 0.1 lack it
         network.image_shape = tuple(shape)
@@ -191,6 +198,19 @@ class _Arrays:
             for start in range(0, len(items), _BLOCK):
                 part = items[start : start + _BLOCK]
                 part[:] = stream.read(len(part))  # ValueError if the file is damaged and has fewer bytes
+
+    def names(self) -> list[str]:
+        """Return the names of all arrays."""
+        return [name.removesuffix(".npy") for name in self._archive.namelist()]
+
+    def array(self, name: str) -> Any:
+        """Return an array of numbers."""
+        with self._open(name) as (_, shape, dtype):
+            if dtype.kind not in "biuf" or not dtype.isnative:
+                raise ValueError(f"{name}: expected an array of numbers, got {dtype}")
+        array = np.empty(shape, dtype)
+        self.read(name, array)
+        return array
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
