@@ -47,6 +47,7 @@ struct Conv3x3Layer {
   int count, channels;  // of filters; of the input
   bool same;            // pads the input with a ring of zeros, which keeps height and width
   bool takes_channels = true;
+  bool frozen = false;  // whether training leaves the parameters as they are
 
   bool operator==(const Conv3x3Layer&) const = default;
   // What the ring of zeros adds to the height and to the width.
@@ -101,6 +102,7 @@ template <class T>
 struct DenseLayer {
   T *weights, *biases;  // (inputs, nodes), (nodes,)
   int inputs, nodes;
+  bool frozen = false;  // whether training leaves the parameters as they are
 
   bool operator==(const DenseLayer&) const = default;
   Index weights_size() const noexcept { return Index{inputs} * nodes; }

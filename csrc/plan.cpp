@@ -200,7 +200,8 @@ void Plan<T>::derive(PackedValues<T>& values) const {
 
 template <class T>
 void Plan<T>::unpack(const PackedValues<T>& values) const {
-  for (const auto& p : parameters_) p->unpack(p->arrays, values.of(*p));
+  for (const auto& p : parameters_)
+    if (!p->frozen) p->unpack(p->arrays, values.of(*p));
 }
 
 template <class T>

@@ -40,6 +40,16 @@ class Plan {
   // The parameters of all layers, each once. They know where they begin in PackedValues.
   const std::vector<std::shared_ptr<Packed<T>>>& parameters() const noexcept { return parameters_; }
   Index parameter_count() const noexcept { return parameter_count_; }
+  // Calls body(offset, count) for each run of packed numbers that training updates. Without frozen layers that is one.
+  template <class Body>
+  void for_trained(const Body& body) const {
+    for (std::size_t i = 0; i < parameters_.size();) {
+      const Index first = parameters_[i]->offset;
+      if (parameters_[i++]->frozen) continue;
+      while (i < parameters_.size() && !parameters_[i]->frozen) ++i;
+      body(first, (i < parameters_.size() ? parameters_[i]->offset : packed_size_) - first);
+    }
+  }
   bool has_ties() const noexcept { return has_ties_; }  // whether a layer with parameters is used more than once
   Index packed_size() const noexcept { return packed_size_; }
   Index work() const noexcept { return work_; }
@@ -67,7 +77,7 @@ class Plan {
   // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet.
   bool keeps_gradient(std::size_t at) const noexcept;
 
-  // Writes the parameters to the caller's arrays.
+  // Writes the parameters that are not frozen to the caller's arrays.
   void unpack(const PackedValues<T>& values) const;
 
  private:

@@ -146,7 +146,9 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
 
   const std::unique_lock lock(writing);
   plan_.unpack(parameters_);
-  for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& given) { p.unpack(given, packed); });
+  for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& given) {
+    if (!p.frozen) p.unpack(given, packed);
+  });
   if (optimizer.steps != nullptr) *optimizer.steps += batches.steps();
   see();
 }
@@ -158,10 +160,15 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int thr
   has_seen_ = false;
   take_parameters();
   step_batch_by_batch({images, batch, results}, threads, [](Index) {});
-  for (const auto& p : plan_.parameters()) p->unpack(p->in(flat), shards_[0].get() + p->offset);
+  for (const auto& p : plan_.parameters())
+    if (p->frozen)
+      std::fill_n(flat + p->flat_offset, p->count(), T{0});
+    else
+      p->unpack(p->in(flat), shards_[0].get() + p->offset);
 }
 
-// The article's loop: each stage updates its parameters during the backward pass.
+// The article's loop: each stage updates its parameters during the backward pass. A frozen stage only passes its
+// gradient on, and what it adds to the scratch is not used.
 template <class T>
 void Trainer<T>::step_sample_by_sample(const Run& run) {
   Workspace<T>& w = *workspaces_[0];
@@ -173,7 +180,11 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
     load_samples(block, run, step);
     plan_.forward(block, 0);
     take_losses(block, run, step);
-    for (std::size_t i = stages.size(); i-- > 0;) stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
+    for (std::size_t i = stages.size(); i-- > 0;)
+      if (stages[i]->is_frozen())
+        stages[i]->backward(w.passes[i], shards_[0].get());
+      else
+        stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
   parameters_.in_place = false;
@@ -309,8 +320,12 @@ void Trainer<T>::finish_gradient(const ShardedBatch& batch) const {
 
 template <class T>
 void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches& batches, Index step) {
-  apply_formula(optimizer, parameters_.values.get(), first_state_.get(), second_state_.get(), shards_[0].get(),
-                static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1, plan_.packed_size());
+  const auto from = [](T* values, Index at) { return values != nullptr ? values + at : nullptr; };
+  plan_.for_trained([&](Index at, Index count) {
+    apply_formula(optimizer, parameters_.values.get() + at, from(first_state_.get(), at), from(second_state_.get(), at),
+                  shards_[0].get() + at, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1,
+                  count);
+  });
   plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
   if (optimizer.average != nullptr)
     active_target().kernels<T>().average_update(average_.get(), parameters_.values.get(),
@@ -325,6 +340,7 @@ void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer
                   static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
   };
   for (const auto& p : plan.parameters()) {
+    if (p->frozen) continue;
     step_on(p->arrays.weights, p->flat_offset, p->weights_size);
     if (p->arrays.biases != nullptr) step_on(p->arrays.biases, p->flat_offset + p->weights_size, p->biases_size);
   }

@@ -89,6 +89,22 @@ struct Conv3x3Call {
     return storage.get();
   }
 
+  // Sets the gradient of the packed filters.
+  void backward_filters(T* d_packed, const T* d_output) const {
+    std::unique_ptr<T[]> padded;
+    std::fill_n(d_packed, packed_filters_size<T>(shape), T{0});  // the kernel leaves the padding as it is
+    active_target().kernels<T>().conv3x3_backward_filters(d_packed, d_output, input(padded), shape);
+  }
+  // Sets the gradient of the input.
+  void backward_input(T* d_input, const T* d_output) const {
+    const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(shape));
+    std::unique_ptr<T[]> d_padded;
+    if (layer.same) d_padded = scratch<T>(padded_size());
+    active_target().kernels<T>().conv3x3_backward_input(layer.same ? d_padded.get() : d_input, d_output, layer.filters,
+                                                        shares.get(), shape);
+    if (layer.same) crop(d_input, d_padded.get(), shape);
+  }
+
   Conv3x3Layer<T> layer;
   Conv3x3Shape shape{};
   const T* values;
@@ -113,38 +129,86 @@ DenseShape one_row(const DenseLayer<T>& layer) {
   return {1, layer.inputs, layer.nodes};
 }
 
-// A step of gradient descent on a dense layer. With `totals`, d_output is the gradient for softmax(totals); without, it
-// is the gradient for the totals.
+// A gradient that the caller has given to be added to, or null.
 template <class T>
-py::array dense_backprop(const BoundDense& bound, const py::array& d_output, const py::array& input,
-                         const py::array* totals, const std::vector<Index>& input_shape, double learn_rate) {
-  const auto layer = bound.layer<T>(Access::write);
-  const T* const in = checked<T>(input, "last_input", {layer.inputs});
-  const T* const d_out = checked<T>(d_output, "d_L_d_out", {layer.nodes});
-  const T* const t = totals != nullptr ? checked<T>(*totals, "last_totals", {layer.nodes}) : nullptr;
-  if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != layer.inputs)
-    throw py::value_error("last_input_shape: expected a shape of " + std::to_string(layer.inputs) + " values");
-  auto d_input = py::array_t<T>(input_shape);
-  T* const d_in = d_input.mutable_data();
+T* given_gradient(const std::optional<py::array>& array, const char* name, std::initializer_list<int> shape) {
+  return array.has_value() ? checked<T>(*array, name, shape, Access::write) : nullptr;
+}
+
+// The checked arguments of a backward pass of a dense layer, and its results. With `totals`, d_output is the gradient
+// for softmax(totals); without, it is the gradient for the totals.
+template <class T>
+struct DenseBackward {
+  DenseBackward(const BoundDense& bound, const py::array& d_output, const py::array& last_input,
+                const py::array* last_totals, const std::vector<Index>& input_shape, Access access)
+      : layer(bound.layer<T>(access)),
+        input(checked<T>(last_input, "last_input", {layer.inputs})),
+        d_out(checked<T>(d_output, "d_L_d_out", {layer.nodes})),
+        totals(last_totals != nullptr ? checked<T>(*last_totals, "last_totals", {layer.nodes}) : nullptr) {
+    if (std::accumulate(input_shape.begin(), input_shape.end(), Index{1}, std::multiplies<>()) != layer.inputs)
+      throw py::value_error("last_input_shape: expected a shape of " + std::to_string(layer.inputs) + " values");
+    d_input = py::array_t<T>(input_shape);
+  }
+
+  std::unique_ptr<T[]> d_totals() const {
+    auto values = scratch<T>(layer.nodes);
+    if (totals != nullptr)
+      active_target().kernels<T>().softmax_backward(values.get(), d_out, totals, layer.nodes);
+    else
+      std::copy_n(d_out, layer.nodes, values.get());
+    return values;
+  }
+
+  DenseLayer<T> layer;
+  const T *input, *d_out, *totals;
+  py::array_t<T> d_input;
+};
+
+// A step of gradient descent on a dense layer.
+template <class T>
+py::array dense_backprop(DenseBackward<T> pass, double learn_rate) {
+  const auto& layer = pass.layer;
+  T* const d_in = pass.d_input.mutable_data();
+  {
+    const WithoutLock unlocked;
+    // The kernel reads the input while it writes the parameters, so they must not share memory.
+    std::unique_ptr<T[]> copy;
+    if (overlap(pass.input, layer.inputs, layer.weights, layer.weights_size()) ||
+        overlap(pass.input, layer.inputs, layer.biases, layer.nodes)) {
+      copy = scratch<T>(layer.inputs);
+      std::copy_n(pass.input, layer.inputs, copy.get());
+    }
+    active_target().kernels<T>().dense_backward_update(d_in, layer.weights, layer.biases, pass.d_totals().get(),
+                                                       copy ? copy.get() : pass.input, static_cast<T>(learn_rate),
+                                                       one_row(layer));
+  }
+  return pass.d_input;
+}
+
+// The kernel does both parts of a backward pass. Here it updates a copy of the parameters, for the input's gradient,
+// and then the caller's gradients with a learn rate of -1, which adds to them.
+template <class T>
+py::array dense_gradient(DenseBackward<T> pass, const std::optional<py::array>& d_weights,
+                         const std::optional<py::array>& d_biases) {
+  const auto& layer = pass.layer;
+  T* const to_weights = given_gradient<T>(d_weights, "d_weights", {layer.inputs, layer.nodes});
+  T* const to_biases = given_gradient<T>(d_biases, "d_biases", {layer.nodes});
+  if ((to_weights == nullptr) != (to_biases == nullptr)) throw py::type_error("expected both gradients, or none");
+  T* const d_in = pass.d_input.mutable_data();
   {
     const WithoutLock unlocked;
     const auto& kernels = active_target().kernels<T>();
-    const auto d_totals = scratch<T>(layer.nodes);
-    if (t != nullptr)
-      kernels.softmax_backward(d_totals.get(), d_out, t, layer.nodes);
-    else
-      std::copy_n(d_out, layer.nodes, d_totals.get());
-    // The kernel reads the input while it writes the parameters, so they must not share memory.
-    std::unique_ptr<T[]> copy;
-    if (overlap(in, layer.inputs, layer.weights, layer.weights_size()) ||
-        overlap(in, layer.inputs, layer.biases, layer.nodes)) {
-      copy = scratch<T>(layer.inputs);
-      std::copy_n(in, layer.inputs, copy.get());
+    const auto d_totals = pass.d_totals(), weights = scratch<T>(layer.weights_size()), biases = scratch<T>(layer.nodes);
+    std::copy_n(layer.weights, layer.weights_size(), weights.get());
+    std::copy_n(layer.biases, layer.nodes, biases.get());
+    kernels.dense_backward_update(d_in, weights.get(), biases.get(), d_totals.get(), pass.input, T{0}, one_row(layer));
+    if (to_weights != nullptr) {
+      const auto unused = scratch<T>(layer.inputs);
+      kernels.dense_backward_update(unused.get(), to_weights, to_biases, d_totals.get(), pass.input, T{-1},
+                                    one_row(layer));
     }
-    kernels.dense_backward_update(d_in, layer.weights, layer.biases, d_totals.get(), copy ? copy.get() : in,
-                                  static_cast<T>(learn_rate), one_row(layer));
   }
-  return d_input;
+  return pass.d_input;
 }
 
 }  // namespace
@@ -186,6 +250,7 @@ py::array BoundConv3x3::forward(const py::array& input) const {
 }
 
 py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& input, double learn_rate) const {
+  if (!trainable) return gradient(d_output, input, std::nullopt, std::nullopt);
   return with_dtype(filters, "filters", [&]<class T>(T) -> py::array {
     const Conv3x3Call<T> call(*this, input, Access::write);
     const auto& s = call.shape;
@@ -196,16 +261,41 @@ py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& inp
       const WithoutLock unlocked;
       const auto& kernels = active_target().kernels<T>();
       const auto packed = scratch<T>(packed_filters_size<T>(s)), d_packed = scratch<T>(packed_filters_size<T>(s));
-      const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(s));
-      std::unique_ptr<T[]> padded, d_padded;
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
-      std::fill_n(d_packed.get(), packed_filters_size<T>(s), T{0});  // the kernel leaves the padding as it is
-      kernels.conv3x3_backward_filters(d_packed.get(), d_out, call.input(padded), s);
-      if (same) d_padded = scratch<T>(call.padded_size());
-      kernels.conv3x3_backward_input(same ? d_padded.get() : d_in, d_out, call.layer.filters, shares.get(), s);
-      if (same) crop(d_in, d_padded.get(), s);
+      call.backward_filters(d_packed.get(), d_out);
+      call.backward_input(d_in, d_out);
       kernels.sgd_update(packed.get(), d_packed.get(), static_cast<T>(learn_rate), packed_filters_size<T>(s));
       kernels.unpack_filters(call.layer.filters, call.layer.biases, packed.get(), s);
+    }
+    return d_input;
+  });
+}
+
+py::array BoundConv3x3::gradient(const py::array& d_output, const py::array& input,
+                                 const std::optional<py::array>& d_filters,
+                                 const std::optional<py::array>& d_biases) const {
+  return with_dtype(filters, "filters", [&]<class T>(T) -> py::array {
+    const Conv3x3Call<T> call(*this, input, Access::read);
+    const auto& s = call.shape;
+    const T* const d_out = checked<T>(d_output, "d_L_d_out", {s.out_height(), s.out_width(), s.filters});
+    T* const to_filters = filters.ndim() == 4 ? given_gradient<T>(d_filters, "d_filters", {s.filters, 3, 3, s.channels})
+                                              : given_gradient<T>(d_filters, "d_filters", {s.filters, 3, 3});
+    T* const to_biases = given_gradient<T>(d_biases, "d_biases", {s.filters});
+    auto d_input = new_array_like<T>(input);
+    T* const d_in = d_input.mutable_data();
+    {
+      const WithoutLock unlocked;
+      if (to_filters != nullptr) {
+        const auto& kernels = active_target().kernels<T>();
+        const Index count = call.layer.filters_size();
+        const auto d_packed = scratch<T>(packed_filters_size<T>(s));
+        const auto unpacked = new_buffer<T>(count + s.filters);
+        call.backward_filters(d_packed.get(), d_out);
+        kernels.add_unpacked_filters(unpacked.get(), d_packed.get(), s);
+        kernels.add(to_filters, unpacked.get(), count);
+        if (to_biases != nullptr) kernels.add(to_biases, unpacked.get() + count, s.filters);
+      }
+      call.backward_input(d_in, d_out);
     }
     return d_input;
   });
@@ -312,8 +402,17 @@ py::array BoundDense::forward(const py::array& input) const {
 
 py::array BoundDense::backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
                                double learn_rate) const {
+  if (!trainable) return gradient(d_output, input, input_shape, std::nullopt, std::nullopt);
   return with_dtype(weights, "weights", [&]<class T>(T) {
-    return dense_backprop<T>(*this, d_output, input, nullptr, input_shape, learn_rate);
+    return dense_backprop<T>({*this, d_output, input, nullptr, input_shape, Access::write}, learn_rate);
+  });
+}
+
+py::array BoundDense::gradient(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
+                               const std::optional<py::array>& d_weights,
+                               const std::optional<py::array>& d_biases) const {
+  return with_dtype(weights, "weights", [&]<class T>(T) {
+    return dense_gradient<T>({*this, d_output, input, nullptr, input_shape, Access::read}, d_weights, d_biases);
   });
 }
 
@@ -330,8 +429,17 @@ py::typing::Tuple<py::array, py::array> BoundSoftmax::forward(const py::array& i
 
 py::array BoundSoftmax::backprop(const py::array& d_output, const py::array& input, const py::array& totals,
                                  const std::vector<Index>& input_shape, double learn_rate) const {
+  if (!dense.trainable) return gradient(d_output, input, totals, input_shape, std::nullopt, std::nullopt);
   return with_dtype(dense.weights, "weights", [&]<class T>(T) {
-    return dense_backprop<T>(dense, d_output, input, &totals, input_shape, learn_rate);
+    return dense_backprop<T>({dense, d_output, input, &totals, input_shape, Access::write}, learn_rate);
+  });
+}
+
+py::array BoundSoftmax::gradient(const py::array& d_output, const py::array& input, const py::array& totals,
+                                 const std::vector<Index>& input_shape, const std::optional<py::array>& d_weights,
+                                 const std::optional<py::array>& d_biases) const {
+  return with_dtype(dense.weights, "weights", [&]<class T>(T) {
+    return dense_gradient<T>({dense, d_output, input, &totals, input_shape, Access::read}, d_weights, d_biases);
   });
 }
 
@@ -340,10 +448,13 @@ void bind_layers(py::module_& module) {
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
 
   py::class_<BoundConv3x3>(module, "Conv3x3")
-      .def(py::init<py::array, std::optional<py::array>, bool>(), array("filters"), "biases"_a, "same"_a)
+      .def(py::init<py::array, std::optional<py::array>, bool, bool>(), array("filters"), "biases"_a, "same"_a,
+           "trainable"_a)
       .def("output_shape", &output_shape<BoundConv3x3>, "input_shape"_a)
       .def("forward", &BoundConv3x3::forward, array("input"))
-      .def("backprop", &BoundConv3x3::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a);
+      .def("backprop", &BoundConv3x3::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a)
+      .def("gradient", &BoundConv3x3::gradient, array("d_L_d_out"), array("input"), "filters"_a = py::none(),
+           "biases"_a = py::none());
 
   py::class_<BoundMaxPool2>(module, "MaxPool2")
       .def(py::init<bool>(), "first_tie_only"_a)
@@ -368,20 +479,24 @@ void bind_layers(py::module_& module) {
       .def("output_shape", &output_shape<BoundDropout>, "input_shape"_a);
 
   py::class_<BoundDense>(module, "Dense")
-      .def(py::init<py::array, py::array>(), array("weights"), array("biases"))
+      .def(py::init<py::array, py::array, bool>(), array("weights"), array("biases"), "trainable"_a)
       .def("output_shape", &output_shape<BoundDense>, "input_shape"_a)
       .def("forward", &BoundDense::forward, array("input"))
-      .def("backprop", &BoundDense::backprop, array("d_L_d_out"), array("input"), "input_shape"_a, "learn_rate"_a);
+      .def("backprop", &BoundDense::backprop, array("d_L_d_out"), array("input"), "input_shape"_a, "learn_rate"_a)
+      .def("gradient", &BoundDense::gradient, array("d_L_d_out"), array("input"), "input_shape"_a,
+           "weights"_a = py::none(), "biases"_a = py::none());
 
   py::class_<BoundSoftmax>(module, "Softmax")
-      .def(py::init([](py::array weights, py::array biases) {
-             return BoundSoftmax{{std::move(weights), std::move(biases)}};
+      .def(py::init([](py::array weights, py::array biases, bool trainable) {
+             return BoundSoftmax{{std::move(weights), std::move(biases), trainable}};
            }),
-           array("weights"), array("biases"))
+           array("weights"), array("biases"), "trainable"_a)
       .def("output_shape", &output_shape<BoundSoftmax>, "input_shape"_a)
       .def("forward", &BoundSoftmax::forward, array("input"))
       .def("backprop", &BoundSoftmax::backprop, array("d_L_d_out"), array("input"), array("totals"), "input_shape"_a,
-           "learn_rate"_a);
+           "learn_rate"_a)
+      .def("gradient", &BoundSoftmax::gradient, array("d_L_d_out"), array("input"), array("totals"), "input_shape"_a,
+           "weights"_a = py::none(), "biases"_a = py::none());
 }
 
 }  // namespace cnnx

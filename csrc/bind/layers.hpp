@@ -29,10 +29,11 @@ inline void check_weights(const char* name, const py::array& weights) {
 struct BoundConv3x3 {
   py::array filters;                // (count, 3, 3) for the article's layer, or (count, 3, 3, channels)
   std::optional<py::array> biases;  // (count,)
-  bool same;
+  bool same, trainable;
 
   template <class T>
   Conv3x3Layer<T> layer(Access access) const {
+    if (!trainable) access = Access::read;
     check_weights("filters", filters);
     const bool takes_channels = filters.ndim() == 4;
     const int channels = takes_channels ? size_of(filters, 3) : 1;
@@ -40,10 +41,13 @@ struct BoundConv3x3 {
                                    : checked<T>(filters, "filters", {any_size, 3, 3}, access);
     const int count = size_of(filters, 0);
     T* const bias = biases.has_value() ? checked<T>(*biases, "biases", {count}, access) : nullptr;
-    return {data, bias, count, channels, same, takes_channels};
+    return {data, bias, count, channels, same, takes_channels, !trainable};
   }
   py::array forward(const py::array& input) const;
   py::array backprop(const py::array& d_output, const py::array& input, double learn_rate) const;
+  // The backward pass without an update. Adds to the gradients of the parameters, if they are given.
+  py::array gradient(const py::array& d_output, const py::array& input, const std::optional<py::array>& d_filters,
+                     const std::optional<py::array>& d_biases) const;
 };
 
 struct BoundMaxPool2 {
@@ -86,17 +90,22 @@ struct BoundDropout {
 
 struct BoundDense {
   py::array weights, biases;  // (inputs, nodes), (nodes,)
+  bool trainable;
 
   template <class T>
   DenseLayer<T> layer(Access access) const {
+    if (!trainable) access = Access::read;
     check_weights("weights", weights);
     T* const data = checked<T>(weights, "weights", {any_size, any_size}, access);
     const int inputs = size_of(weights, 0), nodes = size_of(weights, 1);
-    return {data, checked<T>(biases, "biases", {nodes}, access), inputs, nodes};
+    return {data, checked<T>(biases, "biases", {nodes}, access), inputs, nodes, !trainable};
   }
   py::array forward(const py::array& input) const;
   py::array backprop(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
                      double learn_rate) const;
+  // See BoundConv3x3.
+  py::array gradient(const py::array& d_output, const py::array& input, const std::vector<Index>& input_shape,
+                     const std::optional<py::array>& d_weights, const std::optional<py::array>& d_biases) const;
 };
 
 struct BoundSoftmax {
@@ -109,6 +118,9 @@ struct BoundSoftmax {
   py::typing::Tuple<py::array, py::array> forward(const py::array& input) const;  // probabilities, totals
   py::array backprop(const py::array& d_output, const py::array& input, const py::array& totals,
                      const std::vector<Index>& input_shape, double learn_rate) const;
+  py::array gradient(const py::array& d_output, const py::array& input, const py::array& totals,
+                     const std::vector<Index>& input_shape, const std::optional<py::array>& d_weights,
+                     const std::optional<py::array>& d_biases) const;
 };
 
 using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundGlobalAveragePool, BoundReLU, BoundDropout,

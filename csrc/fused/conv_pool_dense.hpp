@@ -75,6 +75,7 @@ Fusion<T> fuse_conv_pool_dense(const Stages<T>& stages, std::size_t at) {
   const auto* const pooled = stage_at<ConvPoolStage<T>>(stages, at);
   const auto* const dense = stage_at<DenseStage<T>>(stages, at + 1);
   if (pooled == nullptr || dense == nullptr || dense->packed()->readers > 1) return {};
+  if (pooled->is_frozen() != dense->is_frozen()) return {};
   auto shape = pooled->convolution().shape();
   if (shape.patches() == 1) return {};
   shape.stride = rounded_up(shape.filters, row_lanes);

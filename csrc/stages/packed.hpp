@@ -22,13 +22,18 @@ struct Arrays {
 template <class T>
 class Packed {
  public:
-  Packed(const Arrays<T>& arrays, Index weights_size, Index biases_size, Index flat_offset)
-      : arrays(arrays), weights_size(weights_size), biases_size(biases_size), flat_offset(flat_offset) {}
+  Packed(const Arrays<T>& arrays, Index weights_size, Index biases_size, Index flat_offset, bool frozen)
+      : arrays(arrays),
+        weights_size(weights_size),
+        biases_size(biases_size),
+        flat_offset(flat_offset),
+        frozen(frozen) {}
   virtual ~Packed() = default;
 
   const Arrays<T> arrays;  // the caller's
   const Index weights_size, biases_size;
   const Index flat_offset;               // where they begin in a flat array of all parameters
+  const bool frozen;                     // whether training leaves them as they are
   Index offset = 0, derived_offset = 0;  // where they begin in PackedValues; set by the plan
   int readers = 0;                       // how many layers of the network have these parameters
 
@@ -92,7 +97,7 @@ class PackedConv final : public Packed<T> {
 
   PackedConv(const Conv3x3Layer<T>& layer, Layout layout, Index flat_offset)
       : Packed<T>({layer.filters, layer.biases}, layer.filters_size(), layer.biases != nullptr ? layer.count : 0,
-                  flat_offset),
+                  flat_offset, layer.frozen),
         layer_(layer),
         layout_(layout),
         shape_{3, 3, layer.channels, layer.count} {}
@@ -145,7 +150,7 @@ template <class T>
 class PackedDense final : public Packed<T> {
  public:
   PackedDense(const DenseLayer<T>& layer, const DenseShape& shape, Index flat_offset)
-      : Packed<T>({layer.weights, layer.biases}, layer.weights_size(), layer.nodes, flat_offset),
+      : Packed<T>({layer.weights, layer.biases}, layer.weights_size(), layer.nodes, flat_offset, layer.frozen),
         layer_(layer),
         shape_(shape) {}
 

@@ -81,6 +81,10 @@ class Stage {
     for (const auto* const pass : passes) backward(*pass, gradient);
   }
 
+  // Whether the stage has parameters and training leaves them as they are. All parameters of a stage are frozen, or
+  // none.
+  bool is_frozen() const noexcept { return !parameters_.empty() && parameters_.front()->frozen; }
+
   // The backward pass, and a step of plain gradient descent on the packed parameters. `scratch` has room for the
   // gradient of all parameters. A stage may override this with one sweep that computes and applies its gradient, to be
   // faster.

@@ -47,13 +47,14 @@ class Average:
             )
 
     def give_to(self, layers: Sequence[Layer]) -> None:
-        """Write the average into the layers' arrays."""
-        arrays = _arrays(layers)
-        self.check_fits(sum(array.size for array in arrays))
+        """Write the average into the arrays of the layers that are not frozen."""
+        self.check_fits(sum(array.size for array in _arrays(layers)))
         at = 0
-        for array in arrays:
-            array[...] = self.values[at : at + array.size].reshape(array.shape)
-            at += array.size
+        for layer in _stack.with_parameters(layers):
+            for array in layer.parameters().values():
+                if layer.trainable:
+                    array[...] = self.values[at : at + array.size].reshape(array.shape)
+                at += array.size
 
 
 def _arrays(layers: Sequence[Layer]) -> list[Any]:

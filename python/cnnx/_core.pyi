@@ -13,12 +13,23 @@ import numpy.typing
 
 class Conv3x3:
     def __init__(
-        self, filters: numpy.typing.NDArray[typing.Any], biases: numpy.typing.NDArray[typing.Any] | None, same: bool
+        self,
+        filters: numpy.typing.NDArray[typing.Any],
+        biases: numpy.typing.NDArray[typing.Any] | None,
+        same: bool,
+        trainable: bool,
     ) -> None: ...
     def backprop(
         self, d_L_d_out: numpy.typing.NDArray[typing.Any], input: numpy.typing.NDArray[typing.Any], learn_rate: float
     ) -> numpy.typing.NDArray[typing.Any]: ...
     def forward(self, input: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+    def gradient(
+        self,
+        d_L_d_out: numpy.typing.NDArray[typing.Any],
+        input: numpy.typing.NDArray[typing.Any],
+        filters: numpy.typing.NDArray[typing.Any] | None = None,
+        biases: numpy.typing.NDArray[typing.Any] | None = None,
+    ) -> numpy.typing.NDArray[typing.Any]: ...
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
 
 class MaxPool2:
@@ -50,7 +61,9 @@ class Dropout:
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
 
 class Dense:
-    def __init__(self, weights: numpy.typing.NDArray[typing.Any], biases: numpy.typing.NDArray[typing.Any]) -> None: ...
+    def __init__(
+        self, weights: numpy.typing.NDArray[typing.Any], biases: numpy.typing.NDArray[typing.Any], trainable: bool
+    ) -> None: ...
     def backprop(
         self,
         d_L_d_out: numpy.typing.NDArray[typing.Any],
@@ -59,10 +72,20 @@ class Dense:
         learn_rate: float,
     ) -> numpy.typing.NDArray[typing.Any]: ...
     def forward(self, input: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+    def gradient(
+        self,
+        d_L_d_out: numpy.typing.NDArray[typing.Any],
+        input: numpy.typing.NDArray[typing.Any],
+        input_shape: collections.abc.Sequence[int],
+        weights: numpy.typing.NDArray[typing.Any] | None = None,
+        biases: numpy.typing.NDArray[typing.Any] | None = None,
+    ) -> numpy.typing.NDArray[typing.Any]: ...
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
 
 class Softmax:
-    def __init__(self, weights: numpy.typing.NDArray[typing.Any], biases: numpy.typing.NDArray[typing.Any]) -> None: ...
+    def __init__(
+        self, weights: numpy.typing.NDArray[typing.Any], biases: numpy.typing.NDArray[typing.Any], trainable: bool
+    ) -> None: ...
     def backprop(
         self,
         d_L_d_out: numpy.typing.NDArray[typing.Any],
@@ -74,6 +97,15 @@ class Softmax:
     def forward(
         self, input: numpy.typing.NDArray[typing.Any]
     ) -> tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any]]: ...
+    def gradient(
+        self,
+        d_L_d_out: numpy.typing.NDArray[typing.Any],
+        input: numpy.typing.NDArray[typing.Any],
+        totals: numpy.typing.NDArray[typing.Any],
+        input_shape: collections.abc.Sequence[int],
+        weights: numpy.typing.NDArray[typing.Any] | None = None,
+        biases: numpy.typing.NDArray[typing.Any] | None = None,
+    ) -> numpy.typing.NDArray[typing.Any]: ...
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
 
 class SGD:

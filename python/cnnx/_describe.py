@@ -15,8 +15,15 @@ def summary(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> str:
     shapes, counts = _stack.sizes(layers, image_shape)
     lines = [f"{'layer':<17} {'output shape':<16} {'parameters':>12}"]
     for layer, shape, count in zip(layers, shapes, counts, strict=True):
-        lines.append(f"{layer.kind:<17} {shape!s:<16} {count:>12,}")
-    return "\n".join([*lines, f"{'total':<34} {sum(counts):>12,}"])
+        lines.append(f"{layer.kind:<17} {shape!s:<16} {count:>12,}{_frozen(layer, count, '  frozen')}")
+    frozen = _stack.frozen_count(layers, counts)
+    totals = {"total": sum(counts)} | ({"trainable": sum(counts) - frozen, "frozen": frozen} if frozen else {})
+    return "\n".join([*lines, *(f"{name:<34} {count:>12,}" for name, count in totals.items())])
+
+
+def _frozen(layer: Layer, count: int, text: str) -> str:
+    """Return `text` for a layer whose parameters training does not change, and nothing for others."""
+    return "" if layer.trainable or count == 0 else text
 
 
 def typed(name: str, layers: Sequence[Layer], image_shape: tuple[int, ...]) -> str:
@@ -27,9 +34,12 @@ def typed(name: str, layers: Sequence[Layer], image_shape: tuple[int, ...]) -> s
         return f"{name}({layers!r})"
     calls = [f"    {layer!r}," for layer in layers]
     width = max(map(len, calls), default=0)
-    lines = [f"{name}([  # for images of {image_shape}: {sum(counts):,} parameters"]
-    for call, shape, count in zip(calls, shapes, counts, strict=True):
-        lines.append(f"{call:<{width}}  # {shape}" + (f", {count:,}" if count > 0 else ""))
+    frozen = _stack.frozen_count(layers, counts)
+    note = f", {frozen:,} of them frozen" if frozen else ""
+    lines = [f"{name}([  # for images of {image_shape}: {sum(counts):,} parameters{note}"]
+    for layer, call, shape, count in zip(layers, calls, shapes, counts, strict=True):
+        size = f", {count:,}" if count > 0 else ""
+        lines.append(f"{call:<{width}}  # {shape}{size}{_frozen(layer, count, ', frozen')}")
     return "\n".join([*lines, "])"])
 
 
@@ -41,7 +51,10 @@ def as_html(text: str, layers: Sequence[Layer], image_shape: tuple[int, ...]) ->
         shapes, counts = _stack.sizes(layers, image_shape)
     except _DO_NOT_FIT:
         return f"<pre>{escape(text)}</pre>"
-    rows = [(repr(layer), str(shape), f"{count:,}") for layer, shape, count in zip(layers, shapes, counts, strict=True)]
+    rows = [
+        (repr(layer), str(shape), f"{count:,}{_frozen(layer, count, ' (frozen)')}")
+        for layer, shape, count in zip(layers, shapes, counts, strict=True)
+    ]
     table = [_row("th", f"layer, for images of {image_shape}", "output shape", "parameters")]
     table += [_row("td", *map(escape, row)) for row in rows]
     return "\n".join(["<table>", *table, _row("th", "total", "", f"{sum(counts):,}"), "</table>"])

@@ -136,6 +136,11 @@ def takes_any_size(layers: Sequence[Layer]) -> bool:
     return any(isinstance(layer, GlobalAveragePool) for layer in layers)
 
 
+def frozen_count(layers: Sequence[Layer], counts: Sequence[int]) -> int:
+    """Return how many parameters training does not change. `counts` has those of each layer."""
+    return sum(count for layer, count in zip(layers, counts, strict=True) if not layer.trainable)
+
+
 def sizes(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> tuple[list[tuple[int, ...]], list[int]]:
     """Return each layer's output shape, and how many parameters it has that no layer before it has."""
     shapes: list[tuple[int, ...]] = []

@@ -355,4 +355,5 @@ def _is_finite(array: Any) -> bool:
 
 def _put_back(arrays: Sequence[Any], values: Sequence[Any]) -> None:
     for array, kept in zip(arrays, values, strict=True):
-        array[...] = kept
+        if array.flags.writeable:  # a frozen layer's array may be read-only, and no step changes it
+            array[...] = kept

@@ -118,7 +118,8 @@ class BestEpoch:
         for array in states:
             array[...] = 0  # what an optimizer's array is before its first step: it may be newer than the best epoch
         for array, values in (*self.memory.parameters, *self.memory.states):
-            array[...] = values
+            if array.flags.writeable:  # a frozen layer's array may be read-only, and no step changes it
+                array[...] = values
 
 
 def best_epoch(early_stopping: Any, validation: Any) -> BestEpoch | None:

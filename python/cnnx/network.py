@@ -241,7 +241,7 @@ class Sequential(ImageChecks):
     def gradient(self) -> FloatArray:
         """One flat array with the gradients of all parameters, in the order of `parameters`. It may be changed.
 
-        A layer that is at several positions has one gradient, the sum over them.
+        A layer that is at several positions has one gradient, the sum over them. That of a frozen layer is zero.
         """
         return self._all_gradients()
 
@@ -260,7 +260,8 @@ class Sequential(ImageChecks):
     def summary(self, image_shape: tuple[int, ...] | None = None) -> str:
         """Return a table of the layers, their outputs' shapes and how many parameters they have, as text to print.
 
-        A layer that is at several positions counts at the first of them.
+        A layer that is at several positions counts at the first of them. If layers are frozen, the last lines say how
+        many parameters are.
 
         Args:
             image_shape: (height, width) or (height, width, channels) of the images; None takes the network's own. A

@@ -2,7 +2,8 @@
 
 The file has each parameter under the name "position.name", for example "0.filters", and a JSON text under the name
 "network". The text has the format's version, the class and the constructor's arguments of each layer, and the shape and
-the pixels of the images that the network was trained on.
+the pixels of the images that the network was trained on. A layer at several positions is described at the first of
+them, which the others name. `FORMATS` says what each version of the format adds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from .network import Sequential
 
 __all__ = ["check_writable", "load", "save"]
 
-FORMAT_VERSION = 1
+FORMATS = {
+    1: "layers with the arguments of their constructors",
+    2: "layers at several positions, and frozen layers",
+}
+FORMAT_VERSION = max(FORMATS)
 
 _KINDS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name != "Layer"}
 _LONGEST_DESCRIPTION = 1 << 18  # characters: thousands of layers
@@ -47,14 +52,17 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written, or exists and is write-protected.
         ValueError: the network has too many layers to be described, many thousands.
     """
-    described = [{"layer": layer.kind, **layer.settings()} for layer in network.layers]
+    described = [_description(position, layer, network.layers) for position, layer in enumerate(network.layers)]
     images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
-    text = json.dumps({"format": "cnnx", "version": FORMAT_VERSION, "layers": described, **images})
+    is_simple = all("same_as" not in entry and "trainable" not in entry for entry in described)
+    version = 1 if is_simple else 2  # an older cnnx reads all that it can hold
+    text = json.dumps({"format": "cnnx", "version": version, "layers": described, **images})
     if len(text) > _LONGEST_DESCRIPTION:
         raise ValueError(f"network: expected layers that {_LONGEST_DESCRIPTION} characters describe, got {len(text)}")
     arrays: dict[str, Any] = {
         f"{position}.{name}": array
         for position, layer in enumerate(network.layers)
+        if "same_as" not in described[position]
         for name, array in layer.parameters().items()
     }
     with naming(path), writing(Path(path)) as file:
@@ -95,6 +103,13 @@ def read(path: str | os.PathLike[str], expected: str, take: Callable[[_Arrays], 
             raise ValueError(f"{path}: expected {expected}, got another or a damaged file ({reason})") from None
 
 
+def _description(position: int, layer: Any, layers: list[Any]) -> dict[str, Any]:
+    first = next(i for i, other in enumerate(layers) if other is layer)
+    if first < position:
+        return {"same_as": first}
+    return {"layer": layer.kind, **layer.settings(), **({} if layer.trainable else {"trainable": False})}
+
+
 class _NewerFormatError(Exception):
     pass
 
@@ -112,7 +127,11 @@ def _network(arrays: _Arrays) -> Sequential:
     if not isinstance(description, dict) or description.get("format") != "cnnx":
         raise ValueError("no description of a network")
     check_version(description["version"], FORMAT_VERSION)
-    network = Sequential(_layer(position, entry, arrays) for position, entry in enumerate(description["layers"]))
+    made: list[Any] = []
+    for position, entry in enumerate(description["layers"]):
+        is_new = "same_as" not in entry
+        made.append(_layer(position, entry, arrays) if is_new else _earlier(made, **entry))
+    network = Sequential(made)
     if (shape := description.get("image_shape")) is not None:  # files of cnnx 0.1 lack it
         network.image_shape = tuple(shape)
     if (pixels := description.get("pixels")) is not None:
@@ -126,8 +145,15 @@ def _pixels(dtype: str, least: float, most: float, images: int) -> Pixels:
     return Pixels(dtype, float(least), float(most), int(images))
 
 
+def _earlier(layers: list[Any], same_as: int) -> Any:
+    """Return the layer at an earlier position."""
+    if not 0 <= same_as < len(layers):
+        raise ValueError(f"layers[{len(layers)}]: expected the position of a layer before it, got {same_as}")
+    return layers[same_as]
+
+
 def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
-    settings = {name: value for name, value in entry.items() if name != "layer"}
+    settings = {name: value for name, value in entry.items() if name not in ("layer", "trainable")}
     kind = _KINDS[entry["layer"]]
     if "rng" in kind.__init__.__annotations__:
         _check_initial_shape(position, kind, settings, arrays)
@@ -135,6 +161,7 @@ def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
     layer = kind(**settings)
     for name, array in layer.parameters().items():
         arrays.read(f"{position}.{name}", array)
+    layer.trainable = entry.get("trainable", True)
     return layer
 
 

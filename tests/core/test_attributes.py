@@ -99,7 +99,7 @@ def test_what_follows_from_the_arrays_is_only_read(kind, name, value):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_an_unknown_attribute_is_refused(kind):
     owner = MAKERS[kind]()
-    for name in ("trainable", "lr", "layer", "filter", "x"):
+    for name in ("frozen", "lr", "layer", "filter", "x"):
         message = rf"^{name}: expected an attribute of {type(owner).__name__}, got an unkn"
         with pytest.raises(AttributeError, match=message):
             setattr(owner, name, 5)
@@ -164,5 +164,5 @@ def test_copies_have_the_settings_and_check_them_too(make, copied):
     settings = [name for name in ("learn_rate", "betas", "padding", "rate", "pixels", "name") if hasattr(owner, name)]
     assert [getattr(twin, name) for name in settings] == [getattr(owner, name) for name in settings]
     if not isinstance(owner, (NamedReLU, Warmup)):
-        with pytest.raises(AttributeError, match=r"^trainable: expected"):
-            twin.trainable = False
+        with pytest.raises(AttributeError, match=r"^frozen: expected"):
+            twin.frozen = True

@@ -4,6 +4,7 @@ The reference has a layer of its own at every position, all with equal parameter
 """
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from networks import as_floats, bits
 from pairwise import pairwise
 from reference_loop import OPTIMIZERS, mean_gradient, update_of
+from saved_files import refusal, rewrite
 from stacks import flat_parameters
 from tolerances import assert_close, assert_is_derivative, assert_same_bits, assert_same_loss, central_difference
 from twins import DTYPES, parameters, uniform
@@ -217,16 +219,43 @@ def test_a_layer_put_at_a_second_position_later_is_tied_from_then_on():
     assert network.parameters.size == network.gradient.size == 43 * 9 + 10 * 9 + 10 * 3
 
 
-def test_a_saved_network_predicts_the_same_though_its_ties_are_lost(rng, tmp_path):
-    network = tied()
-    images, _ = problem_of(rng, network, 3)
-    network.save(tmp_path / "tied")
-    loaded = cnnx.load(tmp_path / "tied")
-    assert_same_bits(loaded.predict(images), network.predict(images))
-
-
 def test_a_tied_layer_made_read_only_is_refused_at_its_first_position(rng):
     network = tied()
     network.layers[3].weights.flags.writeable = False
     with pytest.raises(ValueError, match=r"^layers\[1\] \(Dense\): weights: expected a writable array"):
         network.fit(*problem_of(rng, network, 3), epochs=1, learn_rate=0.1)
+
+
+def test_a_saved_network_is_tied_as_well(rng, tmp_path):
+    network = tied()
+    images, labels = problem_of(rng, network, 6)
+    network.save(tmp_path / "tied")
+    loaded = cnnx.load(tmp_path / "tied")
+    assert [loaded.layers.index(layer) for layer in loaded.layers] == [0, 1, 2, 1, 4]
+    assert bits(loaded) == bits(network)
+    for each in (network, loaded):
+        each.fit(images, labels, epochs=2, batch_size=2, learn_rate=0.05, shuffle=False)
+    assert bits(loaded) == bits(network)
+
+
+def test_a_file_of_a_version_without_ties_stays_readable(rng, tmp_path):
+    network = tied()
+    images, _ = problem_of(rng, network, 3)
+    apart = Sequential([copy.deepcopy(layer) for layer in network.layers])
+    apart.save(tmp_path / "apart")
+    with np.load(tmp_path / "apart") as file:
+        assert json.loads(str(file["network"]))["version"] == 1
+    assert_same_bits(cnnx.load(tmp_path / "apart").predict(images), network.predict(images))
+
+
+@pytest.mark.parametrize("same_as", [3, 4, 99, -1, "1", None, 1.0, [1]], ids=repr)
+def test_a_file_that_ties_a_layer_to_no_layer_before_it_is_refused(tmp_path, same_as):
+    path = tmp_path / "tied"
+    tied().save(path)
+
+    def tie(description):
+        description["layers"][3]["same_as"] = same_as
+
+    rewrite(path, tie)
+    with refusal(path):
+        cnnx.load(path)

@@ -1,5 +1,7 @@
 """Where PyTorch is installed: every layer and the optimizers, compiled or not, agree with it."""
 
+import copy
+
 import numpy as np
 import pytest
 from tolerances import assert_close
@@ -164,3 +166,88 @@ def test_an_affine_map_agrees_with_grid_sample(dtype, rng):
     grid = torch.tensor(np.stack([2 * u / 8 - 1, 2 * v / 5 - 1], axis=-1)[np.newaxis].astype(dtype))
     expected = torch.nn.functional.grid_sample(torch.tensor(image)[None, None], grid, align_corners=True)
     assert_close(reference.affine(image, matrix, 0.0), expected.numpy()[0, 0], terms=50)
+
+
+def torch_network(layers, steps_of):
+    """Return a function of one image (6, 7) in PyTorch, and its parameters, a tensor for each of ours.
+
+    `layers` are (h, w, c) convolutions, dense layers and ReLUs. A layer that is listed twice has its tensors once.
+    """
+    tensors = {id(layer): [tensor(values) for values in parameters(layer).values()] for layer in layers}
+    for layer in layers:
+        for values in tensors[id(layer)]:
+            values.requires_grad_(layer.trainable)
+
+    def forward(image):
+        out = torch.tensor(image)
+        for layer in layers:
+            of_layer = tensors[id(layer)]
+            if layer.kind == "Conv3x3":
+                out = convolution(layer.padding)(out if out.ndim == 3 else out.unsqueeze(-1), *of_layer)
+            elif of_layer:
+                out = out.flatten() @ of_layer[0] + of_layer[1]
+            else:
+                out = torch.relu(out)
+        return out
+
+    distinct = [values for of_layer in tensors.values() for values in of_layer]
+    return forward, distinct, steps_of([values for values in distinct if values.requires_grad])
+
+
+TIED = cnnx.Conv3x3(3, 3, padding="same", rng=4), cnnx.Dense(9, 9, rng=5)
+NETWORKS = {
+    "tied": lambda conv, dense: [*begin(), conv, cnnx.ReLU(), conv, *middle(), dense, cnnx.ReLU(), dense, *end()],
+    "frozen first": lambda conv, dense: [frozen(begin()[0]), frozen(conv), cnnx.ReLU(), *middle(), dense, *end()],
+    "frozen last": lambda conv, dense: [*begin(), conv, cnnx.ReLU(), *middle(), dense, frozen(end()[0])],
+    "frozen between": lambda conv, dense: [*begin(), frozen(conv), cnnx.ReLU(), *middle(), frozen(dense), *end()],
+    "tied and frozen": lambda conv, dense: [*begin(), frozen(conv), cnnx.ReLU(), conv, *middle(), dense, dense, *end()],
+}
+
+
+def begin():
+    return [cnnx.Conv3x3(3, 1, padding="same", rng=1)]
+
+
+def middle():
+    return [cnnx.Dense(6 * 7 * 3, 9, rng=2)]
+
+
+def end():
+    return [cnnx.Softmax(9, 5, rng=3)]
+
+
+def frozen(layer):
+    layer.trainable = False
+    return layer
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("kind", ["plain", "momentum", "adam"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tied_and_frozen_layers_train_alike(rng, name, kind, batch_size):
+    optimizer, steps_of = {
+        "plain": (cnnx.SGD(0.02), lambda values: torch.optim.SGD(values, lr=0.02)),
+        "momentum": (
+            cnnx.SGD(0.01, momentum=0.8, weight_decay=0.1),
+            lambda values: torch.optim.SGD(values, lr=0.01, momentum=0.8, weight_decay=0.1),
+        ),
+        "adam": (
+            cnnx.Adam(0.01, eps=0.01, weight_decay=0.1),
+            lambda values: torch.optim.AdamW(values, lr=0.01, eps=0.01, weight_decay=0.1),
+        ),
+    }[kind]
+    layers = NETWORKS[name](*copy.deepcopy(TIED))
+    forward, theirs, steps = torch_network(layers, steps_of)
+    network = cnnx.Sequential(layers)
+    images, labels = uniform(rng, (STEPS * batch_size, 6, 7)), rng.integers(0, 5, STEPS * batch_size)
+    before = network.parameters.copy()
+    for start in range(0, len(images), batch_size):
+        batch = slice(start, start + batch_size)
+        steps.zero_grad()
+        totals = torch.stack([forward(image) for image in images[batch]])
+        torch.nn.functional.cross_entropy(totals, torch.tensor(labels[batch])).backward()
+        steps.step()
+    network.fit(images, labels, epochs=1, batch_size=batch_size, optimizer=optimizer, shuffle=False)
+    expected = torch.cat([values.detach().flatten() for values in theirs]).numpy()
+    assert np.abs(expected - before).max() > 0.01
+    assert_close(network.parameters, expected, terms=100 * STEPS)

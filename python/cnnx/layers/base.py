@@ -43,6 +43,9 @@ class Layer(KnownAttributes):
 
     Attributes:
         kind: the layer's name in saved files.
+        trainable: whether training changes the parameters. A layer that is frozen by False passes its gradient on, but
+            neither a step of an optimizer, nor its weight decay or momentum, nor `backprop` changes the layer. It may
+            be assigned at any time, and holds from the next window of steps on.
         slot: where a network keeps the layer's arrays, or None.
         last_input: the input of the last forward pass, or None before the first.
     """
@@ -52,6 +55,7 @@ class Layer(KnownAttributes):
     _core: Any = None
     _dtype: Any = None
     _seen: Seen
+    _trainable = True
     _own: str | None = "no layer that the core knows"  # why a network cannot compute it
 
     def __new__(cls: type[AnyLayer], *_: Any, **__: Any) -> AnyLayer:
@@ -85,6 +89,16 @@ class Layer(KnownAttributes):
     @last_input.setter
     def last_input(self, value: FloatArray | None) -> None:
         self._seen.input = value
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = _checks.boolean("trainable", value)
+        self._core = None
 
     @property
     def dtype(self) -> Any:

@@ -165,7 +165,9 @@ class Conv3x3(Layer):
         return {"filters": self._filters} | ({} if self._biases is None else {"biases": self._biases})
 
     def compiled(self) -> _core.Conv3x3:
-        return _core.Conv3x3(filters=self._filters, biases=self._biases, same=self._padding == "same")
+        return _core.Conv3x3(
+            filters=self._filters, biases=self._biases, same=self._padding == "same", trainable=self._trainable
+        )
 
     def forward(self, input: RealArray) -> FloatArray:
         """Return the convolution of an image with every filter.

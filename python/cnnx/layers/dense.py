@@ -116,7 +116,7 @@ class Dense(WeightedSums):
         return standard_normal(shape, rng, self._dtype, factor=he_deviation(shape[0]))
 
     def compiled(self) -> _core.Dense:
-        return _core.Dense(weights=self._weights, biases=self._biases)
+        return _core.Dense(weights=self._weights, biases=self._biases, trainable=self._trainable)
 
     def forward(self, input: RealArray) -> FloatArray:
         """Return the totals (nodes,) of `input`, which has input_len values in any shape."""

@@ -69,7 +69,7 @@ class Softmax(WeightedSums):
         return standard_normal(shape, rng, self._dtype, divisor=shape[0])
 
     def compiled(self) -> _core.Softmax:
-        return _core.Softmax(weights=self._weights, biases=self._biases)
+        return _core.Softmax(weights=self._weights, biases=self._biases, trainable=self._trainable)
 
     def forward(self, input: RealArray) -> FloatArray:
         """Return probabilities (nodes,), which sum to 1, for `input`, which has input_len values in any shape."""
