@@ -100,7 +100,7 @@ bool Network<T>::images_are_small(const Images<T>& images, const std::int64_t* s
 // If the fused plan cannot take the images of a step, this step uses the plain plan, but the others do not. So the
 // result depends on the images, not on how training is cut into windows.
 template <class T>
-void Network<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+void Network<T>::train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results) {
   const std::lock_guard lock(training_);
   const bool is_new = trainers_[0] == nullptr && trainers_[1] == nullptr;
@@ -118,7 +118,7 @@ void Network<T>::train(const Images<T>& images, const Batches& batches, const Op
     for (end = step + 1; end < batches.steps() && needs_plain(end) == plain;) ++end;
     const Index first = step * batches.batch_size;
     one_of(trainers_, plain)
-        .train(images, batches.between(step, end), optimizer, threads, results.from(first, nodes()), writing_);
+        .train(images, batches.between(step, end, nodes()), optimizer, threads, results.from(first, nodes()), writing_);
   }
 }
 
@@ -148,11 +148,28 @@ void Network<T>::continue_at(const Place& place) {
 }
 
 template <class T>
-void Network<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
+void Network<T>::gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat,
                           const Results<T>& results) {
   const std::lock_guard lock(training_);
+  if (results.d_images == nullptr) {
+    one_for(images, batch).gradient(images, batch, threads, flat, results);
+    return;
+  }
+  if (of_images_ == nullptr) of_images_ = std::make_unique<Trainer<T>>(plain_, true);
+  of_images_->gradient(images, batch, threads, flat, results);
+}
+
+template <class T>
+void Network<T>::forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results) {
+  const std::lock_guard lock(training_);
+  one_for(images, batch).forward(images, batch, threads, results);
+}
+
+// The trainer that computes the gradient of a batch.
+template <class T>
+Trainer<T>& Network<T>::one_for(const Images<T>& images, const Batches<T>& batch) {
   const bool plain = !filters_are_small() || !images_are_small(images, batch.order, batch.samples);
-  one_of(gradients_, plain).gradient(images, batch, threads, flat, results);
+  return one_of(gradients_, plain);
 }
 
 template <class T>
@@ -168,7 +185,7 @@ struct Network<T>::Prediction {
   const Plan<T>& plan;
   Contexts& contexts;
   const Images<T>& images;
-  const std::int32_t* labels;
+  const Loss<T>& loss;
   const Results<T>& results;
   int threads;
   SharedMutex& writing;
@@ -226,13 +243,13 @@ struct Network<T>::Prediction {
     for (std::size_t k = 0; k < block.size(); ++k) {
       const Index i = loaded[k];
       const T* const totals = block[k]->values.back().get();
-      if (plan.needs_small() && !are_finite(totals, plan.loss().nodes())) {  // some weight is too large
+      if (plan.needs_small() && !are_finite(totals, plan.nodes())) {  // some weight is too large
         leave(i);
         continue;
       }
-      T* const probabilities = results.probabilities != nullptr ? results.probabilities + i * plan.loss().nodes()
-                                                                : block[k]->probabilities.get();
-      const Outcome outcome = plan.loss().value(probabilities, totals, labels != nullptr ? labels[i] : 0);
+      LossPass<T> pass = block[k]->loss_pass(plan.output_function(), false);
+      if (results.outputs != nullptr) pass.outputs = results.outputs + i * plan.nodes();
+      const Outcome outcome = loss(pass, i);
       if (results.losses != nullptr) results.losses[i] = outcome.loss;
       if (results.correct != nullptr) results.correct[i] = outcome.correct;
     }
@@ -240,9 +257,9 @@ struct Network<T>::Prediction {
 };
 
 template <class T>
-void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
+void Network<T>::predict(const Images<T>& images, const Loss<T>& loss, int threads, const Results<T>& results) {
   const auto all = [](Index) { return true; };
-  const Prediction plain{plain_, *of_plain_, images, labels, results, threads, writing_};
+  const Prediction plain{plain_, *of_plain_, images, loss, results, threads, writing_};
   const bool small = [&] {
     const std::shared_lock reading(writing_);
     return filters_are_small();
@@ -253,7 +270,7 @@ void Network<T>::predict(const Images<T>& images, const std::int32_t* labels, in
   }
   std::vector<char> left(static_cast<std::size_t>(images.count));
   std::atomic<bool> some_left{false};
-  const Prediction fused{fused_, *of_fused_, images, labels, results, threads, writing_};
+  const Prediction fused{fused_, *of_fused_, images, loss, results, threads, writing_};
   fused.compute(all, [&](Index i) {
     left[static_cast<std::size_t>(i)] = 1;
     some_left = true;

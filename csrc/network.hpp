@@ -30,23 +30,25 @@ class Network {
   ~Network();
 
   const Shape& image() const noexcept { return fused_.image(); }
-  int nodes() const noexcept { return fused_.loss().nodes(); }
+  int nodes() const noexcept { return fused_.nodes(); }
   // About how many multiplications a sample's forward pass takes.
   Index work() const noexcept { return fused_.work(); }
   Index parameter_count() const noexcept { return fused_.parameter_count(); }
 
   // See Trainer.
-  void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+  void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results);
-  void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
+  // If the results have room for the images' gradients, the layers are not fused, which is slower.
+  void gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat, const Results<T>& results);
+  void forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results);
   // Another network whose caller has the same arrays continues a run at its place with the same bits. Throws
   // std::invalid_argument if the place does not belong to such layers.
   Place place();
   void continue_at(const Place& place);
   void apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate);
 
-  // The forward pass of every image. Losses and correct need labels. The number of threads changes no result.
-  void predict(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results);
+  // The outputs of every image, or also its loss. The number of threads changes no result.
+  void predict(const Images<T>& images, const Loss<T>& loss, int threads, const Results<T>& results);
 
  private:
   struct Context;
@@ -57,13 +59,15 @@ class Network {
 
   Trainer<T>& one_of(Trainers& trainers, bool plain);
   bool filters_are_small() const;
+  Trainer<T>& one_for(const Images<T>& images, const Batches<T>& batch);
   bool images_are_small(const Images<T>& images, const std::int64_t* some, Index count) const;
 
   const Plan<T> fused_, plain_;
   std::unique_ptr<Contexts> of_fused_, of_plain_;
   Trainers trainers_;
-  Trainers gradients_;         // separate, because trainers_ keep their packed parameters between windows
-  bool trains_plain_ = false;  // whether all of the current run of training uses the plain plan
+  Trainers gradients_;                     // separate, because trainers_ keep their packed parameters between windows
+  std::unique_ptr<Trainer<T>> of_images_;  // computes gradients with those of the images, made when needed
+  bool trains_plain_ = false;              // whether all of the current run of training uses the plain plan
   std::mutex training_;
   SharedMutex writing_;  // locked while the caller's arrays are written, shared while they are read
 };

@@ -29,7 +29,7 @@ class Lowering {
   // Python has already checked what is checked here. These checks keep memory safe.
   Stages<T> lower(const std::vector<Layer<T>>& layers) {
     for (; position_ < layers.size(); ++position_) {
-      if (nodes_ != 0) refuse("expected nothing after Softmax");
+      if (is_softmax_) refuse("expected nothing after Softmax");
       std::visit(
           [&](const auto& layer) {
             const Shape in = shape_;
@@ -44,10 +44,11 @@ class Lowering {
           },
           layers[position_]);
     }
-    if (nodes_ == 0) refuse("expected Softmax at the end");
+    if (layers.empty() || shape_.rank != 1) refuse("expected an output of shape (nodes,) at the end");
     return std::move(stages_);
   }
-  int nodes() const { return nodes_; }
+  // After all layers were lowered.
+  OutputFunction<T> output_function() const { return {shape_.channels, is_softmax_}; }
   bool has_ties() const { return has_ties_; }
   Index parameter_count() const { return flat_offset_; }
 
@@ -77,7 +78,7 @@ class Lowering {
     return std::make_unique<DenseStage<T>>(std::move(packed));
   }
   std::unique_ptr<Stage<T>> stage(const SoftmaxLayer<T>& softmax, const Shape& in) {
-    nodes_ = softmax.dense.nodes;
+    is_softmax_ = true;
     return stage(softmax.dense, in);
   }
 
@@ -103,8 +104,7 @@ class Lowering {
 
   Shape shape_;
   std::size_t position_ = 0;
-  int nodes_ = 0;
-  bool has_ties_ = false;
+  bool is_softmax_ = false, has_ties_ = false;
   Index flat_offset_ = 0;
   std::vector<std::shared_ptr<Packed<T>>> known_;
   Stages<T> stages_;
@@ -137,7 +137,7 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   Lowering<T> lowering(image);
   stages_ = lowering.lower(layers);
   if (fuse) cnnx::fuse(stages_);
-  loss_ = SoftmaxCrossEntropy<T>(lowering.nodes());
+  output_function_ = lowering.output_function();
   has_ties_ = lowering.has_ties();
   parameter_count_ = lowering.parameter_count();
   for (const auto& stage : stages_) {
@@ -270,8 +270,9 @@ Scratch<T>::Scratch(const Plan<T>& plan) {
 }
 
 template <class T>
-Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters)
-    : probabilities(new_buffer<T>(whole_lines<T>(plan.loss().nodes()))),
+Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool wants_d_image)
+    : outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
+      d_outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
       source(new_buffer<T>(plan.image().count())),
       shifted(static_cast<std::size_t>(plan.image().count())) {
   const auto add_boundary = [&](Index count) {
@@ -285,8 +286,8 @@ Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters)
     memory.push_back(stage->new_memory());
   }
   for (std::size_t i = 0; i < plan.stages().size(); ++i)
-    passes.push_back({values[i].get(), values[i + 1].get(), nullptr, nullptr, i == 0, memory[i].get(), nullptr, &sample,
-                      &parameters});
+    passes.push_back({values[i].get(), values[i + 1].get(), nullptr, nullptr, i == 0 && !wants_d_image, memory[i].get(),
+                      nullptr, &sample, &parameters});
 }
 
 template <class T>

@@ -34,7 +34,8 @@ class Plan {
 
   const Shape& image() const noexcept { return image_; }
   const Stages<T>& stages() const noexcept { return stages_; }
-  const SoftmaxCrossEntropy<T>& loss() const noexcept { return loss_; }
+  const OutputFunction<T>& output_function() const noexcept { return output_function_; }
+  int nodes() const noexcept { return output_function_.nodes; }
   bool needs_small() const noexcept { return needs_small_; }
 
   // The parameters of all layers, each once. They know where they begin in PackedValues.
@@ -100,7 +101,7 @@ class Plan {
   Shape image_;
   Stages<T> stages_;
   std::vector<Head> heads_;
-  SoftmaxCrossEntropy<T> loss_;
+  OutputFunction<T> output_function_;
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
@@ -120,18 +121,24 @@ struct Scratch {
 // The memory of one sample on its way through the plan. To train it also needs a Scratch.
 template <class T>
 struct Workspace {
-  Workspace(const Plan<T>& plan, PackedValues<T>& parameters);
+  // With `wants_d_image`, a backward pass also computes the gradient of the image. The plan must not be fused: a fused
+  // first stage never computes it.
+  Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool wants_d_image = false);
 
   // Computes its next passes in `scratch`, until it is given another one.
   void use(const Scratch<T>& scratch) noexcept;
-  T* d_totals() const noexcept { return passes.back().d_output; }
+  // What the loss reads and writes. Without `backward`, it computes no gradient.
+  LossPass<T> loss_pass(const OutputFunction<T>& function, bool backward) const noexcept {
+    return {function, values.back().get(), outputs.get(), d_outputs.get(), backward ? passes.back().d_output : nullptr};
+  }
+  const T* d_image() const noexcept { return passes.front().d_input; }
 
   Sample sample;
   std::vector<Buffer<T>> values;     // one for each boundary between stages
   std::vector<Buffer<T>> gradients;  // the same; null for those that are only in a Scratch
   std::vector<std::unique_ptr<Memory>> memory;
   std::vector<Pass<T>> passes;  // one for each stage
-  Buffer<T> probabilities;
+  Buffer<T> outputs, d_outputs;
   Buffer<T> source;                   // a sample before it is resampled
   std::vector<std::uint8_t> shifted;  // a sample's bytes, shifted by whole pixels
 };

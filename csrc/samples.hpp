@@ -22,17 +22,17 @@ struct Images {
   }
 };
 
-// The results for each sample, in the samples' order. predict accepts null pointers; train and gradient always write
-// losses and correct, and never probabilities.
+// The results for each sample, in the samples' order. A null pointer means that nobody wants a result.
 template <class T>
 struct Results {
-  T* probabilities;  // (samples, nodes)
-  double* losses;    // (samples,)
-  bool* correct;     // (samples,), whether the label had the largest probability
+  T* outputs;             // (samples, nodes)
+  double* losses;         // (samples,)
+  bool* correct;          // (samples,), whether the label had the largest probability
+  T* d_images = nullptr;  // (samples, pixels), the loss's gradient for the pixels as the first layer reads them
 
   Results from(Index first, int nodes) const noexcept {
-    return {probabilities != nullptr ? probabilities + first * nodes : nullptr,
-            losses != nullptr ? losses + first : nullptr, correct != nullptr ? correct + first : nullptr};
+    return {outputs != nullptr ? outputs + first * nodes : nullptr, losses != nullptr ? losses + first : nullptr,
+            correct != nullptr ? correct + first : nullptr};
   }
 };
 
@@ -46,9 +46,10 @@ struct Optimizer {
 };
 
 // A window of training: the samples of some steps. Training may pause between windows.
+template <class T>
 struct Batches {
-  const std::int64_t* order;   // (samples,), indices of images
-  const std::int32_t* labels;  // (samples,)
+  const std::int64_t* order;  // (samples,), indices of images
+  Loss<T> loss;               // with the samples' targets
   Index samples;
   Index batch_size;                        // samples in a step; the last step may have fewer
   const double* learn_rates;               // (steps(),)
@@ -60,10 +61,10 @@ struct Batches {
 
   Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
   // The window of the steps from `step` to `end` - 1.
-  Batches between(Index step, Index end) const noexcept {
+  Batches between(Index step, Index end, int nodes) const noexcept {
     const Index first = step * batch_size, last = end == steps() ? samples : end * batch_size;
     return {order + first,
-            labels + first,
+            loss.from(first, nodes),
             last - first,
             batch_size,
             learn_rates != nullptr ? learn_rates + step : nullptr,

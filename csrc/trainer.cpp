@@ -29,7 +29,7 @@ Index steps_of(const Optimizer<T>& optimizer) {
 template <class T>
 struct Trainer<T>::Run {
   const Images<T>& images;
-  const Batches& batches;
+  const Batches<T>& batches;
   const Results<T>& results;
 };
 
@@ -53,7 +53,7 @@ int Trainer<T>::make_memory(Index samples, int threads) {
   const std::size_t in_flight = plan_.segments() == 1 ? at_once : static_cast<std::size_t>(samples);
   while (scratches_.size() < at_once) scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
   while (workspaces_.size() < in_flight) {
-    workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_));
+    workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_, wants_d_images_));
     if (plan_.segments() == 1) workspaces_.back()->use(*scratches_[workspaces_.size() - 1]);
   }
   plan_.make_statistics(parameters_, samples);
@@ -116,7 +116,7 @@ void Trainer<T>::hold(const std::vector<T>& packed, Index steps) {
 }
 
 template <class T>
-void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
   // All memory is made before the first step, so that no allocation can fail after it.
   threads = make_memory(std::min(batches.batch_size, batches.samples), threads);
@@ -154,7 +154,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches& batches, const Op
 }
 
 template <class T>
-void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int threads, T* flat,
+void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat,
                           const Results<T>& results) {
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
@@ -165,6 +165,14 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches& batch, int thr
       std::fill_n(flat + p->flat_offset, p->count(), T{0});
     else
       p->unpack(p->in(flat), shards_[0].get() + p->offset);
+}
+
+template <class T>
+void Trainer<T>::forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results) {
+  threads = make_memory(batch.samples, threads);
+  has_seen_ = false;
+  take_parameters();
+  step_batch_by_batch({images, batch, results}, threads, [](Index) {});
 }
 
 // The article's loop: each stage updates its parameters during the backward pass. A frozen stage only passes its
@@ -190,11 +198,13 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   parameters_.in_place = false;
 }
 
-// For each step, puts the mean gradient into the first shard, and then calls update(step) in one thread.
+// For each step, puts the gradient into the first shard, and then calls update(step) in one thread. If the loss has no
+// gradient, there is no backward pass.
 template <class T>
 template <class Update>
 void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
-  const Batches& batches = run.batches;
+  const Batches<T>& batches = run.batches;
+  const bool has_gradient = batches.loss.has_gradient();
   const std::size_t last = plan_.segments() - 1;
   std::atomic<Index> next_shard{0};
   run_team(threads, [&](int thread, Barrier& all_threads) {
@@ -217,7 +227,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
         });
       };
       const auto finish = [&] {
-        finish_gradient(batch);
+        if (has_gradient) finish_gradient(batch, batches.loss.is_mean());
         update(step);
       };
       for (std::size_t segment = 0; segment <= last; ++segment)
@@ -229,14 +239,14 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
             [&] {
               if (segment < last)
                 plan_.meet_forward(segment + 1, met(batch));
-              else if (last > 0)
+              else if (last > 0 && has_gradient)
                 plan_.meet_backward(last, met(batch));
               else
                 finish();
             });
-      for (std::size_t segment = last; segment-- > 0;)
+      for (std::size_t segment = has_gradient ? last : 0; segment-- > 0;)
         for_samples([](T*) {},
-                    [&](Workspaces<T> samples, Index, T* gradient) { plan_.backward(samples, segment, gradient); },
+                    [&](Workspaces<T> samples, Index at, T* gradient) { go_back(samples, run, at, segment, gradient); },
                     [&] {
                       if (segment > 0)
                         plan_.meet_backward(segment, met(batch));
@@ -253,7 +263,15 @@ void Trainer<T>::go_forward(Workspaces<T> block, const Run& run, Index first, st
   plan_.forward(block, segment);
   if (segment + 1 < plan_.segments()) return;
   take_losses(block, run, first);
+  if (run.batches.loss.has_gradient()) go_back(block, run, first, segment, gradient);
+}
+
+template <class T>
+void Trainer<T>::go_back(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const {
   plan_.backward(block, segment, gradient);
+  if (segment > 0 || run.results.d_images == nullptr) return;
+  const Index pixels = plan_.image().count();
+  for (const auto& w : block) copy(run.results.d_images + pixels * first++, w->d_image(), pixels);
 }
 
 // The workspaces in which a thread computes `count` samples of a batch, from number `in_batch` on.
@@ -283,7 +301,7 @@ void Trainer<T>::clear(T* gradient) const noexcept {
 // Loads some samples of a window, from number `first` on.
 template <class T>
 void Trainer<T>::load_samples(Workspaces<T> block, const Run& run, Index first) const {
-  const Batches& b = run.batches;
+  const Batches<T>& b = run.batches;
   Index sample = first;
   for (const auto& w : block) {
     w->sample.training = true;
@@ -297,13 +315,14 @@ void Trainer<T>::load_samples(Workspaces<T> block, const Run& run, Index first) 
 // The losses of these samples after the forward pass, and the losses' gradients.
 template <class T>
 void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) const {
+  const Loss<T>& loss = run.batches.loss;
   Index sample = first;
   for (const auto& w : block) {
-    const int label = run.batches.labels[sample];
-    const Outcome outcome = plan_.loss().value(w->probabilities.get(), w->values.back().get(), label);
-    run.results.losses[sample] = outcome.loss;
-    run.results.correct[sample] = outcome.correct;
-    plan_.loss().gradient(w->d_totals(), w->probabilities.get(), label);
+    LossPass<T> pass = w->loss_pass(plan_.output_function(), loss.has_gradient());
+    if (run.results.outputs != nullptr) pass.outputs = run.results.outputs + sample * plan_.nodes();
+    const Outcome outcome = loss(pass, sample);
+    if (run.results.losses != nullptr) run.results.losses[sample] = outcome.loss;
+    if (run.results.correct != nullptr) run.results.correct[sample] = outcome.correct;
     ++sample;
   }
 }
@@ -311,15 +330,16 @@ void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) c
 // Adds the shards as a balanced binary tree, so that several machines could each compute a subtree and agree to the
 // bit.
 template <class T>
-void Trainer<T>::finish_gradient(const ShardedBatch& batch) const {
+void Trainer<T>::finish_gradient(const ShardedBatch& batch, bool is_mean) const {
   if (batch.samples > 1)
     active_target().kernels<T>().add_as_tree(gradients_, static_cast<int>(batch.shards),
-                                             T{1} / static_cast<T>(batch.samples), plan_.packed_size());
+                                             is_mean ? T{1} / static_cast<T>(batch.samples) : T{1},
+                                             plan_.packed_size());
   for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
 }
 
 template <class T>
-void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches& batches, Index step) {
+void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step) {
   const auto from = [](T* values, Index at) { return values != nullptr ? values + at : nullptr; };
   plan_.for_trained([&](Index at, Index count) {
     apply_formula(optimizer, parameters_.values.get() + at, from(first_state_.get(), at), from(second_state_.get(), at),

@@ -11,11 +11,13 @@ namespace cnnx {
 template <class T>
 class Trainer {
  public:
-  explicit Trainer(const Plan<T>& plan) : plan_(plan), parameters_(plan.new_values()) {}
+  // With `wants_d_images`, `gradient` may compute the images' gradients; the plan must not be fused.
+  explicit Trainer(const Plan<T>& plan, bool wants_d_images = false)
+      : plan_(plan), parameters_(plan.new_values()), wants_d_images_(wants_d_images) {}
 
   // Takes a step for each batch, with the mean of its samples' gradients. Locks `writing` while it writes the caller's
   // arrays. The number of threads changes no result.
-  void train(const Images<T>& images, const Batches& batches, const Optimizer<T>& optimizer, int threads,
+  void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results, SharedMutex& writing);
 
   // Makes the next window pack the parameters again.
@@ -27,8 +29,10 @@ class Trainer {
   Index steps_held() const noexcept { return steps_; }
   void hold(const std::vector<T>& packed, Index steps);
 
-  // Sets `flat` to the mean gradient of one batch, in the order of the parameters' arrays. Changes no parameters.
-  void gradient(const Images<T>& images, const Batches& batch, int threads, T* flat, const Results<T>& results);
+  // Sets `flat` to the gradient of one batch, in the order of the parameters' arrays. Changes no parameters.
+  void gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat, const Results<T>& results);
+  // Computes the outputs of one batch as in training.
+  void forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results);
 
  private:
   struct Run;  // the arguments of one call
@@ -47,16 +51,18 @@ class Trainer {
   void step_batch_by_batch(const Run& run, int threads, const Update& update);
   // The part of a step in which samples first meet a segment: forward, and in the last segment also back.
   void go_forward(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
+  void go_back(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
   Workspaces<T> block(int thread, Index in_batch, Index count) const noexcept;
   void load_samples(Workspaces<T> block, const Run& run, Index first) const;
   void take_losses(Workspaces<T> block, const Run& run, Index first) const;
   MetBatch<T> met(const ShardedBatch& batch);
   void clear(T* gradient) const noexcept;
-  void finish_gradient(const ShardedBatch& batch) const;
-  void update(const Optimizer<T>& optimizer, const Batches& batches, Index step);
+  void finish_gradient(const ShardedBatch& batch, bool is_mean) const;
+  void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
+  bool wants_d_images_;
   // In a plan of one segment, each thread has as many workspaces as samples go through at once. Otherwise each sample
   // of a batch has one.
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;

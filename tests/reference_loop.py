@@ -39,30 +39,36 @@ def backward(layer, d_L_d_out):
     return layer.backprop(d_L_d_out), []
 
 
-def mean_gradient(layers, images, labels):
-    """Return the batch's mean gradient as one flat array, every loss, and which labels were found."""
+def mean_gradient(layers, images, labels, loss_of=reference.cross_entropy, weights=None):
+    """Return the batch's mean gradient as one flat array, every loss, and which labels were found.
+
+    `loss_of(out, label)` returns the loss and its gradient, and `weights` multiply both.
+    """
     total, losses, correct = 0, [], []
-    for image, label in zip(images, labels, strict=True):
+    for image, label, weight in zip(images, labels, np.ones(len(images)) if weights is None else weights, strict=True):
         out = image
         for layer in layers:
             out = layer.forward(out)
-        loss, gradient = reference.cross_entropy(out, label)
-        losses.append(loss)
-        correct.append(np.argmax(out) == label)
+        loss, gradient = loss_of(out, label)
+        losses.append(weight * loss)
+        correct.append(np.argmax(out) == (label if np.ndim(label) == 0 else np.argmax(label)))
         of_layers = []
         for layer in reversed(layers):
             gradient, of_parameters = backward(layer, gradient)
             of_layers.insert(0, of_parameters)
-        total = total + np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
+        total = total + float(weight) * np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
     return total / len(images), np.array(losses), np.array(correct)
 
 
-def train(layers, images, labels, batch_size, update):
+def train(layers, images, labels, batch_size, update, loss_of=reference.cross_entropy, weights=None):
     """Take a step a batch: `update(parameters, gradient, step)` with flat arrays, counting from 1."""
+    weights = np.ones(len(images)) if weights is None else weights
     losses, correct = [], []
     for step, start in enumerate(range(0, len(images), batch_size), start=1):
         batch = slice(start, start + batch_size)
-        gradient, batch_losses, batch_correct = mean_gradient(layers, images[batch], labels[batch])
+        gradient, batch_losses, batch_correct = mean_gradient(
+            layers, images[batch], labels[batch], loss_of, weights[batch]
+        )
         losses.append(batch_losses)
         correct.append(batch_correct)
         flat = flat_parameters(layers)

@@ -8,6 +8,7 @@
 #include "areas.hpp"
 #include "gil.hpp"
 #include "layers.hpp"
+#include "losses.hpp"
 
 namespace cnnx {
 namespace {
@@ -39,26 +40,37 @@ struct BoundPlace {
   bool plain;
 };
 
+// The samples of a call, which are some of the images, and how each of them is read.
+struct BoundSamples {
+  py::array order;                // int64 (samples,), indices of images
+  std::optional<py::array> maps;  // (samples, 2, 3)
+  double background;
+  std::uint64_t seed;
+  Index samples_before;
+};
+
 // A network of either dtype, so that each function is bound once.
 class BoundNetwork {
  public:
   virtual ~BoundNetwork() = default;
   virtual Index parameter_count() const = 0;
-  // `order` has the indices of the images of one or more batches. `learn_rates` has a number for each batch.
+  virtual py::dtype dtype() const = 0;
+  // The samples are those of one or more batches. `learn_rates` has a number for each batch.
   // `average` (parameter_count(),) moves towards the parameters after each batch, by the batch's share of the way.
-  virtual void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
-                     const py::array& learn_rates, const BoundOptimizer& optimizer,
-                     const std::optional<py::array>& maps, double background, std::uint64_t seed, Index samples_before,
-                     int threads, py::array losses, py::array correct, const std::optional<py::array>& average,
+  virtual void train(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, Index batch_size,
+                     const py::array& learn_rates, const BoundOptimizer& optimizer, int threads, py::array losses,
+                     py::array correct, const std::optional<py::array>& average,
                      const std::optional<py::array>& average_shares) = 0;
-  virtual void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
-                        Index samples_before, int threads, py::array flat, py::array losses, py::array correct) = 0;
+  virtual void gradient(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, int threads,
+                        py::array flat, py::array losses, py::array correct,
+                        const std::optional<py::array>& d_images) = 0;
+  virtual py::array forward(const py::array& images, const BoundSamples& samples, int threads) = 0;
   virtual BoundPlace place() = 0;
   virtual void continue_at(const BoundPlace& place) = 0;
   virtual void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) = 0;
   virtual py::array predict(const py::array& images, int threads) = 0;
   virtual py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images,
-                                                                             const py::array& labels, int threads) = 0;
+                                                                             const BoundLoss& loss, int threads) = 0;
 };
 
 // A network of dtype T, and the numpy arrays that have its parameters.
@@ -69,18 +81,18 @@ class TypedNetwork final : public BoundNetwork {
       : bound_(std::move(layers)), layers_(checked_layers(Access::read)), network_(layers_, image, fuse) {}
 
   Index parameter_count() const override { return network_.parameter_count(); }
+  py::dtype dtype() const override { return py::dtype::of<T>(); }
 
-  void train(const py::array& images, const py::array& labels, const py::array& order, Index batch_size,
-             const py::array& learn_rates, const BoundOptimizer& optimizer, const std::optional<py::array>& maps,
-             double background, std::uint64_t seed, Index samples_before, int threads, py::array losses,
+  void train(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, Index batch_size,
+             const py::array& learn_rates, const BoundOptimizer& optimizer, int threads, py::array losses,
              py::array correct, const std::optional<py::array>& average,
              const std::optional<py::array>& average_shares) override {
     const py::object alive = itself();
     check_arrays(Access::write);
-    const auto samples = checked_images(images);
-    const auto label = labels_of(order, labels, samples.count);
-    auto batches = checked_batches(label, order, batch_size, maps, seed, samples_before);
-    batches.background = background;
+    const auto pixels = checked_images(images);
+    auto batches = checked_batches(samples, pixels.count, batch_size);
+    const auto in_order = ordered(loss, pixels.count, batches.order, batches.samples);
+    batches.loss = in_order.loss();
     batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
     auto settings = checked_optimizer(optimizer);
@@ -91,20 +103,40 @@ class TypedNetwork final : public BoundNetwork {
       batches.average_shares = checked<double>(*average_shares, "average_shares", {static_cast<int>(batches.steps())});
     }
     const WithoutLock unlocked;
-    network_.train(samples, batches, settings, threads, results);
+    network_.train(pixels, batches, settings, threads, results);
   }
 
-  void gradient(const py::array& images, const py::array& labels, const py::array& order, std::uint64_t seed,
-                Index samples_before, int threads, py::array flat, py::array losses, py::array correct) override {
+  void gradient(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, int threads,
+                py::array flat, py::array losses, py::array correct,
+                const std::optional<py::array>& d_images) override {
     const py::object alive = itself();
     check_arrays(Access::read);
-    const auto samples = checked_images(images);
-    const auto label = labels_of(order, labels, samples.count);
-    const auto batch = checked_batches(label, order, order.size(), std::nullopt, seed, samples_before);
-    const auto results = checked_results(losses, correct, batch.samples);
+    const auto pixels = checked_images(images);
+    auto batch = checked_batches(samples, pixels.count, samples.order.size());
+    const auto in_order = ordered(loss, pixels.count, batch.order, batch.samples);
+    batch.loss = in_order.loss();
+    auto results = checked_results(losses, correct, batch.samples);
+    if (d_images.has_value()) {
+      const int count = static_cast<int>(batch.samples), values = static_cast<int>(network_.image().count());
+      results.d_images = checked<T>(*d_images, "d_images", {count, values}, Access::write);
+    }
     T* const gradient = checked_flat(flat, "gradient", Access::write);
     const WithoutLock unlocked;
-    network_.gradient(samples, batch, threads, gradient, results);
+    network_.gradient(pixels, batch, threads, gradient, results);
+  }
+
+  py::array forward(const py::array& images, const BoundSamples& samples, int threads) override {
+    const py::object alive = itself();
+    check_arrays(Access::read);
+    const auto pixels = checked_images(images);
+    const auto batch = checked_batches(samples, pixels.count, samples.order.size());
+    auto outputs = new_array<T>({static_cast<int>(batch.samples), network_.nodes()});
+    const Results<T> results{outputs.mutable_data(), nullptr, nullptr};
+    {
+      const WithoutLock unlocked;
+      network_.forward(pixels, batch, threads, results);
+    }
+    return outputs;
   }
 
   BoundPlace place() override {
@@ -140,26 +172,24 @@ class TypedNetwork final : public BoundNetwork {
 
   py::array predict(const py::array& images, int threads) override {
     const auto samples = checked_images(images);
-    auto probabilities = new_array<T>({static_cast<int>(samples.count), network_.nodes()});
-    predict_in_parts(samples, nullptr, threads, {probabilities.mutable_data(), nullptr, nullptr});
-    return probabilities;
+    auto outputs = new_array<T>({static_cast<int>(samples.count), network_.nodes()});
+    predict_in_parts(samples, {OutputsOnly{}, {}}, threads, {outputs.mutable_data(), nullptr, nullptr});
+    return outputs;
   }
 
-  py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images, const py::array& labels,
+  py::typing::Tuple<py::array_t<double>, py::array_t<bool>> evaluate(const py::array& images, const BoundLoss& loss,
                                                                      int threads) override {
     const auto samples = checked_images(images);
-    const auto* const given = checked<std::int32_t>(labels, "labels", {static_cast<int>(samples.count)});
-    std::vector<std::int32_t> label(given, given + samples.count);  // another thread may write to the caller's array
-    for (const auto each : label) checked_label(each);
+    const auto in_order = ordered(loss, samples.count, nullptr, samples.count);
     auto losses = new_array<double>({static_cast<int>(samples.count)});
     auto correct = new_array<bool>({static_cast<int>(samples.count)});
-    predict_in_parts(samples, label.data(), threads, {nullptr, losses.mutable_data(), correct.mutable_data()});
+    predict_in_parts(samples, in_order.loss(), threads, {nullptr, losses.mutable_data(), correct.mutable_data()});
     return py::make_tuple(std::move(losses), std::move(correct));
   }
 
  private:
   // Works in parts of some tenths of a second, and looks for Ctrl-C between them.
-  void predict_in_parts(const Images<T>& images, const std::int32_t* labels, int threads, const Results<T>& results) {
+  void predict_in_parts(const Images<T>& images, const Loss<T>& loss, int threads, const Results<T>& results) {
     const py::object alive = itself();
     constexpr Index work_a_part = Index{1} << 31;
     const Index part = std::max<Index>(256, work_a_part / std::max<Index>(network_.work(), 1));
@@ -168,7 +198,7 @@ class TypedNetwork final : public BoundNetwork {
       {
         const WithoutLock unlocked;
         network_.predict(images.from(first, std::min(part, images.count - first), network_.image()),
-                         labels != nullptr ? labels + first : nullptr, threads, results.from(first, network_.nodes()));
+                         loss.from(first, network_.nodes()), threads, results.from(first, network_.nodes()));
       }
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
@@ -195,33 +225,19 @@ class TypedNetwork final : public BoundNetwork {
                               "]: expected the arrays that the network was made with, got resized ones");
   }
 
-  // The labels of the images in `order`. A copy, because another thread may write to the caller's labels while the lock
-  // is released.
-  std::vector<std::int32_t> labels_of(const py::array& order, const py::array& labels, Index images) const {
-    const auto* const index = checked<std::int64_t>(order, "order", {any_size});
-    const auto* const label = checked<std::int32_t>(labels, "labels", {static_cast<int>(images)});
-    std::vector<std::int32_t> found(static_cast<std::size_t>(order.size()));
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      if (index[i] < 0 || index[i] >= images) throw py::index_error("order: expected indices of images");
-      found[i] = checked_label(label[index[i]]);
-    }
-    return found;
+  OrderedLoss<T> ordered(const BoundLoss& loss, Index images, const std::int64_t* order, Index samples) const {
+    return OrderedLoss<T>(loss, images, network_.nodes(), order, samples);
   }
 
-  static Batches checked_batches(const std::vector<std::int32_t>& labels, const py::array& order, Index batch_size,
-                                 const std::optional<py::array>& maps, std::uint64_t seed, Index samples_before) {
+  static Batches<T> checked_batches(const BoundSamples& given, Index images, Index batch_size) {
     if (batch_size < 1) throw py::value_error("batch_size: expected at least 1");
-    const int samples = static_cast<int>(labels.size());
-    const double* const map = maps.has_value() ? checked<double>(*maps, "maps", {samples, 2, 3}) : nullptr;
-    return {static_cast<const std::int64_t*>(order.data()),
-            labels.data(),
-            samples,
-            batch_size,
-            nullptr,
-            map,
-            0,
-            seed,
-            samples_before};
+    const auto* const order = checked<std::int64_t>(given.order, "order", {any_size});
+    const int samples = static_cast<int>(given.order.size());
+    for (int i = 0; i < samples; ++i)
+      if (order[i] < 0 || order[i] >= images) throw py::index_error("order: expected indices of images");
+    const double* const maps = given.maps.has_value() ? checked<double>(*given.maps, "maps", {samples, 2, 3}) : nullptr;
+    return {order, {OutputsOnly{}, {}}, samples,    batch_size,          nullptr,
+            maps,  given.background,    given.seed, given.samples_before};
   }
 
   static Results<T> checked_results(const py::array& losses, const py::array& correct, Index samples) {
@@ -258,13 +274,6 @@ class TypedNetwork final : public BoundNetwork {
     return checked<Pixel>(images, "images", {any_size, image.height, image.width, image.channels});
   }
 
-  std::int32_t checked_label(std::int32_t label) const {
-    if (label < 0 || label >= network_.nodes())
-      throw py::value_error("labels: expected 0 to " + std::to_string(network_.nodes() - 1) + ", got " +
-                            std::to_string(label));
-    return label;
-  }
-
   const std::vector<BoundLayer> bound_;
   const std::vector<Layer<T>> layers_;
   Network<T> network_;
@@ -294,20 +303,30 @@ void bind_network(py::module_& module) {
       .def_readonly("packed", &BoundPlace::packed)
       .def_readonly("steps", &BoundPlace::steps)
       .def_readonly("plain", &BoundPlace::plain);
+  py::class_<BoundCrossEntropy>(module, "CrossEntropy")
+      .def(py::init<py::array, std::optional<py::array>>(), array("targets"), "weights"_a = py::none());
+  py::class_<BoundMeanSquaredError>(module, "MeanSquaredError")
+      .def(py::init<py::array, std::optional<py::array>>(), array("rows"), "weights"_a = py::none());
+  py::class_<BoundGivenGradient>(module, "GivenGradient").def(py::init<py::array>(), array("rows"));
+  py::class_<BoundSamples>(module, "Samples")
+      .def(py::init<py::array, std::optional<py::array>, double, std::uint64_t, Index>(), array("order"),
+           "maps"_a = py::none(), "background"_a = 0.0, "seed"_a = 0, "samples_before"_a = 0);
   using Bound = BoundNetwork;
   py::class_<Bound>(module, "Network")
       .def(py::init(&new_network), "layers"_a, "image_shape"_a, "dtype"_a, "fuse"_a = true)
       .def_property_readonly("parameter_count", &Bound::parameter_count)
-      .def("train", &Bound::train, array("images"), array("labels"), array("order"), "batch_size"_a,
-           array("learn_rates"), "optimizer"_a, "maps"_a, "background"_a, "seed"_a, "samples_before"_a, "threads"_a,
-           array("losses"), array("correct"), "average"_a = py::none(), "average_shares"_a = py::none())
-      .def("gradient", &Bound::gradient, array("images"), array("labels"), array("order"), "seed"_a, "samples_before"_a,
-           "threads"_a, array("gradient"), array("losses"), array("correct"))
+      .def_property_readonly("dtype", &Bound::dtype)
+      .def("train", &Bound::train, array("images"), "loss"_a, "samples"_a, "batch_size"_a, array("learn_rates"),
+           "optimizer"_a, "threads"_a, array("losses"), array("correct"), "average"_a = py::none(),
+           "average_shares"_a = py::none())
+      .def("gradient", &Bound::gradient, array("images"), "loss"_a, "samples"_a, "threads"_a, array("gradient"),
+           array("losses"), array("correct"), "d_images"_a = py::none())
+      .def("forward", &Bound::forward, array("images"), "samples"_a, "threads"_a)
       .def("place", &Bound::place)
       .def("continue_at", &Bound::continue_at, "place"_a)
       .def("apply", &Bound::apply, array("gradient"), "optimizer"_a, "learn_rate"_a)
       .def("predict", &Bound::predict, array("images"), "threads"_a)
-      .def("evaluate", &Bound::evaluate, array("images"), array("labels"), "threads"_a);
+      .def("evaluate", &Bound::evaluate, array("images"), "loss"_a, "threads"_a);
 }
 
 }  // namespace cnnx

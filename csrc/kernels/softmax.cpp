@@ -64,11 +64,34 @@ Outcome softmax_loss(T* probabilities, const T* totals, int label, int nodes) no
   return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), best == label};
 }
 
+// The loss for a row t of probabilities of the classes, and its gradient, unless d_totals is null:
+//
+//   loss = -(sum over n of t[n] * ln p[n]),   d_totals[n] = p[n] * (sum over m of t[m]) - t[n]
+//
+// The label is the first of the classes with the largest t. With l for the label,
+// -ln p[n] = -ln p[l] + totals[l] - totals[n]. So a row with a single 1 gives the bits of its label.
+template <class T>
+Outcome softmax_loss_of_row(T* probabilities, T* d_totals, const T* totals, const T* row, int nodes) noexcept {
+  int label = 0;
+  for (int n = 1; n < nodes; ++n) label = row[n] > row[label] ? n : label;
+  const Outcome of_label = softmax_loss(probabilities, totals, label, nodes);
+  T sum = 0;
+  for (int n = 0; n < nodes; ++n) sum += row[n];
+  double loss = 0;
+  for (int n = 0; n < nodes; ++n)
+    if (row[n] != 0)
+      loss += static_cast<double>(row[n]) * (of_label.loss + static_cast<double>(totals[label] - totals[n]));
+  if (d_totals != nullptr)
+    for (int n = 0; n < nodes; ++n) d_totals[n] = fused(probabilities[n], sum, -row[n]);
+  return {loss, of_label.correct};
+}
+
 template <class T>
 void enter(Kernels<T>& k) {
   k.softmax_forward = softmax_forward<T>;
   k.softmax_backward = softmax_backward<T>;
   k.softmax_loss = softmax_loss<T>;
+  k.softmax_loss_of_row = softmax_loss_of_row<T>;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
   fill_conv_pool_dense(float32, float64);
   fill_elementwise(float32, float64);
   fill_softmax(float32, float64);
+  fill_losses(float32, float64);
 }
 
 }  // namespace cnnx

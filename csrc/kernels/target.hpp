@@ -19,5 +19,6 @@ void fill_dense_packed(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool_dense(Kernels<float>&, Kernels<double>&);
 void fill_elementwise(Kernels<float>&, Kernels<double>&);
 void fill_softmax(Kernels<float>&, Kernels<double>&);
+void fill_losses(Kernels<float>&, Kernels<double>&);
 
 }  // namespace cnnx::CNNX_TARGET

@@ -82,14 +82,15 @@ int main(int argc, char** argv) try {
   for (int epoch = 0; epoch < epochs; ++epoch) {
     std::shuffle(order.begin(), order.end(), rng);
     std::transform(order.begin(), order.end(), labels.begin(), [&](auto i) { return train.labels[i]; });
-    const cnnx::Batches batches{order.data(),   labels.data(), samples, 1, learn_rates.data(), nullptr, 0, 0,
-                                epoch * samples};
+    const cnnx::Loss<float> loss{cnnx::CrossEntropy{}, {labels.data()}};
+    const cnnx::Batches<float> batches{order.data(),   loss, samples, 1, learn_rates.data(), nullptr, 0, 0,
+                                       epoch * samples};
     network.train(train.images(), batches, {}, 1, {nullptr, losses.data(), correct.get()});
     std::printf("epoch %d: average loss %.3f\n", epoch + 1,
                 std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(samples));
   }
 
-  network.predict(test.images(), test.labels.data(), 1, {nullptr, nullptr, correct.get()});
+  network.predict(test.images(), {cnnx::CrossEntropy{}, {test.labels.data()}}, 1, {nullptr, nullptr, correct.get()});
   const auto right = std::count(correct.get(), correct.get() + test.labels.size(), true);
   std::printf("test accuracy: %.3f\n", static_cast<double>(right) / static_cast<double>(test.labels.size()));
 } catch (const std::exception& error) {

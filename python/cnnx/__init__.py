@@ -2,7 +2,7 @@
 
 - `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled. `cnnx.layers` says what all layers have in common.
 - `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`: layers that the article leaves out.
-- `cross_entropy`: the loss and its gradient.
+- `cross_entropy`, `mean_squared_error`: losses and their gradients.
 - `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
 - `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `EarlyStopping`: how a `Sequential` is trained.
 - `cnnx.models`: networks that are ready to be trained, such as the article's.
@@ -23,7 +23,7 @@ from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
 from .early_stopping import EarlyStopping
 from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax
-from .loss import cross_entropy
+from .loss import cross_entropy, mean_squared_error
 from .network import Sequential
 from .optimizers import SGD, Adam
 
@@ -79,6 +79,7 @@ __all__ = [
     "cross_entropy",
     "data",
     "load",
+    "mean_squared_error",
     "models",
     "reference",
     "schedules",

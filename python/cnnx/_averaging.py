@@ -39,6 +39,11 @@ class Average:
         shares: NDArray[np.float64] = 1 - np.minimum(self.decay, step / (step + 9))
         return shares
 
+    def follow(self, layers: Sequence[Layer], share: float) -> None:
+        """Move towards the parameters of `layers` after a step that Python has taken."""
+        parameters = np.concatenate([array.reshape(-1) for array in _arrays(layers)])
+        self.values += self.values.dtype.type(share) * (parameters - self.values)
+
     def check_fits(self, count: int) -> None:
         """Refuse layers that have another number of parameters than the run began with."""
         if count != self.values.size:

@@ -179,7 +179,7 @@ class Source:
         expected |= {
             "optimizer.steps": ((1,), np.dtype(np.int64)),
             "losses": ((samples,), np.dtype(np.float64)),
-            "correct": ((samples,), np.dtype(np.bool_)),
+            "correct": ((samples if run.loss.has_classes else 0,), np.dtype(np.bool_)),
             "validation": ((validated, 2), np.dtype(np.float64)),
             "factors": ((steps,), np.dtype(np.float32)),
         }
@@ -246,7 +246,9 @@ def _asked(run: Run) -> dict[str, Any]:
     """Return what decides the bits of a run, in words for the message of an error."""
     asked = {
         "images": _digest(run.images),
-        "labels": _digest(run.labels),
+        "loss": str(run.loss),
+        "labels": _digest(run.targets),
+        "weights": None if run.weights is None else _digest(run.weights),
         "validation": None if run.validation is None else " and ".join(map(_digest, run.validation)),
         "batch_size": run.course.batch_size,
         "optimizer": _words(run.optimizer),

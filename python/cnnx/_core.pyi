@@ -139,6 +139,29 @@ class Place:
     @property
     def steps(self) -> int: ...
 
+class CrossEntropy:
+    def __init__(
+        self, targets: numpy.typing.NDArray[typing.Any], weights: numpy.typing.NDArray[typing.Any] | None = None
+    ) -> None: ...
+
+class MeanSquaredError:
+    def __init__(
+        self, rows: numpy.typing.NDArray[typing.Any], weights: numpy.typing.NDArray[typing.Any] | None = None
+    ) -> None: ...
+
+class GivenGradient:
+    def __init__(self, rows: numpy.typing.NDArray[typing.Any]) -> None: ...
+
+class Samples:
+    def __init__(
+        self,
+        order: numpy.typing.NDArray[typing.Any],
+        maps: numpy.typing.NDArray[typing.Any] | None = None,
+        background: float = 0.0,
+        seed: int = 0,
+        samples_before: int = 0,
+    ) -> None: ...
+
 class Network:
     def __init__(
         self,
@@ -150,40 +173,43 @@ class Network:
     def apply(self, gradient: numpy.typing.NDArray[typing.Any], optimizer: SGD | Adam, learn_rate: float) -> None: ...
     def continue_at(self, place: Place) -> None: ...
     def evaluate(
-        self, images: numpy.typing.NDArray[typing.Any], labels: numpy.typing.NDArray[typing.Any], threads: int
+        self,
+        images: numpy.typing.NDArray[typing.Any],
+        loss: CrossEntropy | MeanSquaredError | GivenGradient,
+        threads: int,
     ) -> tuple[numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.bool]]: ...
+    def forward(
+        self, images: numpy.typing.NDArray[typing.Any], samples: Samples, threads: int
+    ) -> numpy.typing.NDArray[typing.Any]: ...
     def gradient(
         self,
         images: numpy.typing.NDArray[typing.Any],
-        labels: numpy.typing.NDArray[typing.Any],
-        order: numpy.typing.NDArray[typing.Any],
-        seed: int,
-        samples_before: int,
+        loss: CrossEntropy | MeanSquaredError | GivenGradient,
+        samples: Samples,
         threads: int,
         gradient: numpy.typing.NDArray[typing.Any],
         losses: numpy.typing.NDArray[typing.Any],
         correct: numpy.typing.NDArray[typing.Any],
+        d_images: numpy.typing.NDArray[typing.Any] | None = None,
     ) -> None: ...
     def place(self) -> Place: ...
     def predict(self, images: numpy.typing.NDArray[typing.Any], threads: int) -> numpy.typing.NDArray[typing.Any]: ...
     def train(
         self,
         images: numpy.typing.NDArray[typing.Any],
-        labels: numpy.typing.NDArray[typing.Any],
-        order: numpy.typing.NDArray[typing.Any],
+        loss: CrossEntropy | MeanSquaredError | GivenGradient,
+        samples: Samples,
         batch_size: int,
         learn_rates: numpy.typing.NDArray[typing.Any],
         optimizer: SGD | Adam,
-        maps: numpy.typing.NDArray[typing.Any] | None,
-        background: float,
-        seed: int,
-        samples_before: int,
         threads: int,
         losses: numpy.typing.NDArray[typing.Any],
         correct: numpy.typing.NDArray[typing.Any],
         average: numpy.typing.NDArray[typing.Any] | None = None,
         average_shares: numpy.typing.NDArray[typing.Any] | None = None,
     ) -> None: ...
+    @property
+    def dtype(self) -> numpy.dtype[typing.Any]: ...
     @property
     def parameter_count(self) -> int: ...
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _checks, _images, _stack
 from ._images import UINT8, Pixels
+from ._losses import Loss, sample_weights
 from ._planned import Planned
 
 
@@ -65,15 +66,24 @@ class ImageChecks(Planned):
             self._check_shapes(shape[1:], array.shape)
         return stack, is_one
 
-    def _labelled(self, images: Any, labels: Any) -> tuple[Any, Any]:
-        """Return images and their labels as the core takes them. One image is a batch of one."""
+    def _labelled(self, images: Any, labels: Any, loss: Loss) -> tuple[Any, Any]:
+        """Return images and the targets that a loss makes of their labels. One image is a batch of one."""
         stack, is_one = self._images(images)
-        if is_one and isinstance(labels, np.ndarray) and labels.shape != (1,):
+        loss.check_end(self.layers)
+        if is_one and isinstance(labels, np.ndarray) and labels.shape[:1] != (1,):
             raise ValueError(
                 f"images: expected shape {self._axes()} beside labels of shape {labels.shape}, got {images.shape}, "
                 f"which is one image (its label has shape (1,); {_images.FLATTENED})"
             )
-        return stack, _checks.labels(labels, len(stack), _stack.class_count(self.layers))
+        nodes = _stack.node_count(self.layers, stack.shape[1:])
+        return stack, loss.targets(labels, len(stack), nodes, _stack.dtype_of(self.layers))
+
+    def _weights(self, images: Any, labels: Any, sample_weight: Any, class_weight: Any = None) -> Any:
+        """Return what the losses of checked images and their labels are multiplied by; None if that is 1."""
+        if sample_weight is None and class_weight is None:
+            return None
+        nodes = _stack.node_count(self.layers, images.shape[1:])
+        return sample_weights(sample_weight, class_weight, labels, len(images), nodes)
 
     def _remember(self, images: Any, pixels: Pixels) -> None:
         """Remember what the images were that a step has been taken on."""
@@ -110,16 +120,16 @@ class ImageChecks(Planned):
         """Return the axes of the images that the first convolution takes, for a message."""
         return f"({', '.join(map(str, ('n', *_stack.image_axes(self.layers))))})"
 
-    def _validation(self, validation: Any, image_shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """Return validation images and labels as the core takes them, for training images of a shape."""
+    def _validation(self, validation: Any, image_shape: tuple[int, ...], loss: Loss) -> tuple[Any, Any]:
+        """Return validation images and targets as a loss takes them, for training images of a shape."""
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
         try:
-            images, labels = self._labelled(*validation)
+            images, targets = self._labelled(validation[0], validation[1], loss)
             if images.dtype != UINT8:
                 _images.pixel_range(images)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
         if images.shape[1:] != image_shape and not _stack.takes_any_size(self.layers):
             raise ValueError(f"validation: {_images.size_error(image_shape, images.shape)}")
-        return images, labels
+        return images, targets

@@ -118,7 +118,6 @@ class Planned(KnownAttributes):
         """Refuse images of a size that the layers do not take, or only take because the number of pixels is right."""
         _stack.check_kinds(self.layers)
         _stack.give_channels(self.layers, self)
-        _stack.class_count(self.layers)
         given = given or shape
         fixed = self._fixed_size()
         if fixed is not None and shape != fixed:
@@ -165,7 +164,7 @@ class Planned(KnownAttributes):
         return deepcopy(self)
 
 
-_OF_ONE_OBJECT = ("_planned", "_lock", "_gradient", "_flat")
+_OF_ONE_OBJECT = ("_planned", "_lock", "_gradient", "_flat", "_forwarded")
 _networks: weakref.WeakSet[Planned] = weakref.WeakSet()
 _abandoned: list[Any] = []
 

@@ -49,13 +49,19 @@ def dtype_of(layers: Sequence[Layer]) -> np.dtype[Any]:
     return next(iter(dtypes), np.dtype(np.float64))
 
 
-def class_count(layers: Sequence[Layer]) -> int:
-    """Return how many classes the last layer distinguishes; ValueError if it is not a Softmax."""
-    last = layers[-1] if layers else None
-    if not isinstance(last, Softmax):
-        got = "no layers" if last is None else type(last).__name__
-        raise ValueError(f"layers: expected Softmax at the end, got {got}")
-    return len(last.biases)
+def ends_in_softmax(layers: Sequence[Layer]) -> bool:
+    """Whether the outputs are probabilities."""
+    return bool(layers) and isinstance(layers[-1], Softmax)
+
+
+def node_count(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> int:
+    """Return how many outputs there are for an image of `image_shape`, which the layers take."""
+    if layers and isinstance(layers[-1], (Dense, Softmax)):
+        return len(layers[-1].biases)  # the usual case without another call
+    shape = image_shape
+    for layer in layers:
+        shape = layer.output_shape(shape)
+    return shape[0]
 
 
 def has_dropout(layers: Sequence[Layer]) -> bool:
@@ -102,6 +108,13 @@ def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
             raise ValueError(f"{where}: {error}") from None
         if position > 0 and isinstance(layers[position - 1], Softmax):
             raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
+    if not layers:
+        raise ValueError("layers: expected Softmax, Dense or another layer with outputs (nodes,) at the end, got none")
+    if len(shape) != 1:
+        raise ValueError(
+            f"layers: expected Softmax, Dense or another layer with outputs (nodes,) at the end, got "
+            f"{type(layers[-1]).__name__} with outputs {shape}"
+        )
 
 
 def fits(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> bool:

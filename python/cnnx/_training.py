@@ -7,6 +7,7 @@ optimizer hold from then on.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from . import _checks, _images, _random, _stack
 from ._averaging import Average
+from ._batch import Batch, Samples, Steps
+from ._losses import CrossEntropy, Loss
 from .augment import Augmentation
 from .early_stopping import BestEpoch
 from .history import History, OnProgress, Progress
@@ -137,7 +140,7 @@ class Run:
     Args:
         network: the network to train.
         images: (n, height, width) or (n, height, width, channels), as the core takes them.
-        labels: int32 (n,).
+        targets: (n, ...), as the loss takes them.
         course: how the run is divided.
         optimizer: takes the steps.
         factors: gives each step's factor on the optimizer's learn rate.
@@ -146,7 +149,10 @@ class Run:
         pixels: what the network remembers of the images once a step on them has been taken.
         background: what surrounds augmented images, as the first layer reads it.
         threads: how many threads share a batch.
-        validation: images and labels to evaluate after each epoch, or None.
+        loss: what is minimised.
+        weights: (n,), what multiplies the samples' losses, or None.
+        validation: images and targets to evaluate after each epoch, or None.
+        validation_loss: what is evaluated on them.
         validation_threads: as the caller of `fit` gave it.
         best: finds the best epoch, and stops the run when it is long ago; None to go through all epochs.
         average: follows the parameters, and takes their place when the run has ended; or None.
@@ -160,16 +166,19 @@ class Run:
     background: float = 0.0
     threads: int = 1
     validation_threads: int | None = None
+    loss: Loss = CrossEntropy()
+    weights: NDArray[np.float64] | None = None
     validation: tuple[Any, Any] | None = None
+    validation_loss: Loss = loss
     best: BestEpoch | None = None
     average: Average | None = None
     on_progress: OnProgress | None = None
     checkpoints: Checkpoints | None = None
 
     def __init__(
-        self, network: Sequential, images: Any, labels: Any, course: Course, optimizer: Optimizer, factors: Factors
+        self, network: Sequential, images: Any, targets: Any, course: Course, optimizer: Optimizer, factors: Factors
     ) -> None:
-        self.network, self.images, self.labels, self.course = network, images, labels, course
+        self.network, self.images, self.targets, self.course = network, images, targets, course
         self.optimizer, self.factors = optimizer, factors
 
     def train(self, draws: Draws) -> History:
@@ -202,7 +211,8 @@ class Run:
     def history(self) -> History:
         """Return what was seen until now."""
         done = self.course.samples_in(self.steps)
-        return History(self._losses[:done], self._correct[:done], np.array(self._validated).reshape(-1, 2))
+        recognised = self._correct[: done if self.loss.has_classes else 0]
+        return History(self._losses[:done], recognised, np.array(self._validated).reshape(-1, 2))
 
     def go_on(self, steps: int, history: History, pixels: _images.Pixels) -> None:
         """Take over from another run, which has taken `steps` steps and seen `history` and `pixels`."""
@@ -276,23 +286,12 @@ class Run:
         changing = [array for arrays in self._changing() for array in arrays]
         kept = [array.copy() for array in changing]
         try:
-            plan.train(
-                images=self.images,
-                labels=self.labels,
-                order=order[window.of_epoch],
-                batch_size=course.batch_size,
-                learn_rates=learn_rates,
-                optimizer=optimizer.compiled(),
-                maps=None if maps is None else maps[window.of_epoch],
-                background=self.background,
-                seed=seed,
-                samples_before=window.of_run.start,
-                threads=self.threads,
-                losses=losses,
-                correct=self._correct[window.of_run],
-                average=None if self.average is None else self.average.values,
-                average_shares=None if self.average is None else self.average.shares(*window.steps_of_run),
-            )
+            of_window = None if maps is None else maps[window.of_epoch]
+            samples = Samples(order[window.of_epoch], of_window, self.background, seed, window.of_run.start)
+            batch = Batch(plan, self.images, self.targets, self.weights, self.loss, self.threads)
+            shares = None if self.average is None else self.average.shares(*window.steps_of_run)
+            steps = Steps(course.batch_size, learn_rates, optimizer, self.average, shares, self.network.layers)
+            batch.train(samples, steps, losses, self._correct[window.of_run])
             failure = _what_is_not_finite(losses, changing)
         except Exception:  # for example no memory. After Ctrl-C the window is complete, and stays
             _put_back(changing, kept)
@@ -312,19 +311,21 @@ class Run:
     def _validate(self) -> tuple[float, float] | None:
         if self.validation is None:
             return None
-        network = self.network
+        network: Any = self.network  # whose evaluate takes a checked loss, too
         if self.average is not None:  # a copy, because another thread may use the network
             network = copy.deepcopy(network)
             self.average.give_to(network.layers)
-        self._validated.append(network.evaluate(*self.validation, threads=self.validation_threads))
+        options = {"loss": self.validation_loss, "threads": self.validation_threads}
+        self._validated.append(network.evaluate(*self.validation, **options))
         return self._validated[-1]
 
     def _progress(self, epoch: int, step: int, validation: tuple[float, float] | None) -> Progress:
         """Return the report on the steps since the one before it."""
         course = self.course
         window = Window(course, epoch, (step - 1) // course.window * course.window, step)
-        loss, accuracy = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
-        return Progress(window.epoch + 1, window.stop, float(loss), float(accuracy), validation)
+        loss, recognised = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
+        accuracy = float(recognised) if self.loss.has_classes else math.nan
+        return Progress(window.epoch + 1, window.stop, float(loss), accuracy, validation)
 
 
 def _is_enough(returned: Any) -> bool:

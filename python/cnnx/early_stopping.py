@@ -122,7 +122,7 @@ class BestEpoch:
                 array[...] = values
 
 
-def best_epoch(early_stopping: Any, validation: Any) -> BestEpoch | None:
+def best_epoch(early_stopping: Any, validation: Any, has_classes: bool) -> BestEpoch | None:
     """Check the arguments of `fit`. Return what finds the run's best epoch; None if nobody asked for it."""
     if early_stopping is None:
         return None
@@ -130,4 +130,6 @@ def best_epoch(early_stopping: Any, validation: Any) -> BestEpoch | None:
         raise TypeError(f"early_stopping: expected a cnnx.EarlyStopping or None, got {early_stopping!r}")
     if validation is None:
         raise TypeError("early_stopping: expected validation=(images, labels) beside it, got none")
+    if early_stopping.monitor == "accuracy" and not has_classes:
+        raise ValueError("early_stopping: expected monitor='loss' beside a loss without classes, got 'accuracy'")
     return BestEpoch(early_stopping)

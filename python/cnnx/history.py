@@ -17,8 +17,9 @@ class Progress(NamedTuple):
     Attributes:
         epoch: the number of the epoch, from 1.
         step: the number of the window's last step, from 1 in each epoch.
-        loss: the mean cross-entropy of the window's samples, in nats.
-        accuracy: the share of the window's samples that were recognised, each before the step on it.
+        loss: the mean loss of the window's samples; the cross-entropy is in nats.
+        accuracy: the share of the window's samples that were recognised, each before the step on it; NaN for a loss
+            without classes.
         validation: at the end of an epoch, the loss and the accuracy on the validation set; None at other times, and
             without such a set.
     """
@@ -40,10 +41,13 @@ class History(NamedTuple):
     If the training ended before all its epochs, the arrays have what was done until then.
 
     Attributes:
-        losses: float64 (epochs * n,), the cross-entropy of each sample before the step on it, in nats.
-        correct: bool (epochs * n,), whether the sample's label had the largest probability before that step.
+        losses: float64 (epochs * n,), the loss of each sample before the step on it, times the sample's weight; the
+            cross-entropy is in nats.
+        correct: bool (epochs * n,), whether the sample's label had the largest probability before that step; for a row
+            of probabilities, the first of its largest is the label. Empty for a loss without classes, which are all but
+            the cross-entropy.
         validation: float64 (epochs, 2), the loss and the accuracy on the validation set after each epoch; (0, 2)
-            without such a set.
+            without such a set. The accuracy is NaN for a loss without classes.
     """
 
     losses: NDArray[np.float64]
@@ -54,8 +58,11 @@ class History(NamedTuple):
         """Return one line: the means over all samples, and the last validation."""
         seen = f"{len(self.losses):,} samples"
         if len(self.losses) > 0:
-            seen += f", mean loss {self.losses.mean():.3f}, accuracy {self.correct.mean():.1%}"
+            seen += f", mean loss {self.losses.mean():.3f}"
+        if len(self.correct) > 0:
+            seen += f", accuracy {self.correct.mean():.1%}"
         if len(self.validation) > 0:
             loss, accuracy = self.validation[-1]
-            seen += f"; validation loss {loss:.3f}, accuracy {accuracy:.1%}"
+            seen += f"; validation loss {loss:.3f}"
+            seen += f", accuracy {accuracy:.1%}" if len(self.correct) > 0 else ""
         return f"History({seen})"

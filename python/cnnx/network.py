@@ -10,17 +10,20 @@ network is made, and again only when its layers have changed.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _activations, _averaging, _checks, _describe, _images, _random, _stack
+from . import _activations, _averaging, _checks, _describe, _images, _losses, _random, _stack
+from ._batch import Batch
 from ._checks import FloatArray
-from ._image_checks import ImageChecks
 from ._images import Pixels
+from ._losses import LossFunction, LossName
+from ._own_steps import OwnSteps
 from ._random import Rng
 from ._threads import thread_count
 from .augment import Augmentation
@@ -33,12 +36,13 @@ from .schedules import Schedule, factors
 __all__ = ["History", "Pixels", "Progress", "Sequential"]
 
 
-class Sequential(ImageChecks):
-    """Layers in a row: an image enters the first, and probabilities leave the last.
+class Sequential(OwnSteps):
+    """Layers in a row: an image enters the first, and the outputs (nodes,) leave the last.
 
-    The last layer is a Softmax, and no other layer is. The core computes the layers and never calls Python, so a
-    subclass of a layer that defines `forward` or `backprop` is refused. Layers that do not fit together, or have
-    different dtypes, are refused at the first use. The error names the layer's position.
+    The last layer is a Softmax, whose outputs are probabilities, or another layer with outputs (nodes,), such as Dense.
+    No layer comes after a Softmax. The core computes the layers and never calls Python, so a subclass of a layer that
+    defines `forward` or `backprop` is refused. Layers that do not fit together, or have different dtypes, are refused
+    at the first use. The error names the layer's position.
 
     Every method takes n images as an array (n, height, width), or (n, height, width, channels) for colour; one channel
     may have an axis or none. The first convolution decides: `Conv3x3(8)` reads grey images, and
@@ -81,6 +85,10 @@ class Sequential(ImageChecks):
         threads: int | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | str | None = None,
+        loss: LossName | LossFunction = "cross_entropy",
+        label_smoothing: float = 0.0,
+        sample_weight: NDArray[Any] | None = None,
+        class_weight: Mapping[int, float] | NDArray[Any] | None = None,
         augment: Augmentation | None = None,
         validation: tuple[NDArray[Any], NDArray[Any]] | None = None,
         early_stopping: EarlyStopping | None = None,
@@ -93,7 +101,7 @@ class Sequential(ImageChecks):
         checkpoint_every: int | None = None,
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
-        """Train on the cross-entropy loss. With only a learn rate, each step has one image, as in the article.
+        """Train the layers. With only a learn rate, each step has one image and the loss is the article's.
 
         A step follows the mean gradient of its batch. The result depends on the seed, and not on the number of threads.
         Steps are taken in windows. Ctrl-C takes effect at the end of a window: parameters and optimizer are those after
@@ -104,7 +112,10 @@ class Sequential(ImageChecks):
         Args:
             images: (n, height, width) or (n, height, width, channels), n at least 1, or another form that the class
                 describes. uint8 images are read as x / 255 - 0.5, and floats unchanged.
-            labels: integers (n,), from 0 to nodes - 1, where nodes is that of the last layer.
+            labels: what the loss compares the outputs with; nodes is the number of outputs. For "cross_entropy"
+                integers (n,) from 0 to nodes - 1, or rows of probabilities (n, nodes): one-hot or soft labels. For
+                "mean_squared_error" numbers (n, nodes), or (n,) if there is one output. For a function any array
+                (n, ...).
             epochs: how often to go through all images, at least 1.
             learn_rate: how far a step of plain gradient descent goes, finite and at least 0. Give this or an optimizer.
             batch_size: how many images a step has, at least 1. An epoch's last step may have fewer.
@@ -113,6 +124,19 @@ class Sequential(ImageChecks):
             optimizer: `SGD` or `Adam`. It continues from its own state.
             schedule: how the learn rate changes over the run: a function of `cnnx.schedules`, its name, or any function
                 from the number of steps to a float array (steps,) of factors on the learn rate. None for `constant`.
+            loss: "cross_entropy", for networks that end in Softmax: ``-ln(p[label])``, or for rows t
+                ``-sum over k of t[k] * ln(p[k])``. "mean_squared_error", for outputs y:
+                ``1 / nodes * sum over k of (y[k] - t[k])**2``. Or a function that takes the outputs (n, nodes) and the
+                labels of a batch, and returns the losses (n,) and their gradients for the outputs (n, nodes). Every
+                step then returns to Python, and computes the forward pass twice.
+            label_smoothing: the share s of each label's probability that all classes get alike, from 0 to less than 1:
+                ``(1 - s) * t[k] + s / nodes`` in place of t[k] (Szegedy et al., 2016, "Rethinking the Inception
+                Architecture for Computer Vision", section 7). For "cross_entropy". The validation is without it.
+            sample_weight: (n,), finite and at least 0, what each sample's loss is multiplied by. The sum over a batch
+                is divided by the number of its samples, not by the sum of their weights, as Keras does
+                (``reduction="sum_over_batch_size"``).
+            class_weight: the same by class, for integer labels: an array (nodes,), or a dict; classes that it does not
+                have weigh 1. Together with `sample_weight`, both are multiplied. The validation is without either.
             augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
             validation: images and labels to evaluate after each epoch.
             early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
@@ -145,12 +169,14 @@ class Sequential(ImageChecks):
         Raises:
             TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
                 arrays was made read-only. Nothing has changed.
-            FloatingPointError: a loss or a parameter is no longer finite. Parameters and optimizer are as before that
-                window, or with `early_stopping` as after the best epoch.
+            FloatingPointError: a loss, its gradient or a parameter is no longer finite. Parameters and optimizer are as
+                before that window, or with `early_stopping` as after the best epoch.
         """
         from ._training import Course, Draws, Run  # which predictions do not need
 
-        images, labels = self._labelled(images, labels)
+        chosen_loss = _losses.chosen(loss, label_smoothing)
+        images, targets = self._labelled(images, labels, chosen_loss)
+        weights = self._weights(images, labels, sample_weight, class_weight)
         pixels = _images.pixels(images)
         course = Course(len(images), epochs, batch_size, progress_every)
         shuffle = _checks.boolean("shuffle", shuffle)
@@ -158,15 +184,17 @@ class Sequential(ImageChecks):
             raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
         if augment is not None and not isinstance(augment, Augmentation):
             raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
-        run = Run(self, images, labels, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
+        run = Run(self, images, targets, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
+        run.loss, run.weights, run.validation_loss = chosen_loss, weights, _losses.chosen(loss)
         run.average = _averaging.average(average, self.layers)
         if (checkpoint, checkpoint_every, resume) != (None, None, None):
             from ._checkpoints import checkpoints  # which few trainings need
 
             run.checkpoints = checkpoints(checkpoint, checkpoint_every, resume)
-        run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation)
+        run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation, chosen_loss.has_classes)
         run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
-        run.validation = None if validation is None else self._validation(validation, images.shape[1:])
+        if validation is not None:
+            run.validation = self._validation(validation, images.shape[1:], run.validation_loss)
         run.pixels = pixels.and_of(self.pixels)
         run.background = _images.background(augment, pixels)
         generator = _random.generator(rng)
@@ -180,70 +208,6 @@ class Sequential(ImageChecks):
     def history(self) -> History | None:
         """What the last `fit` saw up to its last whole window, even if an error or Ctrl-C ended it; None before any."""
         return self._history
-
-    def gradients(
-        self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None, rng: Rng = None
-    ) -> tuple[float, float]:
-        """Compute the mean gradient of a batch into `gradient`, and return its mean loss and its accuracy.
-
-        The parameters do not change. `apply` takes the step, perhaps after `gradient` was changed, for example averaged
-        over several machines. Dropout is active, as in `fit`.
-
-        Args:
-            images: the batch (n, height, width), as in `fit`.
-            labels: integers (n,), as in `fit`.
-            threads: how many threads share the batch, as in `fit`.
-            rng: what Dropout draws from, as in `fit`. An integer seed drops the same values in every call.
-
-        Returns:
-            The mean cross-entropy loss in nats, and the share of the images that were recognised.
-        """
-        images, labels = self._labelled(images, labels)
-        pixels = _images.pixels(images)
-        threads = thread_count(threads, len(images), least=1)
-        generator = _random.generator(rng)
-        plan = self._plan(images.shape[1:])
-        losses, correct = np.empty(len(images)), np.empty(len(images), np.bool_)
-        plan.gradient(
-            images=images,
-            labels=labels,
-            order=np.arange(len(images)),
-            seed=_random.draw_seed(generator) if _stack.has_dropout(self.layers) else 0,
-            samples_before=0,
-            threads=threads,
-            gradient=self.gradient,
-            losses=losses,
-            correct=correct,
-        )
-        self._remember(images, pixels.and_of(self.pixels))
-        return float(losses.mean()), float(correct.mean())
-
-    def apply(self, optimizer: Optimizer) -> None:
-        """Take the optimizer's step along `gradient`.
-
-        Args:
-            optimizer: `SGD` or `Adam`. It continues from its own state.
-
-        Raises:
-            RuntimeError: there was no call of `gradients` before.
-            ValueError: a layer's array was made read-only, or the optimizer belongs to another network.
-        """
-        if self._planned[2] is None or self._gradient is None:
-            raise RuntimeError("apply: expected gradients before it, got none")
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected SGD or Adam, got {type(optimizer).__name__}")
-        with self._lock:
-            plan = self._trainable_plan(self._planned[1])
-            optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.layers))
-            plan.apply(self._gradient, optimizer.compiled(), optimizer.learn_rate)
-
-    @property
-    def gradient(self) -> FloatArray:
-        """One flat array with the gradients of all parameters, in the order of `parameters`. It may be changed.
-
-        A layer that is at several positions has one gradient, the sum over them. That of a frozen layer is zero.
-        """
-        return self._all_gradients()
 
     @property
     def parameters(self) -> FloatArray:
@@ -282,26 +246,41 @@ class Sequential(ImageChecks):
         return _describe.as_html(repr(self), self.layers, self.image_shape or _stack.usual_shape(self.layers))
 
     def evaluate(
-        self, images: NDArray[Any], labels: NDArray[Any], *, threads: int | None = None
+        self,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        *,
+        loss: LossName | LossFunction = "cross_entropy",
+        sample_weight: NDArray[Any] | None = None,
+        threads: int | None = None,
     ) -> tuple[float, float]:
-        """Return the mean cross-entropy loss in nats and the share of the images that are recognised; train nothing.
+        """Return the mean loss and the share of the images that are recognised; train nothing.
 
         Args:
             images: (n, height, width), n at least 1, as in `fit`.
-            labels: integers (n,), as in `fit`.
+            labels: integers (n,), or what else the loss takes, as in `fit`.
+            loss: as in `fit`. A function gets all samples at once.
+            sample_weight: (n,), as in `fit`. It changes the loss, and not the share.
             threads: how many threads share the images, at least 1. None for as many as this process has CPUs. The
                 result does not depend on it.
+
+        Returns:
+            The mean loss, which is in nats for the cross-entropy, and the share of the images that are recognised; NaN
+            for a loss without classes.
         """
-        images, labels = self._labelled(images, labels)
+        chosen = _losses.chosen(loss)
+        images, targets = self._labelled(images, labels, chosen)
+        weights = self._weights(images, labels, sample_weight)
         if images.dtype is not self._familiar or len(images) >= _images.MANY:
             self._check_scale(images, stacklevel=3)
-        losses, correct = self._plan(images.shape[1:]).evaluate(images, labels, thread_count(threads, len(images)))
+        plan, threads = self._plan(images.shape[1:]), thread_count(threads, len(images))
+        losses, correct = Batch(plan, images, targets, weights, chosen, threads).evaluate()
         if images.dtype != _images.UINT8 and not np.isfinite(losses).all():
             _images.refuse_non_finite(images)
-        return float(losses.mean()), float(correct.mean())
+        return float(losses.mean()), float(correct.mean()) if chosen.has_classes else math.nan
 
     def predict(self, images: NDArray[Any], *, threads: int | None = None) -> FloatArray:
-        """Return the probability of each class.
+        """Return the outputs: the probability of each class if the last layer is a Softmax.
 
         Args:
             images: (n, height, width), where n may be 0, or one image (height, width), or another form that the class
@@ -317,8 +296,8 @@ class Sequential(ImageChecks):
         if images.dtype is not self._familiar or count >= _images.MANY:
             self._check_scale(images, stacklevel=3)
         network = self._plan(images.shape[1:], given.shape)
-        probabilities: FloatArray = network.predict(images, thread_count(threads, count))
-        return probabilities[0] if is_one else probabilities
+        outputs: FloatArray = network.predict(images, thread_count(threads, count))
+        return outputs[0] if is_one else outputs
 
     def activations(self, image: NDArray[Any]) -> dict[str, FloatArray]:
         """Return what each layer gives for one image. The layers do not remember it, and Dropout drops nothing.

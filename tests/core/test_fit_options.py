@@ -105,9 +105,9 @@ def test_the_validation_takes_as_many_threads_as_the_training(rng, threads):
     asked = []
 
     class Watched(Sequential):
-        def evaluate(self, images, labels, *, threads=None):
+        def evaluate(self, images, labels, *, threads=None, **options):
             asked.append(threads)
-            return super().evaluate(images, labels, threads=threads)
+            return super().evaluate(images, labels, threads=threads, **options)
 
     images, labels = problem(rng, DEEP, count=10)
     options = {"batch_size": 5, "learn_rate": 0.1, "validation": (images, labels), "threads": threads}

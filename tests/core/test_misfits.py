@@ -19,8 +19,12 @@ def after_forward(conv):
 
 # Layers that do not take the images (12, 7, 8), and the message of the error
 MISFITS = {
-    "no layers": ([], r"^layers: expected Softmax at the end, got no layers$"),
-    "no Softmax": ([Conv3x3(2)], r"^layers: expected Softmax at the end, got Conv3x3$"),
+    "no layers": ([], r"^layers: expected Softmax, Dense or another layer .* at the end, got none$"),
+    "an image at the end": (
+        [Conv3x3(2)],
+        r"^layers: expected Softmax, Dense or another layer with outputs \(nodes,\) at the end, "
+        r"got Conv3x3 with outputs \(5, 6, 2\)$",
+    ),
     "pooling an image": ([MaxPool2(), soft(12)], r"layers\[0\] \(MaxPool2\): expected .+, got \(7, 8\)$"),
     "two convolutions": (
         [Conv3x3(2), after_forward(Conv3x3(2)), soft(9)],

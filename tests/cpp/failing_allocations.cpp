@@ -93,8 +93,9 @@ struct Problem {
   }
 
   cnnx::Images<float> samples() const { return {pixels.data(), nullptr, images}; }
-  cnnx::Batches batches(cnnx::Index batch_size) const {
-    return {order.data(), labels.data(), images, batch_size, rates.data(), nullptr, 0, 7, 0};
+  cnnx::Loss<float> loss() const { return {cnnx::CrossEntropy{}, {labels.data()}}; }
+  cnnx::Batches<float> batches(cnnx::Index batch_size) const {
+    return {order.data(), loss(), images, batch_size, rates.data(), nullptr, 0, 7, 0};
   }
   cnnx::Results<float> results() { return {probabilities.data(), losses.data(), correct.get()}; }
   cnnx::Optimizer<float> adam() {
@@ -146,7 +147,7 @@ int main() {
            p.network->gradient(p.samples(), p.batches(images), threads, p.gradient.data(), p.results());
          }},
         {"apply", [](Problem& p) { p.network->apply(p.gradient.data(), p.adam(), 0.01); }},
-        {"predict", [=](Problem& p) { p.network->predict(p.samples(), p.labels.data(), threads, p.results()); }},
+        {"predict", [=](Problem& p) { p.network->predict(p.samples(), p.loss(), threads, p.results()); }},
     };
     for (const auto& [name, call] : calls)
       std::printf("%s, %d threads: %ld allocations failed one by one\n", name, threads, fail_each(name, call));

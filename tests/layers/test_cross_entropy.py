@@ -28,6 +28,39 @@ def test_cross_entropy_gradient_is_the_derivative_of_its_loss(layers, rng, label
     assert_is_derivative(d_L_d_out, numeric, terms=100)
 
 
+@pytest.mark.parametrize("nodes", LANE_EDGES)
+def test_soft_labels_loss_and_gradient(dtype, rng, nodes):
+    out, row = (rng.uniform(0.1, 1, nodes).astype(dtype) for _ in range(2))
+    row[rng.random(nodes) < 0.3] = 0
+    loss, d_L_d_out = cnnx.cross_entropy(out, row)
+    expected_loss, expected = reference.soft_cross_entropy(out, row)
+    assert_close(np.asarray(loss, dtype), np.asarray(expected_loss, dtype), terms=nodes + 2, largest=3)
+    assert_close(d_L_d_out, expected, terms=1, largest=10)
+
+
+@pytest.mark.parametrize("soft", [cnnx.cross_entropy, reference.soft_cross_entropy], ids=["cnnx", "reference"])
+def test_the_gradient_of_a_soft_label_is_the_derivative_of_its_loss(rng, soft):
+    out, row = rng.uniform(0.1, 1, 7), rng.uniform(0, 1, 7)
+    numeric = central_difference(lambda: soft(out, row)[0], out)
+    assert_is_derivative(soft(out, row)[1], numeric, terms=100)
+
+
+@pytest.mark.parametrize("soft", [cnnx.cross_entropy, reference.soft_cross_entropy], ids=["cnnx", "reference"])
+def test_a_row_with_a_single_one_is_its_label(dtype, rng, soft):
+    out = rng.uniform(0.1, 1, 7).astype(dtype)
+    out[2] = 0
+    for label in (2, 5):
+        loss, d_L_d_out = soft(out, np.eye(7, dtype=dtype)[label])
+        expected_loss, expected = cnnx.cross_entropy(out, label)
+        assert loss == pytest.approx(expected_loss, rel=float(np.finfo(dtype).eps))
+        np.testing.assert_array_equal(d_L_d_out, expected)
+
+
+def test_smoothing_takes_a_share_of_the_probability_and_gives_it_to_all_alike(dtype):
+    smoothed = reference.smoothed(np.array([0, 1, 0, 0], dtype), 0.2)
+    assert_close(smoothed, np.array([0.05, 0.85, 0.05, 0.05], dtype), terms=2)
+
+
 @pytest.mark.parametrize("kind", ["zero", "subnormal", "smallest normal", "negative zero"])
 def test_cross_entropy_of_a_vanished_probability_is_finite(layers, dtype, kind):
     smallest_normal = np.finfo(dtype).smallest_normal
@@ -82,12 +115,17 @@ LABELS = {
     "None": (None, TypeError),
     "bool": (True, TypeError),
     "numpy bool": (np.bool_(True), TypeError),
-    "one-hot": (np.array([0, 0, 1, 0, 0]), TypeError),
+    "0-d": (np.array(2.0), TypeError),
+    "short row": (np.full(4, 0.25), ValueError),
+    "column": (np.full((5, 1), 0.2), ValueError),
+    "negative row": (np.array([0.5, -0.1, 0.2, 0.2, 0.2]), ValueError),
+    "NaN in the row": (np.array([0.5, np.nan, 0.1, 0.2, 0.2]), ValueError),
+    "row of bools": (np.array([0, 0, 1, 0, 0], bool), TypeError),
 }
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_a_label_is_an_integer_within_out(kind):
+def test_a_label_is_an_integer_within_out_or_a_row_of_probabilities(kind):
     label, error = LABELS[kind]
     with pytest.raises(error, match=r"^label: expected"):
         cnnx.cross_entropy(np.full(5, 0.2), label)

@@ -6,7 +6,7 @@ class, which remembers its input and takes steps of gradient descent. In the art
 
 1. `notation.py`: shapes, and what a name such as `d_L_d_out` means.
 2. `conv3x3.py`, `max_pool2.py`, `softmax.py` (with `dense.py`): the article's three layers.
-3. `loss.py`: the cross-entropy loss.
+3. `loss.py`: the cross-entropy loss, and the mean squared error.
 4. `relu.py`, `global_average_pool.py`, `dropout.py`: layers that the article leaves out.
 5. `optimizers.py` and `augment.py`: what training needs beside the layers.
 
@@ -23,7 +23,7 @@ from .conv3x3 import Conv3x3, conv3x3_backward, conv3x3_forward
 from .dense import Dense, dense_backward, dense_forward
 from .dropout import Dropout, dropout
 from .global_average_pool import GlobalAveragePool
-from .loss import cross_entropy
+from .loss import cross_entropy, mean_squared_error, smoothed, soft_cross_entropy
 from .max_pool2 import MaxPool2, max_pool2_backward, max_pool2_forward
 from .optimizers import adam_update, average_update, sgd_update
 from .relu import ReLU, relu_backward, relu_forward
@@ -48,9 +48,12 @@ __all__ = [
     "dropout",
     "max_pool2_backward",
     "max_pool2_forward",
+    "mean_squared_error",
     "relu_backward",
     "relu_forward",
     "sgd_update",
+    "smoothed",
+    "soft_cross_entropy",
     "softmax_backward",
     "softmax_forward",
 ]

@@ -1,0 +1,185 @@
+"""Images with their targets, and the loss of them: as the core computes it, or step by step in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._averaging import Average
+from ._checks import FloatArray
+from ._losses import Loss
+from .layers import Layer
+from .optimizers import Optimizer
+
+
+class Samples(NamedTuple):
+    """Some of the images, and how they are read.
+
+    Attributes:
+        order: int64 (samples,), their indices.
+        maps: (samples, 2, 3), how each is resampled, or None.
+        background: what surrounds resampled images, as the first layer reads it.
+        seed: what Dropout draws from.
+        samples_before: how many samples the run had before these.
+    """
+
+    order: NDArray[np.int64]
+    maps: NDArray[np.float64] | None = None
+    background: float = 0.0
+    seed: int = 0
+    samples_before: int = 0
+
+    def part(self, start: int, stop: int) -> Samples:
+        """Return those from `start` to `stop` - 1."""
+        maps = None if self.maps is None else self.maps[start:stop]
+        order, before = self.order[start:stop], self.samples_before + start
+        return self._replace(order=order, maps=maps, samples_before=before)
+
+    def compiled(self) -> _core.Samples:
+        """Return the core's samples."""
+        return _core.Samples(**self._asdict())
+
+
+class Steps(NamedTuple):
+    """How steps are taken on samples.
+
+    Attributes:
+        batch_size: how many samples a step has; the last may have fewer.
+        learn_rates: (steps,).
+        optimizer: takes the steps, and is prepared for them.
+        average: follows the parameters, or None.
+        average_shares: (steps,), how far it moves towards them; None without it.
+        layers: the network's.
+    """
+
+    batch_size: int
+    learn_rates: NDArray[np.float64]
+    optimizer: Optimizer
+    average: Average | None
+    average_shares: NDArray[np.float64] | None
+    layers: Sequence[Layer]
+
+
+def gradient_of(
+    plan: Any,
+    images: Any,
+    loss: Any,
+    samples: Samples,
+    threads: int,
+    gradient: FloatArray,
+    d_images: Any = None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Set `gradient` to that of a loss of the core. Return each sample's loss, and whether it was recognised.
+
+    Args:
+        plan: the core's network.
+        images: (n, height, width), or with channels, as the core takes them.
+        loss: the core's loss, with its targets.
+        samples: some of the images.
+        threads: how many threads share the work.
+        gradient: where the gradient goes.
+        d_images: (samples, values), where the gradient for the images goes, or None.
+    """
+    count = len(samples.order)
+    losses, correct = np.empty(count), np.empty(count, np.bool_)
+    plan.gradient(
+        images=images,
+        loss=loss,
+        samples=samples.compiled(),
+        threads=threads,
+        gradient=gradient,
+        losses=losses,
+        correct=correct,
+        d_images=d_images,
+    )
+    return losses, correct
+
+
+class Batch:
+    """Images with their targets, and a loss of them, which the core computes, or Python.
+
+    Args:
+        plan: the core's network.
+        images: (n, height, width), or with channels, as the core takes them.
+        targets: (n, ...), as the loss takes them.
+        weights: (n,), what multiplies the losses, or None.
+        loss: the loss.
+        threads: how many threads share the work.
+    """
+
+    def __init__(
+        self, plan: Any, images: Any, targets: Any, weights: NDArray[np.float64] | None, loss: Loss, threads: int
+    ) -> None:
+        self.plan, self.images, self.threads = plan, images, threads
+        self._targets, self._weights, self._loss = targets, weights, loss
+        self._compiled = loss.compiled(targets, weights)
+
+    def evaluate(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the loss of each image, and whether it is recognised; False for a loss without classes."""
+        if self._compiled is not None:
+            losses, correct = self.plan.evaluate(self.images, self._compiled, self.threads)
+            return losses, correct
+        losses, _ = self._of(self.plan.predict(self.images, self.threads), np.arange(len(self.images)))
+        return losses, np.zeros(len(losses), np.bool_)
+
+    def gradient(self, samples: Samples, gradient: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Set `gradient` to the mean gradient of some of the images. Return what `evaluate` returns, for these.
+
+        Args:
+            samples: which images.
+            gradient: where the gradient goes.
+        """
+        if self._compiled is not None:
+            return gradient_of(self.plan, self.images, self._compiled, samples, self.threads, gradient)
+        outputs = self.plan.forward(self.images, samples.compiled(), self.threads)
+        losses, d_outputs = self._of(outputs, samples.order)
+        given = _core.GivenGradient(rows=d_outputs / d_outputs.dtype.type(len(samples.order)))
+        return losses, gradient_of(self.plan, self.images, given, samples, self.threads, gradient)[1]
+
+    def train(self, samples: Samples, steps: Steps, losses: NDArray[np.float64], correct: NDArray[np.bool_]) -> None:
+        """Take steps on some of the images, in one call of the core, or one after another.
+
+        Args:
+            samples: which images.
+            steps: how the steps are taken.
+            losses: (samples,), where their losses go.
+            correct: (samples,), where it goes whether they were recognised.
+        """
+        if self._compiled is None:
+            self._train_by_step(samples, steps, losses, correct)
+            return
+        self.plan.train(
+            images=self.images,
+            loss=self._compiled,
+            samples=samples.compiled(),
+            batch_size=steps.batch_size,
+            learn_rates=steps.learn_rates,
+            optimizer=steps.optimizer.compiled(),
+            threads=self.threads,
+            losses=losses,
+            correct=correct,
+            average=None if steps.average is None else steps.average.values,
+            average_shares=steps.average_shares,
+        )
+
+    def _train_by_step(
+        self, samples: Samples, steps: Steps, losses: NDArray[np.float64], correct: NDArray[np.bool_]
+    ) -> None:
+        gradient, optimizer = np.empty(self.plan.parameter_count, self.plan.dtype), steps.optimizer.compiled()
+        for step, rate in enumerate(steps.learn_rates.tolist()):
+            start, stop = step * steps.batch_size, min((step + 1) * steps.batch_size, len(losses))
+            losses[start:stop], correct[start:stop] = self.gradient(samples.part(start, stop), gradient)
+            self.plan.apply(gradient, optimizer, rate)
+            if steps.average is not None and steps.average_shares is not None:
+                steps.average.follow(steps.layers, float(steps.average_shares[step]))
+
+    def _of(self, outputs: FloatArray, order: Any) -> tuple[NDArray[np.float64], FloatArray]:
+        losses, d_outputs = self._loss.of(outputs, self._targets[order])
+        if self._weights is None:
+            return losses, d_outputs
+        weights = self._weights[order]
+        return losses * weights, d_outputs * weights[:, np.newaxis].astype(d_outputs.dtype)
