@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from . import models
+from ._whole_files import check_writable
 from .augment import Augmentation, RandomAffine, RandomShift
 from .optimizers import SGD, Adam, Optimizer
 
@@ -70,9 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         choices=models.__all__,
-        default="article_cnn",
         help="the article's network, Keras's MNIST convnet, a small one that soon reaches 99%%, or a deep one that "
-        "gets the most digits right (default: %(default)s)",
+        "gets the most digits right (default: article_cnn)",
     )
     parser.add_argument(
         "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as in the article)"
@@ -121,8 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         choices=["float32", "float64"],
-        default="float64",
-        help="the numbers to compute with; float32 is faster (default: %(default)s, as in numpy)",
+        help="the numbers to compute with; float32 is faster (default: float64, as in numpy)",
     )
     parser.add_argument(
         "--ties",
@@ -137,8 +137,70 @@ def make_parser() -> argparse.ArgumentParser:
         help="how many threads share a batch, and the test (default: one for each CPU); it does not change the result",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
+    parser.add_argument(
+        "--load", type=Path, metavar="FILE", help="start from this saved network instead of a new one of --model"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="after each epoch, write here all that --resume needs; the file is replaced as a whole",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=_at_least(1),
+        metavar="N",
+        help="write the checkpoint after every N steps (default: after each epoch)",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="go on from this checkpoint of a run with the same options; the result is that of a run that was never "
+        "interrupted. If --checkpoint names the same file and it does not exist yet, the run starts",
+    )
     parser.add_argument("--quiet", action="store_true", help="print only the test's loss and accuracy")
     return parser
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Refuse files that cannot be written or read, and options that would be ignored."""
+    for option, path in (("--save", options.save), ("--checkpoint", options.checkpoint)):
+        if path is not None:
+            with naming_option(option, path, "a file that can be written"):
+                check_writable(path)
+    if (
+        options.save is not None
+        and options.checkpoint is not None
+        and options.save.absolute() == options.checkpoint.absolute()
+    ):
+        raise ValueError(f"--save: expected another file than that of --checkpoint, got {str(options.save)!r}")
+    if options.checkpoint_every is not None and options.checkpoint is None:
+        raise ValueError(
+            f"--checkpoint-every: expected --checkpoint FILE beside it, got only {options.checkpoint_every}"
+        )
+    starts = options.resume == options.checkpoint and not (options.resume and options.resume.exists())
+    for option, path in (("--resume", None if starts else options.resume), ("--load", options.load)):
+        if path is not None:
+            with naming_option(option, path, "a file that can be read"):
+                path.stat()
+            if not path.is_file():
+                raise ValueError(f"{option}: expected a file that can be read, got {str(path)!r} (not a regular file)")
+    if options.load is not None:
+        for name in ("model", "dtype", "ties"):
+            if (given := getattr(options, name)) is not None:
+                raise ValueError(
+                    f"--{name}: expected none beside --load, got {given!r} (the saved network has its own)"
+                )
+
+
+@contextlib.contextmanager
+def naming_option(option: str, path: Path, expected: str) -> Iterator[None]:
+    """Turn an error of the file into one that names the option."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{option}: expected {expected}, got {str(path)!r} ({error.strerror or error})") from None
 
 
 def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:

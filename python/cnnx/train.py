@@ -6,19 +6,17 @@ It is the article's Part 2, section 6, "Training a CNN". Another program may cal
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import data, models, storage
-from ._train_options import AUGMENTATIONS, OPTIMIZERS, make_parser
+from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
 __all__ = ["main", "progress_line", "train"]
@@ -34,6 +32,9 @@ def train(
     epochs: int,
     learn_rate: float,
     log: Callable[[str], object] = print,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train as the article does: one image a step, in an order drawn from numpy's global generator for each epoch.
 
@@ -44,6 +45,9 @@ def train(
         epochs: how often to go through all images, at least 1.
         learn_rate: how far a step of gradient descent goes, finite and at least 0.
         log: is called with each line of the article's log.
+        checkpoint: where to write checkpoints, as in `Sequential.fit`.
+        checkpoint_every: after how many steps, as in `Sequential.fit`.
+        resume: the checkpoint to go on from, as in `Sequential.fit`.
 
     Returns:
         The losses and whether each sample was recognised, as `Sequential.fit` returns them.
@@ -59,12 +63,23 @@ def train(
             log(progress_line(progress.step, progress.loss, progress.accuracy))
 
     return network.fit(
-        images, labels, epochs=epochs, learn_rate=learn_rate, on_progress=report, progress_every=LOG_STEPS
+        images,
+        labels,
+        epochs=epochs,
+        learn_rate=learn_rate,
+        on_progress=report,
+        progress_every=LOG_STEPS,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
     )
 
 
 class EpochReport:
     """Turns the progress of a run into a line per epoch, and a bar below it if there is a terminal to draw on.
+
+    Windows have LOG_STEPS steps. If the first one is not an epoch's first, because the run goes on from a checkpoint,
+    the line is about the rest of that epoch.
 
     Args:
         samples: how many digits an epoch has.
@@ -76,15 +91,19 @@ class EpochReport:
     def __init__(self, samples: int, batch_size: int, log: Callable[[str], object], bar: TextIO | None) -> None:
         self.samples, self.batch_size, self.log, self.bar = samples, batch_size, log, bar
         self.start_epoch()
+        self.is_new = True
 
     def start_epoch(self) -> None:
         """Forget the last epoch's windows, and start the clock."""
         self.started = time.perf_counter()
-        self.seen = 0
+        self.seen = self.skipped = 0
         self.loss = self.accuracy = 0.0  # the sums over the digits that were seen
 
     def __call__(self, progress: Progress) -> None:
         """Take the report on a window of steps."""
+        if self.is_new and progress.step > LOG_STEPS:
+            self.seen = self.skipped = (progress.step - 1) // LOG_STEPS * LOG_STEPS * self.batch_size
+        self.is_new = False
         before, self.seen = self.seen, min(progress.step * self.batch_size, self.samples)
         self.loss += progress.loss * (self.seen - before)
         self.accuracy += progress.accuracy * (self.seen - before)
@@ -95,9 +114,10 @@ class EpochReport:
             return
         self._draw("\r\033[K")
         now = time.perf_counter()
-        loss, accuracy = self.loss / self.samples, self.accuracy / self.samples
+        counted = self.samples - self.skipped
+        loss, accuracy = self.loss / counted, self.accuracy / counted
         validation = f" | Validation {progress.validation[1]:.2%}" if progress.validation else ""
-        speed = f"{self.samples / (now - self.started):,.0f} digits a second"
+        speed = f"{counted / (now - self.started):,.0f} digits a second"
         self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
         self.start_epoch()
 
@@ -172,20 +192,19 @@ def _drop_unwritten_lines() -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.save is not None:
-        with _saving(options.save):
-            storage.check_writable(options.save)
-    is_article = options.model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
-    if is_article and (options.augment, options.schedule, options.average) != ("none", "constant", None):
+    check_files(options)
+    model = options.model or "article_cnn"
+    is_article = model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
+    if options.load is not None or (options.augment, options.schedule, options.average) != ("none", "constant", None):
         is_article = False
     if is_article and options.validation:
         raise ValueError(
             f"--validation: expected none in the article's run, got {options.validation} (another --batch-size, "
-            "--optimizer, --schedule, --augment, --average or --model holds digits out)"
+            "--optimizer, --schedule, --augment, --average, --load or --model holds digits out)"
         )
-    if options.ties is not None and options.model != "article_cnn":
+    if options.ties is not None and model != "article_cnn":
         raise ValueError(
-            f"--ties: expected none for {options.model}, whose rule is the first pixel, got {options.ties!r} (it is "
+            f"--ties: expected none for {model}, whose rule is the first pixel, got {options.ties!r} (it is "
             "for article_cnn)"
         )
     digits = _digits(options.data)
@@ -197,7 +216,9 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError(f"--validation: expected fewer than the {len(images)} training digits, got {held_out}")
 
     np.random.seed(options.seed)
-    network = _network(options, images.shape[1:], nodes)
+    network = _network(options, model, images.shape[1:], nodes)
+    files = {"checkpoint": options.checkpoint, "checkpoint_every": options.checkpoint_every, "resume": options.resume}
+    is_resumed = options.resume is not None and options.resume.exists()
 
     lines = Lines(are_all=options.save is None)
 
@@ -208,7 +229,7 @@ def _run(options: argparse.Namespace) -> None:
     log("MNIST CNN initialized!")
     start = time.perf_counter()
     if is_article:
-        train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log)
+        train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log, **files)
     else:
         kept = len(images) - held_out
         bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
@@ -224,11 +245,12 @@ def _run(options: argparse.Namespace) -> None:
             validation=(images[kept:], labels[kept:]) if held_out else None,
             average=options.average,
             on_progress=EpochReport(kept, options.batch_size, log, bar),
+            **files,
         )
         images = images[:kept]
     seconds = time.perf_counter() - start
     if options.save is not None:  # before anything else can fail
-        with _saving(options.save):
+        with naming_option("--save", options.save, "a file that can be written"):
             network.save(options.save)
 
     log("\n--- Testing the CNN ---")
@@ -236,19 +258,12 @@ def _run(options: argparse.Namespace) -> None:
     lines(f"Test Loss: {loss}")
     lines(f"Test Accuracy: {accuracy}")
     steps = options.epochs * -(-len(images) // options.batch_size)
-    log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {options.dtype}")
+    if is_resumed:
+        log(f"{steps} steps, the last of them after the checkpoint in {seconds:.2f} s")
+    else:
+        dtype = network.parameters.dtype
+        log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {dtype}")
     lines.close()
-
-
-@contextlib.contextmanager
-def _saving(path: Path) -> Iterator[None]:
-    """Turn an error of the file into one that names the option."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"--save: expected a file that can be written, got {str(path)!r} ({error.strerror or error})"
-        ) from None
 
 
 def _digits(source: str) -> data.Digits:
@@ -264,15 +279,18 @@ def _digits(source: str) -> data.Digits:
         ) from None
 
 
-def _network(options: argparse.Namespace, image_shape: tuple[int, ...], nodes: int) -> Sequential:
+def _network(options: argparse.Namespace, model: str, image_shape: tuple[int, ...], nodes: int) -> Sequential:
     """Make the network for the data's images and classes. An error names the option, and not the model's argument."""
+    if options.load is not None:
+        with naming_option("--load", options.load, "a saved network that can be read"):
+            return storage.load(options.load)
     settings = {} if options.ties is None else {"ties": options.ties}
-    make: Callable[..., Sequential] = getattr(models, options.model)
+    make: Callable[..., Sequential] = getattr(models, model)
     try:
-        return make(dtype=options.dtype, image_shape=image_shape, nodes=nodes, **settings)
+        return make(dtype=options.dtype or "float64", image_shape=image_shape, nodes=nodes, **settings)
     except ValueError as error:
         problem = str(error).removeprefix("image_shape: expected ")
-        raise ValueError(f"--data: expected images of {problem} (for --model {options.model})") from None
+        raise ValueError(f"--data: expected images of {problem} (for --model {model})") from None
 
 
 if __name__ == "__main__":

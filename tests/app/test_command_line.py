@@ -139,6 +139,57 @@ def test_average_tests_and_saves_the_average(tmp_path, options):
     assert outcome(lines) == network.evaluate(digits.test_images[:200], digits.test_labels[:200])
 
 
+RUNS = {
+    "the article's": ["--epochs", 4],
+    "batches": ["--epochs", 4, "--batch-size", 8, "--optimizer", "adam", "--average", 0.9, "--validation", 40],
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("every", [[], ["--checkpoint-every", 170]], ids=str)
+def test_resume_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, kind, every):
+    monkeypatch.chdir(tmp_path)
+    options = [*RUNS[kind], "--limit", 250, *every]
+    whole = run_well(*options, "--checkpoint", "run", "--save", "network")
+    expected = bits(cnnx.load("network"))
+    run_well(*options, "--epochs", 3, "--checkpoint", "part", "--save", "network")
+    assert bits(cnnx.load("network")) != expected
+    for options in (
+        [*RUNS[kind], "--limit", 250, "--resume", "part"],
+        [*RUNS[kind], "--limit", 250, "--resume", "run"],
+    ):
+        lines = run_well(*options, "--save", "network")
+        assert bits(cnnx.load("network")) == expected
+        assert outcome(lines) == outcome(whole)
+        assert len(lines) < len(whole)
+        assert not LAST_LINE.fullmatch(lines[-1])
+
+
+def test_resume_starts_if_the_checkpoint_is_still_to_be_written(tmp_path):
+    options = ["--limit", 200, "--epochs", 2, "--checkpoint", tmp_path / "run", "--resume", tmp_path / "run"]
+    first, second = run_well(*options), run_well(*options)
+    assert LAST_LINE.fullmatch(first[-1])
+    assert first[:-1] == run_well(*options[:4])[:-1]
+    assert outcome(second) == outcome(first)
+
+
+def test_load_starts_from_a_saved_network(tmp_path):
+    run_well("--limit", 200, "--model", "small_convnet", "--batch-size", 8, "--save", tmp_path / "network")
+    network = cnnx.load(tmp_path / "network")
+    lines = run_well("--limit", 200, "--epochs", 1, "--seed", 5, "--load", tmp_path / "network")
+    digits = cnnx.data.load()
+    np.random.seed(5)
+    network.fit(digits.train_images[:200], digits.train_labels[:200], epochs=1, learn_rate=0.005)
+    assert outcome(lines) == network.evaluate(digits.test_images[:200], digits.test_labels[:200])
+
+
+def test_the_line_of_an_epoch_that_goes_on_is_about_its_rest():
+    lines = []
+    report = EpochReport(306, 2, lines.append, None)  # of its 153 steps, the last 53 are in the second window
+    report(Progress(2, 153, 1.5, 0.25))
+    assert lines[0].startswith("Epoch 2: Loss 1.5000 | Accuracy 25.00%")
+
+
 def test_another_program_may_train_and_keep_the_lines():
     from cnnx.train import train
 

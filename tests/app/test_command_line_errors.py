@@ -18,6 +18,10 @@ BAD_OPTIONS = [
     *(("--ties", bad) for bad in ("last", "ALL")),
     *(("--threads", bad) for bad in ("0", "two")),
     *(("--save", bad) for bad in ("absent/file", "", ".", "/")),
+    *(("--checkpoint", bad) for bad in ("absent/file", "", ".", "/")),
+    *(("--resume", bad) for bad in ("absent", "absent/file", "", ".", "/dev/null")),
+    *(("--load", bad) for bad in ("absent", "absent/file", "", ".", "/dev/null")),
+    *(("--checkpoint-every", bad) for bad in ("0", "-1", "often", "10")),  # the last without --checkpoint
     ("--epochs",),
     ("--unknown",),
     ("--epoch", "2"),
@@ -34,8 +38,34 @@ def test_a_bad_option_ends_with_one_line_and_exit_code_2(options):
     assert options[0] in error or options[0] == "--data"
 
 
+@pytest.mark.parametrize("option", ["--load", "--resume"])
+def test_a_foreign_file_ends_with_one_line_that_names_it(option):
+    code, _, errors = run(option, __file__)
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].startswith(f"cnnx.train: error: {__file__}: expected a ")
+
+
+def test_a_checkpoint_of_another_run_ends_with_one_line(tmp_path):
+    assert run("--limit", 100, "--epochs", 1, "--checkpoint", tmp_path / "run")[0] == 0
+    code, _, errors = run("--limit", 100, "--epochs", 1, "--resume", tmp_path / "run", "--learn-rate", 0.01)
+    expected = (
+        "optimizer: expected SGD(learn_rate=0.005, momentum=0.0, nesterov=False, weight_decay=0.0), as in the che"
+    )
+    assert (code, len(errors)) == (2, 1)
+    assert errors[0].startswith(f"cnnx.train: error: {expected}")
+
+
+def test_one_file_cannot_be_both_the_network_and_the_checkpoint(tmp_path):
+    code, lines, errors = run("--save", tmp_path / "run", "--checkpoint", tmp_path / "run")
+    message = f"cnnx.train: error: --save: expected another file than that of --checkpoint, got '{tmp_path / 'run'}'"
+    assert (code, lines, errors) == (2, [], [message])
+
+
 NOT_FOR_THIS_RUN = {
     "--validation": ["--validation", 100],
+    "--model": ["--model", "small_convnet", "--load", __file__],
+    "--dtype": ["--dtype", "float64", "--load", __file__],
+    "--ties": ["--ties", "all", "--load", __file__],
     "--validation and --ties": ["--validation", 100, "--ties", "first"],
     "--ties first": ["--ties", "first", "--model", "small_convnet"],
     "--ties all": ["--ties", "all", "--model", "keras_convnet", "--batch-size", 8],

@@ -74,6 +74,9 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
         validation=(digits.train_images[64:80], digits.train_labels[64:80]),
         early_stopping=cnnx.EarlyStopping(3, monitor="accuracy"),
         average=0.99,
+        checkpoint=folder / "run",
+        checkpoint_every=3,
+        resume=folder / "run",
         rng=np.random.default_rng(0),
         on_progress=reports.append,
     )
