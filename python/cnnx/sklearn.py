@@ -139,7 +139,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Return what the network gives for X."""
         check_is_fitted(self)
         images, _ = self._read(X, reset=False)
-        return self.network_.predict(images, threads=self.threads)
+        output: FloatArray = self.network_.predict(images, threads=self.threads)
+        return output
 
     _last: Callable[..., Layer]
 
@@ -278,11 +279,12 @@ def _network(network: Any, last: Callable[..., Layer]) -> Callable[..., Any]:
         return functools.partial(_default_network, last)
     if isinstance(network, str):
         network = getattr(models, _checks.one_of("network", network, tuple(models.__all__)))
-    if callable(network):
-        return functools.partial(network)
-    raise TypeError(
-        f"network: expected None, a name of cnnx.models or a function that returns a Sequential, got {network!r}"
-    )
+    if not callable(network):
+        raise TypeError(
+            f"network: expected None, a name of cnnx.models or a function that returns a Sequential, got {network!r}"
+        )
+    function: Callable[..., Any] = network
+    return function
 
 
 def _default_network(
