@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-EXTRAS = {"sklearn": ("sklearn", "scikit-learn 1.6 or newer")}
+EXTRAS = {"onnx": ("onnx", "onnx"), "sklearn": ("sklearn", "scikit-learn 1.6 or newer")}
 
 
 @pytest.mark.parametrize("module", EXTRAS)

@@ -142,6 +142,9 @@ def test_probabilities_are_in_the_order_of_the_classes_and_in_the_dtype(trained)
         ((64,), (1, 64), (1, 64)),
         ((9, 11), None, (9, 11)),
         ((9, 11, 1), None, (9, 11)),
+        ((9, 11, 3), None, (9, 11, 3)),
+        ((192,), (8, 8, 3), (8, 8, 3)),
+        ((8, 8), (8, 8, 1), (8, 8)),
     ],
 )
 def test_the_shape_of_the_images_is_given_or_found(rng, shape, image_shape, expected):
@@ -149,7 +152,7 @@ def test_the_shape_of_the_images_is_given_or_found(rng, shape, image_shape, expe
     estimator = CNNClassifier(epochs=1, image_shape=image_shape).fit(X, y)
     assert estimator.image_shape_ == estimator.network_.image_shape == expected
     has_convolutions = any(isinstance(layer, cnnx.Conv3x3) for layer in estimator.network_.layers)
-    assert has_convolutions == (min(expected) >= 8)
+    assert has_convolutions == (min(expected[:2]) >= 8)
 
 
 @pytest.mark.parametrize("name", ["article_cnn", "small_convnet", "keras_convnet", "deep_convnet"])
@@ -223,7 +226,7 @@ def test_plain_features_on_another_scale_are_predicted_without_a_warning(rng):
 
 
 WRONG = {
-    "image_shape: expected height": {"image_shape": (8, 9)},
+    "image_shape: expected 64 values, the number of features": {"image_shape": (8, 9)},
     "image_shape: expected a height and a width": {"image_shape": 64},
     "network: expected 'article_cnn'": {"network": "unknown"},
     "network: expected None, a name of cnnx.models or": {"network": cnnx.Sequential([])},
@@ -244,8 +247,8 @@ def test_a_wrong_parameter_is_named(small_digits, message):
 def test_images_of_other_shapes_are_refused(trained):
     with pytest.raises(ValueError, match=r"X: expected images of shape \(28, 28\), got \(14, 56\)"):
         trained.predict(np.zeros((2, 14, 56), np.uint8))
-    with pytest.raises(ValueError, match=r"X: expected shape \(n, features\) or .* got \(n, 8, 8, 3\)"):
-        CNNClassifier().fit(np.zeros((2, 8, 8, 3)), [0, 1])
+    with pytest.raises(ValueError, match=r"X: expected \(n, features\) or .* got \(n, 8, 8, 3, 2\)"):
+        CNNClassifier().fit(np.zeros((2, 8, 8, 3, 2)), [0, 1])
     with pytest.raises(ValueError, match="image_shape: expected that of the images"):
         CNNClassifier(image_shape=(4, 16)).fit(np.zeros((2, 8, 8)), [0, 1])
 
