@@ -158,7 +158,7 @@ class Source:
             run.optimizer.take_memory(_under("optimizer.", arrays))
             own = _arrays(run)
             for name, array in own.items():
-                if not name.startswith("optimizer."):
+                if not name.startswith("optimizer.") and array.flags.writeable:  # a frozen layer's may be read-only
                     array[...] = arrays[name]
             run.go_on(text.steps, History(*(arrays[name] for name in History._fields)), Pixels(*text.pixels))
             if run.best is not None and text.best is not None:
@@ -248,7 +248,7 @@ def _asked(run: Run) -> dict[str, Any]:
         "images": _digest(run.images),
         "loss": str(run.loss),
         "labels": _digest(run.targets),
-        "weights": None if run.weights is None else _digest(run.weights),
+        "sample_weight and class_weight": None if run.weights is None else _digest(run.weights),
         "validation": None if run.validation is None else " and ".join(map(_digest, run.validation)),
         "batch_size": run.course.batch_size,
         "optimizer": _words(run.optimizer),
@@ -257,8 +257,10 @@ def _asked(run: Run) -> dict[str, Any]:
         "layers": len(run.network.layers),
     }
     for position, layer in enumerate(run.network.layers):
+        first = next(i for i, other in enumerate(run.network.layers) if other is layer)
         settings = ", ".join(f"{name}={value!r}" for name, value in layer.settings().items())
-        asked[f"layers[{position}]"] = f"{layer.kind}({settings})"
+        words = f"{layer.kind}({settings}){'' if layer.trainable else ' with trainable=False'}"
+        asked[f"layers[{position}]"] = words if first == position else f"layers[{first}] again"
     return asked
 
 

@@ -13,6 +13,12 @@ from cnnx import EarlyStopping, Sequential
 DEEP, ARTICLE = "same:6 relu pool dropout:0.25 conv:9 relu pool dense:12 relu softmax:10", "article:8 pool softmax:10"
 EPOCHS, IMAGE_COUNT = 3, 30
 
+
+def own_loss(outputs, labels):
+    rows = np.eye(outputs.shape[1], dtype=outputs.dtype)[labels]
+    return np.square(outputs - rows, dtype=np.float64).sum(axis=1), 2 * (outputs - rows)
+
+
 # The layers, the images, how the optimizer is made, and the other arguments of `fit`.
 RUNS = {
     "the article's": (ARTICLE, "blank", lambda: cnnx.SGD(0.05), {}),
@@ -31,6 +37,12 @@ RUNS = {
         "bytes",
         lambda: cnnx.Adam(0.02),
         {"batch_size": 8, "average": 0.9, "early_stopping": EarlyStopping(9), "augment": cnnx.RandomShift(1)},
+    ),
+    "a loss of one's own": (
+        "article:8 pool dense:3 softmax:10",
+        "bytes",
+        lambda: cnnx.SGD(0.05, 0.5),
+        {"batch_size": 4, "loss": own_loss, "sample_weight": np.linspace(0, 2, IMAGE_COUNT), "average": 0.9},
     ),
     "no best epoch": (
         STACKS[0],
@@ -73,7 +85,10 @@ def train(kind, dtype, generator, **more):
     names, _, make, options = RUNS[kind]
     images, labels, held_out = images_of(kind)
     network, optimizer = Sequential(stack(cnnx, names, dtype)), make()
-    if "resume" in more:
+    if "dense:3" in names:
+        network.layers[0].trainable = False
+        network.layers[0].filters.flags.writeable = False
+    elif "resume" in more:
         network.parameters[...] = 1
     rng = GENERATORS[generator]()
     run = {"epochs": EPOCHS, "rng": rng, "validation": held_out, "optimizer": optimizer, **options, **more}

@@ -147,6 +147,11 @@ def changed(image, value):
     return images
 
 
+def frozen(layers):
+    layers[0].trainable = False
+    return layers
+
+
 OTHERS = {
     "images": {"images": changed(7, 250)},
     "batch_size": {"batch_size": 5},
@@ -156,8 +161,12 @@ OTHERS = {
     "optimizer": {"optimizer": cnnx.SGD(0.1, momentum=0.9)},
     "average": {"average": 0.9},
     "schedule": {"schedule": "cosine"},
+    "loss": {"loss": "mean_squared_error", "labels": np.eye(4)[np.arange(20) % 4]},
+    "labels": {"labels": np.arange(20) % 4},
+    "sample_weight and class_weight": {"class_weight": {1: 2.0}},
     "validation": {"validation": (changed(1, 2), np.zeros(20, int))},
     "layers": {"layers": lambda layers: [*layers[:2], cnnx.ReLU(), layers[2]]},
+    "layers[0]": {"layers": frozen},
     "layers[1]": {"layers": lambda layers: [layers[0], cnnx.MaxPool2(ties="first"), layers[2]]},
 }
 
@@ -171,7 +180,7 @@ def test_another_training_is_refused_by_the_argument_that_differs(written, name)
     before = bits(network)
     message = rf"^{re.escape(name)}: expected .*, as in the checkpoint '{written}', got .*$"
     with pytest.raises(ValueError, match=message):
-        network.fit(options.pop("images", images), labels, resume=written, **options)
+        network.fit(options.pop("images", images), options.pop("labels", labels), resume=written, **options)
     assert bits(network) == before
     assert network.history is None
     assert options["optimizer"].steps == 0
@@ -265,3 +274,16 @@ def test_a_checkpoint_replaces_the_file_and_keeps_its_mode(written):
     assert link.is_symlink()
     assert written.stat().st_mode & 0o777 == 0o640
     assert ends(train(resume=link)) == ends(train())
+
+
+def test_layers_that_are_no_longer_tied_are_refused(tmp_path):
+    images, labels = np.random.default_rng(0).random((8, 5, 6)), np.arange(8) % 3
+    same = [cnnx.Conv3x3(1, 1, padding="same") for _ in range(2)]
+    for tied in (True, False):
+        network = Sequential([same[0], same[0] if tied else same[1], cnnx.Softmax(30, 3)])
+        options = {"checkpoint" if tied else "resume": tmp_path / "run", "epochs": 1, "learn_rate": 0.1}
+        if tied:
+            network.fit(images, labels, **options)
+        else:
+            with pytest.raises(ValueError, match=r"^layers\[1\]: expected layers\[0\] again, .*, got Conv3x3\(.*\)$"):
+                network.fit(images, labels, **options)
