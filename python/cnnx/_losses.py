@@ -104,7 +104,7 @@ class MeanSquaredError(Loss):
         return "mean_squared_error"
 
     def targets(self, labels: Any, count: int, nodes: int, dtype: np.dtype[Any]) -> Any:
-        rows = _checks.as_numbers("labels", labels, dtype)
+        rows = _numbers(labels, dtype)
         if nodes == 1 and rows.shape == (count,):
             rows = rows.reshape(count, 1)
         if rows.shape != (count, nodes):
@@ -114,7 +114,7 @@ class MeanSquaredError(Loss):
                 f"labels: expected shape ({count}, {nodes}){other}, a row of targets for each image, got {labels.shape}"
                 f"{help}"
             )
-        _refuse_non_finite("labels", rows)
+        _refuse_non_finite(rows)
         return rows
 
     def of(self, outputs: FloatArray, targets: Any) -> tuple[NDArray[np.float64], FloatArray]:
@@ -230,13 +230,13 @@ def _weights(name: str, given: Any, count: int) -> NDArray[np.float64]:
 
 def _probabilities(labels: Any, count: int, nodes: int, dtype: np.dtype[Any]) -> Any:
     """Return rows of probabilities (count, nodes)."""
-    rows = _checks.as_numbers("labels", labels, dtype)
+    rows = _numbers(labels, dtype)
     if rows.shape != (count, nodes):
         raise ValueError(
             f"labels: expected shape ({count},), one label an image, or rows of probabilities ({count}, {nodes}), "
             f"got {rows.shape}"
         )
-    _refuse_non_finite("labels", rows)
+    _refuse_non_finite(rows)
     bad = (rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > _SUM_TOLERANCE)
     if bad.any():
         at = int(np.argmax(bad))
@@ -246,8 +246,13 @@ def _probabilities(labels: Any, count: int, nodes: int, dtype: np.dtype[Any]) ->
     return rows
 
 
-def _refuse_non_finite(name: str, rows: Any) -> None:
+def _numbers(labels: Any, dtype: np.dtype[Any]) -> Any:
+    with np.errstate(over="ignore"):  # what is too large is refused as not finite
+        return _checks.as_numbers("labels", labels, dtype)
+
+
+def _refuse_non_finite(rows: Any) -> None:
     finite = np.isfinite(rows)
     if not finite.all():
         row, node = np.argwhere(~finite)[0].tolist()
-        raise ValueError(f"{name}: expected finite numbers, got {rows[row, node]} at [{row}, {node}]")
+        raise ValueError(f"labels: expected finite numbers, got {rows[row, node]} at [{row}, {node}]")

@@ -99,10 +99,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--average",
-        type=_share,
+        type=_decay,
         metavar="X",
         help="test a moving average of the weights, of which this share stays from step to step, for example 0.999 "
         "(default: test the weights after the last step)",
+    )
+    parser.add_argument(
+        "--label-smoothing",
+        type=_smoothing,
+        default=0.0,
+        metavar="X",
+        help="the share of each label's probability that all digits get alike while the network trains (default: "
+        "%(default)s, as in the article)",
     )
     parser.add_argument(
         "--validation",
@@ -218,21 +226,19 @@ def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def _learn_rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 <= rate < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, got {text!r}")
-    return rate
+def _number(expected: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not fits(number):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return number
+
+    return parse
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and less than 1, got {text!r}")
-    return share
+_learn_rate = _number("a finite number of at least 0", lambda rate: 0 <= rate < math.inf)
+_decay = _number("a number above 0 and less than 1", lambda decay: 0 < decay < 1)
+_smoothing = _number("a number from 0 to less than 1", lambda smoothing: 0 <= smoothing < 1)

@@ -195,12 +195,13 @@ def _run(options: argparse.Namespace) -> None:
     check_files(options)
     model = options.model or "article_cnn"
     is_article = model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
-    if options.load is not None or (options.augment, options.schedule, options.average) != ("none", "constant", None):
+    others = (options.load, options.augment, options.schedule, options.average, options.label_smoothing)
+    if others != (None, "none", "constant", None, 0):
         is_article = False
     if is_article and options.validation:
         raise ValueError(
             f"--validation: expected none in the article's run, got {options.validation} (another --batch-size, "
-            "--optimizer, --schedule, --augment, --average, --load or --model holds digits out)"
+            "--optimizer, --schedule, --augment, --average, --label-smoothing, --load or --model holds digits out)"
         )
     if options.ties is not None and model != "article_cnn":
         raise ValueError(
@@ -241,6 +242,7 @@ def _run(options: argparse.Namespace) -> None:
             threads=options.threads,
             optimizer=OPTIMIZERS[options.optimizer](options.learn_rate),
             schedule=options.schedule,
+            label_smoothing=options.label_smoothing,
             augment=AUGMENTATIONS[options.augment],
             validation=(images[kept:], labels[kept:]) if held_out else None,
             average=options.average,

@@ -127,6 +127,15 @@ def test_validation_holds_digits_out_of_any_other_run():
     assert sum("| Validation " in line for line in lines) == 2
 
 
+def test_label_smoothing_is_that_of_fit():
+    lines = run_well("--limit", 200, "--epochs", 2, "--label-smoothing", 0.2)
+    digits = cnnx.data.load()
+    np.random.seed(0)
+    network = article_cnn()
+    network.fit(digits.train_images[:200], digits.train_labels[:200], epochs=2, learn_rate=0.005, label_smoothing=0.2)
+    assert outcome(lines) == network.evaluate(digits.test_images[:200], digits.test_labels[:200])
+
+
 @pytest.mark.parametrize("options", [(), ("--batch-size", 8)])
 def test_average_tests_and_saves_the_average(tmp_path, options):
     lines = run_well("--limit", 200, "--epochs", 2, "--average", 0.99, *options, "--save", tmp_path / "network")

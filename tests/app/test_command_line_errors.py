@@ -12,6 +12,7 @@ BAD_OPTIONS = [
     *(("--limit", bad) for bad in ("0", "-1", "ten", "1.5", "")),
     *(("--epochs", bad) for bad in ("0", "-3", "1e3", "1000000000000", "1" * 30)),
     *(("--learn-rate", bad) for bad in ("-0.1", "nan", "-inf", "fast")),
+    *(("--label-smoothing", bad) for bad in ("-0.1", "1", "nan", "some")),
     *(("--average", bad) for bad in ("0", "1", "nan", "most")),
     *(("--seed", bad) for bad in ("-1", "4294967296", "x")),
     *(("--dtype", bad) for bad in ("float16", "")),

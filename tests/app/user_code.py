@@ -49,6 +49,24 @@ def halving(steps: int) -> NDArray[np.float64]:
     return 0.5 ** np.linspace(0, 1, steps)
 
 
+def absolute_error(
+    outputs: NDArray[np.float64], targets: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A loss of one's own."""
+    return np.abs(outputs - targets).sum(axis=1), np.sign(outputs - targets)
+
+
+def regress(images: NDArray[np.uint8], targets: NDArray[np.float64]) -> float:
+    network = Sequential([Dense(28 * 28, 2, rng=0)])
+    network.fit(images, targets, epochs=1, learn_rate=0.001, loss="mean_squared_error")
+    network.fit(images, targets, epochs=1, learn_rate=0.001, loss=absolute_error)
+    loss, _ = network.evaluate(images, targets, loss="mean_squared_error")
+    by_hand, d_L_d_out = cnnx.mean_squared_error(network.predict(images[0]), targets[0])
+    soft, _ = cnnx.cross_entropy(np.array([0.5, 0.5]), np.array([0.1, 0.9]))
+    print(d_L_d_out.shape, soft)
+    return loss + by_hand
+
+
 def train(digits: cnnx.data.Digits, folder: Path) -> History:
     images, labels = digits.train_images[:64], digits.train_labels[:64]
     reports: list[Progress] = []
@@ -92,6 +110,12 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
     gradient: NDArray[np.float32] = loaded.gradient
     gradient /= np.linalg.norm(gradient)
     loaded.apply(cnnx.SGD(0.01, momentum=0.9))
+    rows: NDArray[np.float64] = np.eye(10)[labels]
+    network.fit(images, rows, epochs=1, learn_rate=0.01, label_smoothing=0.1, sample_weight=np.ones(64))
+    network.fit(images, labels, epochs=1, learn_rate=0.01, class_weight={0: 2.0})
+    out: NDArray[np.float32] = loaded.forward(images)
+    d_images: NDArray[np.float32] = loaded.backward((out - rows).astype(np.float32))
+    print(d_images.shape)
     value = through(loaded.layers[:2], (images[0] / 255 - 0.5).astype(np.float32))
     back_through(loaded.layers[:2], np.ones_like(value), 0.01)
     return history
@@ -100,6 +124,7 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
 def main() -> None:
     digits = cnnx.data.load()
     step_by_hand(digits.train_images[0] / 255 - 0.5, int(digits.train_labels[0]))
+    print(regress(digits.train_images[:20], np.zeros((20, 2))))
     reference = cnnx.reference.Conv3x3(8, rng=0)
     output = reference.forward(digits.train_images[0] / 255 - 0.5)
     print(output.shape, Scaled(4, 2).norm(), cnnx.models.article_cnn(rng=0).parameters.dtype)
