@@ -353,22 +353,31 @@ void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches
 }
 
 template <class T>
-void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
-  const auto step_on = [&](T* values, Index at, Index count) {
-    const auto state = [&](T* flat) { return flat != nullptr ? flat + at : nullptr; };
-    apply_formula(optimizer, values, state(optimizer.first_state), state(optimizer.second_state), gradient + at,
+void apply(std::span<const Trained<T>> parts, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
+  for (const auto& [values, at, count] : parts) {
+    const auto state = [&](T* flat, Index start) { return flat != nullptr ? flat + start : nullptr; };
+    apply_formula(optimizer, values, state(optimizer.first_state, at), state(optimizer.second_state, at), gradient + at,
                   static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
-  };
-  for (const auto& p : plan.parameters()) {
-    if (p->frozen) continue;
-    step_on(p->arrays.weights, p->flat_offset, p->weights_size);
-    if (p->arrays.biases != nullptr) step_on(p->arrays.biases, p->flat_offset + p->weights_size, p->biases_size);
   }
   if (optimizer.steps != nullptr) ++*optimizer.steps;
 }
 
+template <class T>
+void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
+  std::vector<Trained<T>> parts;
+  for (const auto& p : plan.parameters()) {
+    if (p->frozen) continue;
+    parts.push_back({p->arrays.weights, p->flat_offset, p->weights_size});
+    if (p->arrays.biases != nullptr)
+      parts.push_back({p->arrays.biases, p->flat_offset + p->weights_size, p->biases_size});
+  }
+  apply(std::span<const Trained<T>>(parts), gradient, optimizer, learn_rate);
+}
+
 template class Trainer<float>;
 template class Trainer<double>;
+template void apply(std::span<const Trained<float>>, const float*, const Optimizer<float>&, double);
+template void apply(std::span<const Trained<double>>, const double*, const Optimizer<double>&, double);
 template void apply(const Plan<float>&, const float*, const Optimizer<float>&, double);
 template void apply(const Plan<double>&, const double*, const Optimizer<double>&, double);
 

@@ -75,12 +75,25 @@ class Trainer {
   Index steps_ = 0;  // steps sample by sample since the parameters were packed
 };
 
+// Some parameters in an array of the caller's. They begin at `at` in the flat array of all parameters.
+template <class T>
+struct Trained {
+  T* values;
+  Index at, count;
+};
+
 // Takes one step with a given gradient, in the caller's own arrays. `gradient` is in the order of these arrays.
+template <class T>
+void apply(std::span<const Trained<T>> parts, const T* gradient, const Optimizer<T>& optimizer, double learn_rate);
+
+// The same for all parameters of a plan that are not frozen.
 template <class T>
 void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer, double learn_rate);
 
 extern template class Trainer<float>;
 extern template class Trainer<double>;
+extern template void apply(std::span<const Trained<float>>, const float*, const Optimizer<float>&, double);
+extern template void apply(std::span<const Trained<double>>, const double*, const Optimizer<double>&, double);
 extern template void apply(const Plan<float>&, const float*, const Optimizer<float>&, double);
 extern template void apply(const Plan<double>&, const double*, const Optimizer<double>&, double);
 

@@ -49,6 +49,38 @@ struct BoundSamples {
   Index samples_before;
 };
 
+// `count` is the number of all parameters.
+template <class T>
+Optimizer<T> checked_optimizer(const BoundOptimizer& optimizer, Index count) {
+  const auto steps = [](const py::array& array) { return checked<std::int64_t>(array, "steps", {1}, Access::write); };
+  const auto state = [&](const py::array& array, const char* name) {
+    return checked<T>(array, name, {static_cast<int>(count)}, Access::write);
+  };
+  if (const auto* const adam = std::get_if<BoundAdam>(&optimizer))
+    return {AdamSettings{adam->beta1, adam->beta2, adam->epsilon, adam->weight_decay},
+            state(adam->first_moment, "first_moment"), state(adam->second_moment, "second_moment"), steps(adam->steps)};
+  const auto& sgd = std::get<BoundSGD>(optimizer);
+  if (!sgd.velocity.has_value()) return {std::monostate{}, nullptr, nullptr, steps(sgd.steps)};
+  return {SgdSettings{sgd.momentum, sgd.weight_decay, sgd.nesterov}, state(*sgd.velocity, "velocity"), nullptr,
+          steps(sgd.steps)};
+}
+
+// Takes one step on arrays that no network has. Each begins at its start in the flat array of all parameters.
+void apply_to_arrays(const std::vector<py::array>& arrays, const std::vector<Index>& starts, const py::array& gradient,
+                     const BoundOptimizer& optimizer, double learn_rate) {
+  with_dtype(gradient, "gradient", [&]<class T>(T) {
+    const T* const flat = checked<T>(gradient, "gradient", {any_size});
+    if (arrays.size() != starts.size()) throw py::value_error("starts: expected one for each array");
+    std::vector<Trained<T>> parts;
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+      if (starts[i] < 0 || starts[i] > gradient.size() - arrays[i].size())
+        throw py::index_error("starts: expected arrays within the gradient");
+      parts.push_back({checked<T>(arrays[i], "arrays", Access::write), starts[i], arrays[i].size()});
+    }
+    apply(std::span<const Trained<T>>(parts), flat, checked_optimizer<T>(optimizer, gradient.size()), learn_rate);
+  });
+}
+
 // A network of either dtype, so that each function is bound once.
 class BoundNetwork {
  public:
@@ -95,7 +127,7 @@ class TypedNetwork final : public BoundNetwork {
     batches.loss = in_order.loss();
     batches.learn_rates = checked<double>(learn_rates, "learn_rates", {static_cast<int>(batches.steps())});
     const auto results = checked_results(losses, correct, batches.samples);
-    auto settings = checked_optimizer(optimizer);
+    auto settings = checked_optimizer<T>(optimizer, parameter_count());
     if (average.has_value() != average_shares.has_value())
       throw py::value_error("average: expected average_shares with it, and neither without the other");
     if (average.has_value()) {
@@ -165,7 +197,7 @@ class TypedNetwork final : public BoundNetwork {
   void apply(const py::array& flat, const BoundOptimizer& optimizer, double learn_rate) override {
     check_arrays(Access::write);
     const T* const gradient = checked_flat(flat, "gradient", Access::read);
-    const auto settings = checked_optimizer(optimizer);
+    const auto settings = checked_optimizer<T>(optimizer, parameter_count());
     const WithoutLock unlocked;
     network_.apply(gradient, settings, learn_rate);
   }
@@ -250,18 +282,6 @@ class TypedNetwork final : public BoundNetwork {
     return checked<T>(flat, name, {static_cast<int>(parameter_count())}, access);
   }
 
-  Optimizer<T> checked_optimizer(const BoundOptimizer& optimizer) const {
-    const auto steps = [](const py::array& array) { return checked<std::int64_t>(array, "steps", {1}, Access::write); };
-    if (const auto* const adam = std::get_if<BoundAdam>(&optimizer))
-      return {AdamSettings{adam->beta1, adam->beta2, adam->epsilon, adam->weight_decay},
-              checked_flat(adam->first_moment, "first_moment", Access::write),
-              checked_flat(adam->second_moment, "second_moment", Access::write), steps(adam->steps)};
-    const auto& sgd = std::get<BoundSGD>(optimizer);
-    if (!sgd.velocity.has_value()) return {std::monostate{}, nullptr, nullptr, steps(sgd.steps)};
-    return {SgdSettings{sgd.momentum, sgd.weight_decay, sgd.nesterov},
-            checked_flat(*sgd.velocity, "velocity", Access::write), nullptr, steps(sgd.steps)};
-  }
-
   Images<T> checked_images(const py::array& images) const {
     if (images.dtype().num() == py::dtype::num_of<std::uint8_t>())
       return {checked_pixels<std::uint8_t>(images), nullptr, images.shape(0)};
@@ -307,10 +327,13 @@ void bind_network(py::module_& module) {
       .def(py::init<py::array, std::optional<py::array>>(), array("targets"), "weights"_a = py::none());
   py::class_<BoundMeanSquaredError>(module, "MeanSquaredError")
       .def(py::init<py::array, std::optional<py::array>>(), array("rows"), "weights"_a = py::none());
-  py::class_<BoundGivenGradient>(module, "GivenGradient").def(py::init<py::array>(), array("rows"));
+  py::class_<BoundGivenGradient>(module, "GivenGradient")
+      .def(py::init<py::array>(), array("rows"))
+      .def_readonly("rows", &BoundGivenGradient::rows);
   py::class_<BoundSamples>(module, "Samples")
       .def(py::init<py::array, std::optional<py::array>, double, std::uint64_t, Index>(), array("order"),
            "maps"_a = py::none(), "background"_a = 0.0, "seed"_a = 0, "samples_before"_a = 0);
+  module.def("apply", &apply_to_arrays, "arrays"_a, "starts"_a, array("gradient"), "optimizer"_a, "learn_rate"_a);
   using Bound = BoundNetwork;
   py::class_<Bound>(module, "Network")
       .def(py::init(&new_network), "layers"_a, "image_shape"_a, "dtype"_a, "fuse"_a = true)

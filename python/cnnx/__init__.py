@@ -22,7 +22,7 @@ from . import schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
 from .early_stopping import EarlyStopping
-from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax
+from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy, mean_squared_error
 from .network import Sequential
 from .optimizers import SGD, Adam
@@ -68,6 +68,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "GlobalAveragePool",
+    "Layer",
     "MaxPool2",
     "RandomAffine",
     "RandomShift",

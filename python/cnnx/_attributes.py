@@ -57,7 +57,8 @@ class KnownAttributes:
         import inspect  # which few programs need
 
         known, shown = self._arguments(), []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        has_arguments = type(self).__init__ is not object.__init__
+        for name, parameter in inspect.signature(type(self)).parameters.items() if has_arguments else ():
             if name == "rng":
                 continue
             if name not in known:  # a subclass with a constructor of its own

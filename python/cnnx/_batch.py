@@ -85,6 +85,11 @@ def gradient_of(
         d_images: (samples, values), where the gradient for the images goes, or None.
     """
     count = len(samples.order)
+    if is_in_python(plan):
+        losses, outputs = plan.gradient(
+            images, lambda _, part: (np.zeros(1), loss.rows[part]), samples, gradient, d_images
+        )
+        return losses, np.zeros(len(outputs), np.bool_)
     losses, correct = np.empty(count), np.empty(count, np.bool_)
     plan.gradient(
         images=images,
@@ -97,6 +102,17 @@ def gradient_of(
         d_images=d_images,
     )
     return losses, correct
+
+
+def is_in_python(plan: Any) -> bool:
+    """Whether a plan computes in Python, and so takes the losses of `_losses.py` and not those of the core."""
+    return not isinstance(plan, _core.Network)
+
+
+def forward_of(plan: Any, images: Any, samples: Samples, threads: int) -> FloatArray:
+    """Return the outputs of some images (samples, nodes), as in training."""
+    outputs: FloatArray = plan.forward(images, samples if is_in_python(plan) else samples.compiled(), threads)
+    return outputs
 
 
 class Batch:
@@ -116,15 +132,16 @@ class Batch:
     ) -> None:
         self.plan, self.images, self.threads = plan, images, threads
         self._targets, self._weights, self._loss = targets, weights, loss
-        self._compiled = loss.compiled(targets, weights)
+        self._compiled = None if is_in_python(plan) else loss.compiled(targets, weights)
 
     def evaluate(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the loss of each image, and whether it is recognised; False for a loss without classes."""
         if self._compiled is not None:
             losses, correct = self.plan.evaluate(self.images, self._compiled, self.threads)
             return losses, correct
-        losses, _ = self._of(self.plan.predict(self.images, self.threads), np.arange(len(self.images)))
-        return losses, np.zeros(len(losses), np.bool_)
+        outputs, order = self.plan.predict(self.images, self.threads), np.arange(len(self.images))
+        losses, _ = self._of(outputs, order)
+        return losses, self._recognised(outputs, order)
 
     def gradient(self, samples: Samples, gradient: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Set `gradient` to the mean gradient of some of the images. Return what `evaluate` returns, for these.
@@ -135,10 +152,32 @@ class Batch:
         """
         if self._compiled is not None:
             return gradient_of(self.plan, self.images, self._compiled, samples, self.threads, gradient)
-        outputs = self.plan.forward(self.images, samples.compiled(), self.threads)
+        if is_in_python(self.plan) and self._loss.is_of_samples:
+            return self._gradient_in_python(samples, gradient)
+        outputs = forward_of(self.plan, self.images, samples, self.threads)
         losses, d_outputs = self._of(outputs, samples.order)
         given = _core.GivenGradient(rows=d_outputs / d_outputs.dtype.type(len(samples.order)))
         return losses, gradient_of(self.plan, self.images, given, samples, self.threads, gradient)[1]
+
+    def _gradient_in_python(
+        self, samples: Samples, gradient: FloatArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Do what `gradient` does, one image after another: each goes forward and back before the next one."""
+
+        def loss_of(outputs: FloatArray, part: slice) -> tuple[NDArray[np.float64], FloatArray]:
+            losses, d_outputs = self._of(outputs, samples.order[part])
+            return losses, d_outputs / d_outputs.dtype.type(len(samples.order))
+
+        losses, outputs = self.plan.gradient(self.images, loss_of, samples, gradient)
+        return losses, self._recognised(outputs, samples.order)
+
+    def _recognised(self, outputs: FloatArray, order: Any) -> NDArray[np.bool_]:
+        if not self._loss.has_classes:
+            return np.zeros(len(outputs), np.bool_)
+        targets = self._targets[order]
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        recognised: NDArray[np.bool_] = outputs.argmax(axis=1) == labels
+        return recognised
 
     def train(self, samples: Samples, steps: Steps, losses: NDArray[np.float64], correct: NDArray[np.bool_]) -> None:
         """Take steps on some of the images, in one call of the core, or one after another.

@@ -258,7 +258,8 @@ def _asked(run: Run) -> dict[str, Any]:
     }
     for position, layer in enumerate(run.network.layers):
         first = next(i for i, other in enumerate(run.network.layers) if other is layer)
-        settings = ", ".join(f"{name}={value!r}" for name, value in layer.settings().items())
+        known = {} if layer._own is not None else layer.settings()  # nobody can tell what an own layer is like
+        settings = ", ".join(f"{name}={value!r}" for name, value in known.items())
         words = f"{layer.kind}({settings}){'' if layer.trainable else ' with trainable=False'}"
         asked[f"layers[{position}]"] = words if first == position else f"layers[{first}] again"
     return asked

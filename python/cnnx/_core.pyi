@@ -151,6 +151,8 @@ class MeanSquaredError:
 
 class GivenGradient:
     def __init__(self, rows: numpy.typing.NDArray[typing.Any]) -> None: ...
+    @property
+    def rows(self) -> numpy.typing.NDArray[typing.Any]: ...
 
 class Samples:
     def __init__(
@@ -219,6 +221,13 @@ def active_target() -> str:
     Return the instruction set in use: the last of `targets()`, or the one that CNNX_TARGET names.
     """
 
+def apply(
+    arrays: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]],
+    starts: collections.abc.Sequence[int],
+    gradient: numpy.typing.NDArray[typing.Any],
+    optimizer: SGD | Adam,
+    learn_rate: float,
+) -> None: ...
 def targets() -> list[str]:
     """
     Return the instruction sets that this build and this CPU have, from the simplest to the best.

@@ -29,9 +29,11 @@ class Loss:
 
     Attributes:
         has_classes: whether the targets are classes, so that a sample is recognised or not.
+        is_of_samples: whether each sample's loss depends on that sample alone.
     """
 
     has_classes = False
+    is_of_samples = True
 
     def check_end(self, layers: Sequence[Layer]) -> None:
         """Refuse layers whose outputs the loss cannot take."""
@@ -133,6 +135,8 @@ class OwnLoss(Loss):
         function: takes the outputs (n, nodes) and the targets (n, ...) of a batch, and returns the losses (n,) and the
             gradients for the outputs (n, nodes).
     """
+
+    is_of_samples = False
 
     def __init__(self, function: LossFunction) -> None:
         self._function = function

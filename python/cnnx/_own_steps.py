@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core, _images, _losses, _random, _stack
-from ._batch import Batch, Samples, gradient_of
+from ._batch import Batch, Samples, forward_of, gradient_of
 from ._checks import FloatArray
 from ._image_checks import ImageChecks
 from ._losses import LossFunction, LossName
@@ -111,8 +111,8 @@ class OwnSteps(ImageChecks):
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
         seed = _random.draw_seed(generator) if _stack.has_dropout(self.layers) else 0
-        samples = Samples(np.arange(len(images)), seed=seed).compiled()
-        outputs: FloatArray = plan.forward(images, samples, thread_count(threads, len(images), least=1))
+        samples = Samples(np.arange(len(images)), seed=seed)
+        outputs = forward_of(plan, images, samples, thread_count(threads, len(images), least=1))
         self._remember(images, pixels.and_of(self.pixels))
         self._forwarded = images, given.shape, seed
         return outputs

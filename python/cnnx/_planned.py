@@ -58,7 +58,13 @@ class Planned(KnownAttributes):
         self._check_shapes(image_shape, given)
         self._adopt()
         cores = [layer.core for layer in self.layers]
-        plan = _core.Network(cores, image_shape, _stack.dtype_of(self.layers), fuse=self._fuse)
+        dtype = _stack.dtype_of(self.layers)
+        if _stack.steps_in_python(self.layers):
+            from ._layer_by_layer import LayerByLayer  # which few programs need
+
+            plan = LayerByLayer(self.layers, image_shape, dtype)
+        else:
+            plan = _core.Network(cores, image_shape, dtype, fuse=self._fuse)
         self._planned = cores, image_shape, plan
         return plan
 

@@ -40,6 +40,17 @@ def draw_seed(rng: np.random.Generator | None) -> int:
     return int(np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63))
 
 
+def key(seed: int, number: int) -> int:
+    """Return a key of 64 bits for a sample of a run, or from a sample's key one for a layer, as the core computes it.
+
+    It is splitmix64 by S. Vigna.
+    """
+    z = (seed + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
 def own_generator(rng: Any) -> np.random.Generator:
     """Return the generator that `rng` means; None means a new one, seeded from numpy's global generator."""
     found = generator(rng)

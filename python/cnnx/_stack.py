@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -23,21 +23,43 @@ def as_list(value: Any) -> list[Layer]:
 
 
 def check_kinds(layers: Sequence[Any]) -> None:
-    """Refuse what is not a layer that the core computes."""
+    """Refuse what is no layer, and own layers whose parameters a network cannot train."""
     if _OWN_KINDS.issuperset(map(type, layers)):
         return  # the usual case, since every prediction comes here
     for position, layer in enumerate(layers):
-        if not isinstance(layer, Layer) or layer._own is not None:
-            _refuse(position, layer)
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+        if layer._own is not None and layer.slot is None:
+            _check_own(f"layers[{position}] ({type(layer).__name__})", layer)
 
 
-def _refuse(position: int, layer: Any) -> NoReturn:
-    if isinstance(layer, Layer):
-        raise TypeError(
-            f"layers[{position}] ({type(layer).__name__}): expected a layer that the core computes, got {layer._own} "
-            "(a network never calls Python; use such a layer by hand)"
-        )
-    raise TypeError(f"layers[{position}]: expected a cnnx layer, got {layer!r}")
+def _check_own(where: str, layer: Layer) -> None:
+    if type(layer).forward is Layer.forward:
+        raise TypeError(f"{where}: expected a layer with a forward, got a class without one")
+    parameters = layer.parameters()
+    if len({array.dtype for array in parameters.values() if isinstance(array, np.ndarray)}) > 1:
+        raise TypeError(f"{where}: parameters: expected arrays of one dtype, got several")
+    for name, array in parameters.items():
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            got = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"{where}: {name}: expected a numpy array of float64 or float32, got {got}")
+        if getattr(layer, name, None) is not array:
+            raise TypeError(f"{where}: parameters: expected arrays by the names of their attributes, got {name!r}")
+
+
+def steps_in_python(layers: Sequence[Layer]) -> bool:
+    """Whether a layer computes something in Python."""
+    return any(layer._own is not None for layer in layers)
+
+
+def check_saved(layers: Sequence[Layer]) -> None:
+    """Refuse layers that `cnnx.load` could not make again."""
+    for position, layer in enumerate(layers):
+        if layer._own is not None:
+            raise TypeError(
+                f"layers[{position}] ({type(layer).__name__}): expected a layer that cnnx.load knows, got one with "
+                f"{layer._own} (pickle.dumps keeps such a network)"
+            )
 
 
 def dtype_of(layers: Sequence[Layer]) -> np.dtype[Any]:

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import layers
+from . import _stack, layers
 from ._images import Pixels
 from ._whole_files import check_writable, kind_of, naming, writing
 from .layers.initial import UNINITIALISED
@@ -52,6 +52,7 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written, or exists and is write-protected.
         ValueError: the network has too many layers to be described, many thousands.
     """
+    _stack.check_saved(network.layers)
     described = [_description(position, layer, network.layers) for position, layer in enumerate(network.layers)]
     images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
     is_simple = all("same_as" not in entry and "trainable" not in entry for entry in described)

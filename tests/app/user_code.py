@@ -45,6 +45,41 @@ class Scaled(Softmax):
         return float(np.linalg.norm(weights))
 
 
+class Shift(Layer):
+    """A layer of one's own with a parameter."""
+
+    def __init__(self, by: float) -> None:
+        self.by = np.full(1, by, np.float32)
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        return {"by": self.by}
+
+    def forward(self, input: NDArray[np.float32]) -> NDArray[np.float32]:
+        return input + self.by
+
+    def backprop(self, d_L_d_out: NDArray[np.float32], learn_rate: float) -> NDArray[np.float32]:
+        self.descend(learn_rate, by=d_L_d_out.sum(keepdims=True).reshape(1))
+        return d_L_d_out
+
+
+class Half(cnnx.Layer):
+    """A layer of one's own without parameters."""
+
+    def forward(self, input: NDArray[np.float32]) -> NDArray[np.float32]:
+        return input * np.float32(0.5)
+
+    def backprop(self, d_L_d_out: NDArray[np.float32]) -> NDArray[np.float32]:
+        return d_L_d_out * np.float32(0.5)
+
+
+def train_own_layers(digits: cnnx.data.Digits) -> float:
+    layers = [Conv3x3(2, dtype=np.float32), Half(), Shift(0.1), Softmax(26 * 26 * 2, 10, dtype=np.float32)]
+    layers[0].trainable = False
+    network = Sequential(layers)
+    network.fit(digits.train_images[:8], digits.train_labels[:8], epochs=1, optimizer=cnnx.Adam(0.01), batch_size=4)
+    return network.evaluate(digits.test_images[:8], digits.test_labels[:8])[0]
+
+
 def halving(steps: int) -> NDArray[np.float64]:
     return 0.5 ** np.linspace(0, 1, steps)
 
@@ -123,6 +158,7 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
 
 def main() -> None:
     digits = cnnx.data.load()
+    print(train_own_layers(digits))
     step_by_hand(digits.train_images[0] / 255 - 0.5, int(digits.train_labels[0]))
     print(regress(digits.train_images[:20], np.zeros((20, 2))))
     reference = cnnx.reference.Conv3x3(8, rng=0)

@@ -36,16 +36,60 @@ class Seen:
 
 
 class Layer(KnownAttributes):
-    """What all layers have in common, and what a network needs to know of them.
+    """What all layers have in common, and the base class of your own.
+
+    An own layer is a subclass, written in Python, that has a `forward` and a `backprop`:
+
+    - ``forward(self, input)`` returns the output for one sample, a numpy array. It keeps what `backprop` will need.
+    - ``backprop(self, d_L_d_out)`` takes the gradient of the loss for that output, and returns the gradient for that
+      input, in the input's shape.
+
+    If the layer has parameters, three things are added:
+
+    - Each parameter is an attribute: a numpy array, float64 or float32, as the other layers of the network.
+    - ``parameters(self)`` returns them by the names of the attributes.
+    - ``backprop(self, d_L_d_out, learn_rate)`` ends with ``self.descend(learn_rate, name=gradient, ...)``, with the
+      gradient of each parameter. By hand that is a step of gradient descent. In a network it leaves the step to the
+      optimizer. So compute d_L_d_input before it.
+
+    This layer multiplies its input by a number that is trained::
+
+        class Scale(cnnx.Layer):
+            def __init__(self):
+                self.factor = np.ones(1)
+
+            def parameters(self):
+                return {"factor": self.factor}
+
+            def forward(self, input):
+                self.last_input = input
+                return self.factor * input
+
+            def backprop(self, d_L_d_out, learn_rate):
+                d_L_d_input = self.factor * d_L_d_out
+                self.descend(learn_rate, factor=np.sum(d_L_d_out * self.last_input, keepdims=True).reshape(1))
+                return d_L_d_input
+
+    A subclass of `Conv3x3` or another layer of cnnx may also define one of the two. The other one, and what it calls by
+    `super()`, stay as they are.
+
+    In a `Sequential` such layers work like all others, with every optimizer, batch size and loss. But the network then
+    computes layer after layer, in one thread and for one image at a time, which takes much longer. It calls `forward`
+    before each `backprop`, with `training` True; for predictions it calls `forward` on a copy, so that several threads
+    can predict at once. It also calls `forward` on a copy with zeros, to learn the output's shape, unless the class
+    defines `output_shape`. An input is in the dtype of the network, and what `forward` and `backprop` return is
+    converted to it. Only `cnnx.load` does not know own layers, so `save` refuses them; `pickle` takes them.
 
     A layer is free until a network takes it. From then on its arrays are slices of the network's flat array of
-    parameters. It is free again when the network is gone or does not list the layer any more. A copy is free.
+    parameters, and an array that is assigned to it is copied into its slice. It is free again when the network is gone
+    or does not list the layer any more. A copy is free.
 
     Attributes:
-        kind: the layer's name in saved files.
+        kind: the layer's name in saved files, and in a summary.
         trainable: whether training changes the parameters. A layer that is frozen by False passes its gradient on, but
             neither a step of an optimizer, nor its weight decay or momentum, nor `backprop` changes the layer. It may
             be assigned at any time, and holds from the next window of steps on.
+        training: whether the pass is one of training in a network: for own layers that drop values or add noise.
         slot: where a network keeps the layer's arrays, or None.
         last_input: the input of the last forward pass, or None before the first.
     """
@@ -56,7 +100,12 @@ class Layer(KnownAttributes):
     _dtype: Any = None
     _seen: Seen
     _trainable = True
-    _own: str | None = "no layer that the core knows"  # why a network cannot compute it
+    _training = False
+    _gradients: dict[str, FloatArray] | None = None  # where a network collects those of the parameters; else None
+    _descended = False  # whether they have been added there
+    _own: str | None = (
+        "neither forward nor backprop"  # what the layer computes in Python; None if the core knows it all
+    )
 
     def __new__(cls: type[AnyLayer], *_: Any, **__: Any) -> AnyLayer:
         """Make a layer that has seen nothing."""
@@ -65,7 +114,7 @@ class Layer(KnownAttributes):
         return layer
 
     def __init_subclass__(cls) -> None:
-        """Note which passes a user's subclass defines. A network calls the core and not these, so it refuses them."""
+        """Note which passes a user's subclass defines. The core cannot call them, so its networks step in Python."""
         super().__init_subclass__()
         definers = {
             name: next((c for c in cls.__mro__ if name in c.__dict__), Layer) for name in ("forward", "backprop")
@@ -73,12 +122,18 @@ class Layer(KnownAttributes):
         own = [name for name, definer in definers.items() if not is_own(definer)]
         if own:
             cls._own = f"its own {' and '.join(own)}"
-        elif hasattr(cls, "kind"):
+        elif any(is_own(c) and "kind" in c.__dict__ for c in cls.__mro__):
             cls._own = None
+        if cls._own is not None and not is_own(cls) and "kind" not in cls.__dict__:
+            cls.kind = cls.__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("kind", "forward", "backprop"):
             raise AttributeError(f"{name}: expected only to be used, got an assignment, which no network would notice")
+        if self.slot is not None and self._own is not None and not name.startswith("_"):
+            parameters = self.parameters()
+            if name in parameters and self.__dict__.get(name) is parameters[name]:
+                value = self._assigned(name, value, parameters[name])
         super().__setattr__(name, value)
 
     @property
@@ -101,19 +156,26 @@ class Layer(KnownAttributes):
         self._core = None
 
     @property
+    def training(self) -> bool:
+        """Whether the pass is one of training in a network."""
+        return self._training
+
+    @property
     def dtype(self) -> Any:
         """The numpy dtype that the layer computes in; None for a layer that takes its input's."""
+        if self._dtype is None and self._own is not None:
+            return next((array.dtype for array in self.parameters().values()), None)
         return self._dtype
 
-    def forward(self, input: RealArray) -> FloatArray:
+    def forward(self, input: Any) -> FloatArray:  # so that own layers may name the dtype that they take
         """Return the output for one sample, and remember the input.
 
         Args:
             input: one sample, without a batch axis. The layer's own `forward` says which shapes it takes.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a forward of its own, got none")
 
-    def backprop(self, d_L_d_out: RealArray, *args: Any, **kwargs: Any) -> FloatArray:
+    def backprop(self, d_L_d_out: Any, *args: Any, **kwargs: Any) -> FloatArray:
         """Return `d_L_d_input`, the gradient of the loss for the last input, in that input's shape.
 
         Args:
@@ -121,13 +183,53 @@ class Layer(KnownAttributes):
             args: for a layer that has parameters, `learn_rate`: it then takes a step of gradient descent.
             kwargs: the same by name.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a backprop of its own, got none")
+
+    def descend(self, learn_rate: float, **gradients: RealArray) -> None:
+        """Take a step of gradient descent, or leave it to the network's optimizer. For the `backprop` of own layers.
+
+        By hand each parameter changes in place: ``parameter -= learn_rate * gradient``. In a network's training, the
+        gradients are added to `Sequential.gradient`, and no parameter changes. A frozen layer stays as it is.
+
+        Args:
+            learn_rate: as `backprop` got it.
+            gradients: the gradient of the loss for each parameter, by the parameters' names, in their shapes.
+
+        Raises:
+            TypeError: the names are not those that `parameters` returns, or a gradient is no array of real numbers.
+            ValueError: a gradient has another shape than its parameter.
+        """
+        rate, parameters = _checks.learn_rate(learn_rate), self.parameters()
+        if gradients.keys() != parameters.keys():
+            expected, got = (", ".join(names) or "none" for names in (parameters, gradients))
+            raise TypeError(f"descend: expected the gradients of {expected}, got {got}")
+        checked = {
+            name: _checks.as_shaped(f"descend: {name}", gradients[name], array.dtype, array.shape)
+            for name, array in parameters.items()
+        }
+        if self._gradients is not None:
+            for name, sum in self._collected().items():
+                sum += checked[name]
+        elif self._trainable:
+            for name, array in parameters.items():
+                array -= array.dtype.type(rate) * checked[name]
+
+    def _collected(self) -> dict[str, FloatArray]:
+        """Return where the gradients of the parameters are added, by name; nothing for a frozen layer."""
+        assert self._gradients is not None, "a network collects them"
+        self._descended = True
+        return self._gradients
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one. JSON can hold their values."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected settings of its own, got none")
 
     def _arguments(self) -> dict[str, Any]:
+        if self._own is not None:
+            import inspect  # which few programs need
+
+            names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+            return {name: getattr(self, name) for name in names}
         arguments = self.settings()
         if arguments.get("dtype") == "float64":
             arguments["dtype"] = np.float64  # every constructor's default
@@ -139,12 +241,23 @@ class Layer(KnownAttributes):
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the output's shape for an input of `input_shape`; ValueError if the layer takes no such input."""
-        shape: tuple[int, ...] = self.core.output_shape(input_shape)
-        return shape
+        if self._own is None:
+            shape: tuple[int, ...] = self.core.output_shape(input_shape)
+            return shape
+        with np.errstate(all="ignore"):
+            try:
+                output = self.forgetful().forward(np.zeros(input_shape, self.dtype or np.float64))
+            except Exception as error:
+                raise ValueError(
+                    f"forward: expected to take an input {input_shape}, got {type(error).__name__}: {error}"
+                ) from error
+        if not isinstance(output, np.ndarray):
+            raise TypeError(f"forward: the returned array: expected a numpy array, got {type(output).__name__}")
+        return output.shape
 
     def compiled(self) -> Any:
-        """Return the core's layer, made of this layer's arrays and settings."""
-        raise NotImplementedError
+        """Return the core's layer, made of this layer's arrays and settings; any object if the core has none."""
+        return object()
 
     @property
     def core(self) -> Any:
@@ -174,11 +287,11 @@ class Layer(KnownAttributes):
             part = flat[at : at + array.size].reshape(array.shape)
             part[...] = array
             part.flags.writeable = array.flags.writeable
-            setattr(self, f"_{name}", part)
+            self.__dict__[name if name in self.__dict__ else f"_{name}"] = part
             at += array.size
         self._core = None
 
-    def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None) -> FloatArray:
+    def _assigned(self, name: str, value: Any, current: FloatArray, apart_from: FloatArray | None = None) -> FloatArray:
         """Return the array that a parameter has after `value` was assigned to it.
 
         That is `value` itself in a free layer. In a network it stays the slice, and `value` is copied into it.
@@ -195,7 +308,8 @@ class Layer(KnownAttributes):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle gets: all but the slot and the core's layer, which hold this one's arrays."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("slot", "_core")}
+        left_out = ("slot", "_core", "_gradients", "_training", "_descended")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __copy__(self) -> Any:
         """Return a layer with arrays of its own."""

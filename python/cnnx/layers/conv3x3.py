@@ -206,7 +206,11 @@ class Conv3x3(Layer):
         ring = 2 if self._padding == "same" else 0
         shape = (height + ring - 2, width + ring - 2, self._filters.shape[0])
         gradient = _checks.as_shaped("d_L_d_out", d_L_d_out, self._dtype, shape)
-        d_L_d_input: FloatArray = self.core.backprop(gradient, image, rate)
+        d_L_d_input: FloatArray
+        if self._gradients is None:
+            d_L_d_input = self.core.backprop(gradient, image, rate)
+        else:
+            d_L_d_input = self.core.gradient(gradient, image, **self._collected())
         return d_L_d_input
 
     def _image(self, name: str, value: Any) -> Any:

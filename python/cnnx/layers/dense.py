@@ -144,5 +144,10 @@ class Dense(WeightedSums):
         """
         rate = _checks.learn_rate(learn_rate)
         gradient, flat = self._gradient_and_input(d_L_d_out)
-        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, remembered(self._seen.input_shape), rate)
+        shape = remembered(self._seen.input_shape)
+        d_L_d_input: FloatArray
+        if self._gradients is None:
+            d_L_d_input = self.core.backprop(gradient, flat, shape, rate)
+        else:
+            d_L_d_input = self.core.gradient(gradient, flat, shape, **self._collected())
         return d_L_d_input

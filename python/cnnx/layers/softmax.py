@@ -105,5 +105,9 @@ class Softmax(WeightedSums):
         totals = _checks.as_shaped("last_totals", remembered(self._seen.totals), self._dtype, self._biases.shape)
         gradient, flat = self._gradient_and_input(d_L_d_out)
         shape = remembered(self._seen.input_shape)
-        d_L_d_input: FloatArray = self.core.backprop(gradient, flat, totals, shape, rate)
+        d_L_d_input: FloatArray
+        if self._gradients is None:
+            d_L_d_input = self.core.backprop(gradient, flat, totals, shape, rate)
+        else:
+            d_L_d_input = self.core.gradient(gradient, flat, totals, shape, **self._collected())
         return d_L_d_input
