@@ -8,9 +8,11 @@
 - `cnnx.models`: networks that are ready to be trained, such as the article's.
 - `cnnx.data.load`: the digits of MNIST, a sample of them, or any folder of IDX files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
+- `cnnx.convert`, `cnnx.onnx`, `cnnx.sklearn`: networks of other libraries and programs. The last two are extras.
 - ``python -m cnnx.train``: the article's whole run.
 
-`cnnx.data`, `cnnx.models`, `cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their first use.
+`cnnx.convert`, `cnnx.data`, `cnnx.models`, `cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their
+first use.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from .network import Sequential
 from .optimizers import SGD, Adam
 
 if TYPE_CHECKING:
+    from . import convert as convert
     from . import data as data
     from . import models as models
     from . import reference as reference
@@ -42,7 +45,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return read(path)
 
 
-_AT_FIRST_USE = ("data", "models", "reference", "storage", "train")
+_AT_FIRST_USE = ("convert", "data", "models", "reference", "storage", "train")
 
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and so report misspelt names

@@ -17,7 +17,7 @@ def printed(program):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_every_module_is_there_after_import_cnnx():
     """Each name is looked up in a process of its own, so no earlier import helps."""
-    names = ["reference", "storage", "train", "data", "models", "schedules", "layers", "loss"]
+    names = ["convert", "reference", "storage", "train", "data", "models", "schedules", "layers", "loss"]
     program = f"""
 import os, cnnx
 for name in {names}:
@@ -29,7 +29,14 @@ for name in {names}:
     assert printed(program).split() == [f"cnnx.{name}" for name in names]
 
 
-AT_FIRST_USE = ["data", "models", "reference", "storage", "train"]  # and the training loop, at the first `fit`
+AT_FIRST_USE = [
+    "convert",
+    "data",
+    "models",
+    "reference",
+    "storage",
+    "train",
+]  # and the training loop, at the first `fit`
 
 
 def test_what_few_need_is_imported_at_its_first_use():
