@@ -46,14 +46,14 @@ def dev(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Install cnnx as a user does, and run the test suite."""
-    session.install(".[test]")
+    session.install(".[all,test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session(python=OLDEST_PYTHON)
 def oldest(session: nox.Session) -> None:
     """Run the suite on the oldest Python and the oldest numpy that are allowed."""
-    session.install(".[test]", "pytest-xdist", f"numpy=={OLDEST_NUMPY}.*")
+    session.install(".[all,test]", "pytest-xdist", f"numpy=={OLDEST_NUMPY}.*")
     session.run("pytest", "--numprocesses=2", *session.posargs)
 
 
@@ -71,7 +71,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages of docs/ into build/docs; begin with build/docs/index.html. A warning is an error."""
-    session.install(".[docs]")
+    session.install(".[all,docs]")
     session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/docs")
 
 

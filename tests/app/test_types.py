@@ -33,6 +33,8 @@ def programs(tmp_path_factory):
     for page in PAGES:
         if blocks := re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE):
             (folder / f"{page.stem.replace('-', '_')}.py").write_text("\n".join(blocks), "utf-8")
+    if importlib.util.find_spec("PIL") is None:
+        (folder / "own_pictures.py").unlink(missing_ok=True)
     assert (folder / "README.py").exists()
     (folder / "user_code.py").write_text((HERE / "user_code.py").read_text())
     return folder
