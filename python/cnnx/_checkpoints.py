@@ -20,7 +20,7 @@ from ._images import Pixels
 from ._whole_files import check_writable, naming, writing
 from .early_stopping import Memory
 from .history import History
-from .storage import check_version, read
+from .storage import LONGEST_TEXT, check_version, read
 
 if TYPE_CHECKING:
     from ._training import Course, Draws, Run
@@ -46,6 +46,8 @@ class Checkpoints:
             ValueError: the run that wrote the checkpoint was asked to do something else.
         """
         self._asked = {**_asked(run), **{name: _words(value) for name, value in asked.items()}}
+        if (length := len(json.dumps(self._asked))) > LONGEST_TEXT // 2:  # the rest takes a few thousand characters
+            raise ValueError(f"checkpoint: expected layers that {LONGEST_TEXT // 2} characters describe, got {length}")
         if self._source is not None:
             self._source.check(run, self._asked)
 

@@ -107,7 +107,7 @@ class Sequential(OwnSteps):
         Steps are taken in windows. Ctrl-C takes effect at the end of a window: parameters and optimizer are those after
         its last step, `history` has what was seen until then, and KeyboardInterrupt is raised. With `early_stopping`,
         parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error. With
-        `average`, the parameters are at the end the average that belongs to those parameters, however `fit` ends.
+        `average`, the average takes the place of the parameters when `fit` ends, also after Ctrl-C or an error.
 
         Args:
             images: (n, height, width) or (n, height, width, channels), n at least 1, or another form that the class
@@ -140,10 +140,10 @@ class Sequential(OwnSteps):
             augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
             validation: images and labels to evaluate after each epoch.
             early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
-            average: 0.999, for example, keeps a moving average of the parameters over the steps of this call, of which
-                a step changes a thousandth; above 0 and less than 1. `validation` evaluates the average, and when `fit`
-                ends it takes the parameters' place. Over the first steps t, from 1, the share that stays is t / (t + 9)
-                where that is less. None for no average.
+            average: the share of a moving average of the parameters that stays in each step, above 0 and less than 1.
+                With 0.999 a step moves the average by a thousandth of the way to the new parameters. In step t of this
+                call, from 1, t / (t + 9) stays if that is less. `validation` evaluates the average, and it takes the
+                place of the parameters when `fit` ends. None for no average.
             shuffle: whether each epoch takes the images in a new random order.
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
                 None for numpy's global generator, which the article uses. A seed draws the same in every call.
@@ -169,6 +169,7 @@ class Sequential(OwnSteps):
         Raises:
             TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
                 arrays was made read-only. Nothing has changed.
+            OSError: a checkpoint cannot be written or read. The last one that was written stays.
             FloatingPointError: a loss, its gradient or a parameter is no longer finite. Parameters and optimizer are as
                 before that window, or with `early_stopping` as after the best epoch.
         """

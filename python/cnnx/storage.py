@@ -37,7 +37,7 @@ FORMATS = {
 FORMAT_VERSION = max(FORMATS)
 
 _KINDS: dict[str, Any] = {name: getattr(layers, name) for name in layers.__all__ if name != "Layer"}
-_LONGEST_DESCRIPTION = 1 << 18  # characters: thousands of layers
+LONGEST_TEXT = 1 << 18  # characters: thousands of layers
 _LONGEST_HEADER = 1 << 10  # characters: numpy writes about 100, and from 6000 on Python's parser may raise MemoryError
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -58,8 +58,8 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
     is_simple = all("same_as" not in entry and "trainable" not in entry for entry in described)
     version = 1 if is_simple else 2  # an older cnnx reads all that it can hold
     text = json.dumps({"format": "cnnx", "version": version, "layers": described, **images})
-    if len(text) > _LONGEST_DESCRIPTION:
-        raise ValueError(f"network: expected layers that {_LONGEST_DESCRIPTION} characters describe, got {len(text)}")
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"network: expected layers that {LONGEST_TEXT} characters describe, got {len(text)}")
     arrays: dict[str, Any] = {
         f"{position}.{name}": array
         for position, layer in enumerate(network.layers)
@@ -202,10 +202,9 @@ class _Arrays:
     def text(self, name: str) -> str:
         """Return the description."""
         with self._open(name) as (stream, shape, dtype):
-            if shape != () or dtype.kind != "U" or dtype.itemsize > 4 * _LONGEST_DESCRIPTION:
+            if shape != () or dtype.kind != "U" or dtype.itemsize > 4 * LONGEST_TEXT:
                 raise ValueError(
-                    f"{name}: expected a text of at most {_LONGEST_DESCRIPTION} characters, "
-                    f"got {dtype} of shape {shape}"
+                    f"{name}: expected a text of at most {LONGEST_TEXT} characters, got {dtype} of shape {shape}"
                 )
             return str(np.frombuffer(stream.read(dtype.itemsize), dtype)[0])
 

@@ -276,6 +276,15 @@ def test_a_checkpoint_replaces_the_file_and_keeps_its_mode(written):
     assert ends(train(resume=link)) == ends(train())
 
 
+def test_layers_that_nobody_could_read_again_are_refused_before_the_first_step(tmp_path):
+    with pytest.raises(ValueError, match=r"^checkpoint: expected layers that 131072 characters describe, got \d+$"):
+        train(
+            layers=lambda layers: [*layers[:1], *[cnnx.ReLU() for _ in range(6000)], *layers[1:]],
+            checkpoint=tmp_path / "run",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_layers_that_are_no_longer_tied_are_refused(tmp_path):
     images, labels = np.random.default_rng(0).random((8, 5, 6)), np.arange(8) % 3
     same = [cnnx.Conv3x3(1, 1, padding="same") for _ in range(2)]
