@@ -15,7 +15,6 @@ import pytest
 
 HANG = 120  # seconds that nothing here takes
 KILLS = int(os.environ.get("CNNX_KILLS", "20"))
-LONGEST = 0.25  # seconds until a process is killed
 
 TRAINING = """
 import io
@@ -136,22 +135,23 @@ def left_alone(tmp_path_factory):
 
 @pytest.mark.parametrize(("kind", "kills"), [("batches", KILLS), ("one image a step", KILLS // 4)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path, left_alone, kind, kills):
-    moments, found = random.Random(7), []
-    while len(found) < kills:
+    moments, longest, found = random.Random(7), 0.25, []  # seconds
+    while len(found) < kills or len(set(found)) < 3:  # at different places
         process = start(tmp_path, kind)
         try:
-            process.wait(moments.uniform(0, LONGEST))
+            process.wait(moments.uniform(0, longest))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             end(process, -signal.SIGKILL)
-            found.append((tmp_path / "run").read_bytes() if (tmp_path / "run").exists() else b"")
+            place = (tmp_path / "run").read_bytes() if (tmp_path / "run").exists() else b""
+            longest *= 1.2 if found and place == found[-1] else 1  # a slow machine
+            found.append(place)
         else:  # it was faster: again from the start, until there were enough kills
             end(process)
             assert result(tmp_path) == left_alone[kind]
             (tmp_path / "run").unlink()
     end(start(tmp_path, kind))
     assert result(tmp_path) == left_alone[kind]
-    assert len(set(found)) > 2  # they were killed at different places
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
