@@ -152,6 +152,8 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
       derived_size_ += whole_lines<T>(packed->derived_size());
     }
   }
+  const auto is_trained = [](const auto& stage) { return !stage->parameters().empty() && !stage->is_frozen(); };
+  first_trained_ = static_cast<std::size_t>(std::find_if(stages_.begin(), stages_.end(), is_trained) - stages_.begin());
   cut_into_segments();
   choose_samples_at_once();
 }
@@ -248,6 +250,7 @@ void Plan<T>::forward(Workspaces<T> samples, std::size_t first, std::size_t last
 
 template <class T>
 void Plan<T>::backward(Workspaces<T> samples, std::size_t first, std::size_t last, T* gradient) const {
+  first = std::min(std::max(first, samples.front()->goes_back_to), last);
   const std::size_t first_at_once = std::clamp(first_at_once_, first, last);
   for (std::size_t i = last; i-- > first_at_once;) {
     std::array<const Pass<T>*, most_at_once> passes;
@@ -271,7 +274,8 @@ Scratch<T>::Scratch(const Plan<T>& plan) {
 
 template <class T>
 Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool wants_d_image)
-    : outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
+    : goes_back_to(wants_d_image ? 0 : plan.first_trained()),
+      outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
       d_outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
       source(new_buffer<T>(plan.image().count())),
       shifted(static_cast<std::size_t>(plan.image().count())) {
@@ -286,8 +290,8 @@ Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool w
     memory.push_back(stage->new_memory());
   }
   for (std::size_t i = 0; i < plan.stages().size(); ++i)
-    passes.push_back({values[i].get(), values[i + 1].get(), nullptr, nullptr, i == 0 && !wants_d_image, memory[i].get(),
-                      nullptr, &sample, &parameters});
+    passes.push_back({values[i].get(), values[i + 1].get(), nullptr, nullptr, i <= goes_back_to && !wants_d_image,
+                      memory[i].get(), nullptr, &sample, &parameters});
 }
 
 template <class T>

@@ -51,6 +51,8 @@ class Plan {
       body(first, (i < parameters_.size() ? parameters_[i]->offset : packed_size_) - first);
     }
   }
+  // The first stage that training changes. Backward passes end there, unless the image's gradient is wanted.
+  std::size_t first_trained() const noexcept { return first_trained_; }
   bool has_ties() const noexcept { return has_ties_; }  // whether a layer with parameters is used more than once
   Index packed_size() const noexcept { return packed_size_; }
   Index work() const noexcept { return work_; }
@@ -106,6 +108,7 @@ class Plan {
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
   Index parameter_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
+  std::size_t first_trained_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };
 
@@ -134,6 +137,7 @@ struct Workspace {
   const T* d_image() const noexcept { return passes.front().d_input; }
 
   Sample sample;
+  std::size_t goes_back_to;          // the last stage of a backward pass
   std::vector<Buffer<T>> values;     // one for each boundary between stages
   std::vector<Buffer<T>> gradients;  // the same; null for those that are only in a Scratch
   std::vector<std::unique_ptr<Memory>> memory;

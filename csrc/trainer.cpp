@@ -188,7 +188,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
     load_samples(block, run, step);
     plan_.forward(block, 0);
     take_losses(block, run, step);
-    for (std::size_t i = stages.size(); i-- > 0;)
+    for (std::size_t i = stages.size(); i-- > w.goes_back_to;)
       if (stages[i]->is_frozen())
         stages[i]->backward(w.passes[i], shards_[0].get());
       else

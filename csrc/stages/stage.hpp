@@ -38,7 +38,7 @@ template <class T>
 struct Pass {
   T *input, *output;
   T *d_input, *d_output;
-  bool is_first;    // the input is the image: its gradient is not needed, and d_input may hold anything
+  bool is_first;    // backward passes end here: the input's gradient is not needed, and d_input may hold anything
   Memory* memory;   // the sample's
   Memory* scratch;  // the thread's
   const Sample* sample;
