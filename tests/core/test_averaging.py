@@ -140,7 +140,7 @@ def fail(_):
 
 
 @pytest.mark.parametrize(
-    ("end", "error"), [(lambda _: True, None), (interrupt, KeyboardInterrupt), (fail, LookupError)], ids=str
+    ("end", "error"), [(lambda _: True, None), (interrupt, KeyboardInterrupt), (fail, LookupError)]
 )
 def test_the_average_stays_however_the_training_ends(end, error):
     network, images, labels = small_problem(count=40)

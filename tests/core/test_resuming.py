@@ -68,7 +68,9 @@ def test_a_training_that_on_progress_has_stopped_goes_on(tmp_path):
     assert ends(train(resume=tmp_path / "run")) == ends(whole)
 
 
-@pytest.mark.parametrize("schedule", [None, "constant", lambda steps: 0.9 ** np.arange(steps)], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [None, "constant", lambda steps: 0.9 ** np.arange(steps)], ids=["none", "constant", "own"]
+)
 def test_more_epochs_are_those_of_a_longer_training(written, schedule):
     train(checkpoint=written, schedule=schedule)
     longer = train(epochs=5, schedule=schedule)
