@@ -103,6 +103,82 @@ def test_cross_entropy_agrees(layers, dtype, rng):
     assert_close(d_L_d_out, theirs.grad.numpy(), terms=1, largest=10)
 
 
+def assert_mean_agrees(network, images, labels, dtype, loss_of_torch, **options):
+    """Compare the mean loss and the gradient of a dense network with those of `loss_of_torch(totals)`."""
+    loss, _ = network.gradients(images, labels, **options)
+    weights, biases = (tensor(values.copy()) for values in network.layers[0].parameters().values())
+    expected = loss_of_torch(torch.tensor(images.reshape(len(images), -1)) @ weights + biases)
+    expected.backward()
+    theirs = np.concatenate([weights.grad.numpy().ravel(), biases.grad.numpy()])
+    assert_close(np.asarray(loss, dtype), expected.detach().numpy(), terms=200)
+    assert_close(network.gradient, theirs, terms=200)
+
+
+def dense_problem(kind, rng, dtype):
+    layer = kind(12, 5, dtype=dtype)
+    with_equal_parameters(rng, layer)
+    return cnnx.Sequential([layer]), uniform(rng, (9, 3, 4), dtype)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("is_soft", [False, True])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_soft_labels_smoothing_and_weights_agree(dtype, rng, label_smoothing, is_soft, is_weighted):
+    network, images = dense_problem(cnnx.Softmax, rng, dtype)
+    labels = rng.dirichlet(np.ones(5), 9).astype(dtype) if is_soft else rng.integers(0, 5, 9)
+    weights = rng.uniform(0, 2, 9).astype(dtype) if is_weighted else np.ones(9, dtype)
+
+    def loss_of(totals):
+        losses = torch.nn.functional.cross_entropy(
+            totals, torch.tensor(labels), reduction="none", label_smoothing=label_smoothing
+        )
+        return (losses * torch.tensor(weights)).mean()
+
+    options = {"label_smoothing": label_smoothing, "sample_weight": weights if is_weighted else None}
+    assert_mean_agrees(network, images, labels, dtype, loss_of, **options)
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_mean_squared_error_agrees(dtype, rng, is_weighted):
+    network, images = dense_problem(cnnx.Dense, rng, dtype)
+    targets = uniform(rng, (9, 5), dtype)
+    weights = rng.uniform(0, 2, 9).astype(dtype) if is_weighted else np.ones(9, dtype)
+
+    def loss_of(outputs):
+        losses = torch.nn.functional.mse_loss(outputs, torch.tensor(targets), reduction="none").mean(dim=1)
+        return (losses * torch.tensor(weights)).mean()
+
+    options = {"loss": "mean_squared_error", "sample_weight": weights if is_weighted else None}
+    assert_mean_agrees(network, images, targets, dtype, loss_of, **options)
+
+
+def test_class_weights_agree(dtype, rng):
+    """PyTorch divides by the sum of the weights, and cnnx by the number of samples."""
+    network, images = dense_problem(cnnx.Softmax, rng, dtype)
+    labels, of_classes = rng.integers(0, 5, 9), rng.uniform(0, 2, 5).astype(dtype)
+    weights, biases = (tensor(values.copy()) for values in network.layers[0].parameters().values())
+    before = network.parameters.copy()
+    history = network.fit(
+        images, labels, epochs=1, batch_size=9, learn_rate=1.0, class_weight=of_classes, shuffle=False
+    )
+    totals = torch.tensor(images.reshape(9, -1)) @ weights + biases
+    expected = torch.nn.functional.cross_entropy(totals, torch.tensor(labels), torch.tensor(of_classes))
+    (expected * of_classes[labels].sum() / 9).backward()
+    theirs = np.concatenate([weights.grad.numpy().ravel(), biases.grad.numpy()])
+    assert_close(before - network.parameters, theirs, terms=200)
+    assert history.losses.shape == (9,)
+
+
+def test_the_losses_of_one_sample_agree(layers, dtype, rng):
+    out, target = uniform(rng, 7, dtype), uniform(rng, 7, dtype)
+    theirs = tensor(out)
+    expected = torch.nn.functional.mse_loss(theirs, torch.tensor(target))
+    expected.backward()
+    loss, d_L_d_out = layers.mean_squared_error(out, target)
+    assert_close(np.asarray(loss, dtype), expected.detach().numpy(), terms=20)
+    assert_close(d_L_d_out, theirs.grad.numpy(), terms=4)
+
+
 def compiled_steps(optimizer, dtype):
     """Return 33 parameters of a network, and an update that takes the optimizer's steps on them."""
     network = cnnx.Sequential([cnnx.Softmax(10, 3, dtype=dtype)])
