@@ -225,3 +225,26 @@ def test_the_network_has_no_gradient_of_fit(rng):
     before = network.gradient.copy()
     network.fit(images, targets, epochs=1, learn_rate=0.1, loss=function)
     assert_same_bits(network.gradient, before)
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", squared_error], ids=["named", "function"])
+def test_a_run_goes_on_from_its_checkpoint_and_not_with_another_loss(tmp_path, rng, loss):
+    images, targets, weights = problem(rng, REGRESSION, 20)[0], uniform(rng, (20, 4)), rng.uniform(0, 2, 20)
+    options = {"batch_size": 6, "loss": loss, "sample_weight": weights, "validation": (images[:5], targets[:5])}
+
+    def run(epochs, **changed):
+        network = Sequential(stack(cnnx, REGRESSION))
+        optimizer = cnnx.Adam(0.01)
+        history = network.fit(images, targets, epochs=epochs, optimizer=optimizer, rng=5, **{**options, **changed})
+        return bits(network), history.losses.tobytes(), history.validation.tobytes(), history.correct.shape
+
+    path = tmp_path / "checkpoint"
+    run(2, checkpoint=path)
+    assert run(3, resume=path) == run(3)
+    others = {
+        "loss": {"loss": lambda *given: squared_error(*given)},
+        "sample_weight and class_weight": {"sample_weight": weights[::-1]},
+    }
+    for name, changed in others.items():
+        with pytest.raises(ValueError, match=rf"^{name}: expected .*, as in the checkpoint"):
+            run(3, resume=path, **changed)
