@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from . import _checks, models
 from ._checks import FloatArray
 from ._images import UINT8
+from ._losses import LossName
 from .augment import Augmentation
 from .early_stopping import EarlyStopping
 from .layers import Conv3x3, Dense, Layer, MaxPool2, ReLU
@@ -47,7 +49,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         random_state: Any = None,
-        dtype: DTypeLike = "float32",
+        dtype: DTypeLike | None = None,
         threads: int | None = None,
     ) -> None:
         self.network = network
@@ -66,26 +68,34 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.dtype = dtype
         self.threads = threads
 
-    def _read(self, X: Any, y: Any = None, *, reset: bool) -> tuple[Any, Any]:
-        """Return X as images (n, height, width), uint8 or of `dtype`, and y as an array."""
+    def _read(self, X: Any, y: Any = "no_validation", *, reset: bool, **checks: bool) -> tuple[Any, Any]:
+        """Return X as images, uint8 or floats, and y as an array. `checks` are those of scikit-learn's for y."""
         given = X.shape[1:] if isinstance(X, np.ndarray) and X.ndim > 2 else None
         if given is not None:
             X = X.reshape(len(X), -1)
-        checked = validate_data(self, X, "no_validation" if y is None else y, reset=reset)
-        X, y = (checked, None) if y is None else checked
+        checked = validate_data(self, X, y, reset=reset, accept_sparse="csr", **checks)
+        X, y = checked if isinstance(checked, tuple) else (checked, None)
+        X = X.toarray() if issparse(X) else X
         if reset:
             self.image_shape_ = _image_shape(X.shape[1], given, self.image_shape)
+            found = "float32" if X.dtype in (UINT8, np.float32) else "float64"
+            self._dtype = _checks.float_dtype(found if self.dtype is None else self.dtype)
         elif given is not None and _checks.image_shape("X", given) != self.image_shape_:
             raise ValueError(f"X: expected images of shape {self.image_shape_}, got {given}")
-        X = X if X.dtype == UINT8 else X.astype(_checks.float_dtype(self.dtype), copy=False)
+        X = X if X.dtype == UINT8 else X.astype(self._dtype, copy=False)
         return X.reshape(len(X), *self.image_shape_), y
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def _make(self, nodes: int) -> None:
         """Make a network and what trains it."""
         random = check_random_state(self.random_state)
         self._rng = np.random.default_rng(random.randint(2**31 - 1))
-        self.network_ = _network(self.network, self._last)(
-            dtype=self.dtype, rng=self._rng, image_shape=self.image_shape_, nodes=nodes
+        self.network_ = _network(self.network, self._last, self._presets)(
+            dtype=self._dtype, rng=self._rng, image_shape=self.image_shape_, nodes=nodes
         )
         if not isinstance(self.network_, Sequential):
             raise TypeError(f"network: expected a function that returns a Sequential, got {self.network_!r} from it")
@@ -94,19 +104,29 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] | None = [] if self.early_stopping else None
 
-    def _train(self, images: Any, targets: Any, epochs: int, stratify: Any = None) -> None:
-        """Train the network for some epochs."""
+    def _train(self, images: Any, targets: Any, weights: Any, *, is_partial: bool) -> None:
+        """Train the network: for `epochs`, or for a single one if this is a part of the samples."""
+        if weights is not None:
+            weights = _check_sample_weight(weights, images, ensure_non_negative=True)
+            if not weights.any():
+                raise ValueError("sample_weight: expected some weights above zero, got none")
+            weights = weights / weights.mean()  # so that a weight of 2 is as good as a sample that comes twice
         validation = stopping = None
-        if self.early_stopping and epochs > 1:
-            seed = int(self._rng.integers(2**31))
-            images, held_out, targets, held_out_targets = train_test_split(
-                images, targets, test_size=self.validation_fraction, stratify=stratify, random_state=seed
+        if self.early_stopping and not is_partial:
+            train, held_out = train_test_split(
+                np.arange(len(images)),
+                test_size=self.validation_fraction,
+                stratify=targets if self._loss == "cross_entropy" else None,
+                random_state=int(self._rng.integers(2**31)),
             )
-            validation, stopping = (held_out, held_out_targets), EarlyStopping(self.n_iter_no_change)
+            validation, stopping = (images[held_out], targets[held_out]), EarlyStopping(self.n_iter_no_change)
+            images, targets, weights = images[train], targets[train], None if weights is None else weights[train]
         history = self.network_.fit(
             images,
             targets,
-            epochs=epochs,
+            epochs=1 if is_partial else self.epochs,
+            loss=self._loss,
+            sample_weight=weights,
             batch_size=self.batch_size,
             optimizer=self.optimizer_,
             schedule=self.schedule,
@@ -131,7 +151,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         output: FloatArray = self.network_.predict(images, threads=self.threads)
         return output
 
-    _last: Callable[..., Layer]
+    _last: Callable[..., Layer]  # of the network that None makes
+    _presets: tuple[str, ...]  # which functions of cnnx.models may make it
+    _loss: LossName
 
 
 def _image_shape(features: int, given: tuple[int, ...] | None, wanted: Any) -> tuple[int, ...]:
@@ -159,16 +181,15 @@ def _image_shape(features: int, given: tuple[int, ...] | None, wanted: Any) -> t
     return shape
 
 
-def _network(network: Any, last: Callable[..., Layer]) -> Callable[..., Any]:
+def _network(network: Any, last: Callable[..., Layer], presets: tuple[str, ...]) -> Callable[..., Any]:
     """Return the function that makes a network."""
     if network is None:
         return functools.partial(_default_network, last)
-    if isinstance(network, str):
-        network = getattr(models, _checks.one_of("network", network, tuple(models.__all__)))
+    if isinstance(network, str) and presets:
+        network = getattr(models, _checks.one_of("network", network, presets))
     if not callable(network):
-        raise TypeError(
-            f"network: expected None, a name of cnnx.models or a function that returns a Sequential, got {network!r}"
-        )
+        names = "a name of cnnx.models " if presets else ""
+        raise TypeError(f"network: expected None, {names}or a function that returns a Sequential, got {network!r}")
     function: Callable[..., Any] = network
     return function
 

@@ -1,6 +1,7 @@
 """Networks as scikit-learn's estimators, for pipelines, grid searches and cross-validation.
 
-`CNNClassifier` is used as scikit-learn's MLPClassifier. The module needs the extra ``sklearn``, that is, scikit-learn.
+`CNNClassifier` and `CNNRegressor` are used as scikit-learn's MLPClassifier and MLPRegressor. The module needs the extra
+``sklearn``, that is, scikit-learn.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import models
 from ._checks import FloatArray
 from ._extras import missing
-from .layers import Softmax
+from .layers import Dense, Softmax
 
 try:
-    from sklearn.base import ClassifierMixin
+    from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import column_or_1d, validate_data  # noqa: F401  # the latter since 1.6
 except ImportError as error:
@@ -23,13 +25,14 @@ except ImportError as error:
 
 from ._estimator import Estimator
 
-__all__ = ["CNNClassifier"]
+__all__ = ["CNNClassifier", "CNNRegressor"]
 
 
 class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A classifier for images or plain features, used as scikit-learn's MLPClassifier.
 
-    X is (n, features), as scikit-learn has it, or images: (n, height, width) or (n, height, width, channels). Bytes
+    X is (n, features), as scikit-learn has it, or images: (n, height, width) or (n, height, width, channels). A
+    sparse X is made dense. Bytes
     (uint8) are read as x / 255 - 0.5, and other numbers unchanged, so scale them, for example by a StandardScaler in a
     Pipeline. Labels are integers or strings, in an array or a list.
 
@@ -55,7 +58,8 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         n_iter_no_change: after how many epochs in a row that are not better the training stops.
         random_state: draws weights, order and held-out samples: an integer, a `numpy.random.RandomState`, or None for
             numpy's global generator.
-        dtype: float32 or float64, of the parameters and the probabilities.
+        dtype: float32 or float64, of the parameters and the outputs. None for float32 if X has bytes or float32, and
+            else float64, which takes longer.
         threads: how many threads share a batch. None for as many as this process has CPUs. The result does not depend
             on it.
 
@@ -70,27 +74,37 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """
 
     _last = Softmax
+    _presets = tuple(models.__all__)
+    _loss = "cross_entropy"
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> CNNClassifier:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> CNNClassifier:
         """Train a new network.
 
         Args:
             X: (n, features), or images.
             y: (n,), the label of each sample.
+            sample_weight: (n,), at least 0, how much each sample counts, compared with the others.
         """
         images, labels = self._labelled(X, y, reset=True)
         self.classes_, labels = np.unique(labels, return_inverse=True)
         self._make(len(self.classes_))
-        self._train(images, labels, self.epochs, stratify=labels)
+        self._train(images, labels, sample_weight, is_partial=False)
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> CNNClassifier:
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> CNNClassifier:
         """Train for one epoch on some samples, beginning with a new network in the first call.
 
         Args:
             X: (n, features), or images.
             y: (n,), the label of each sample.
             classes: all labels that will ever come. The first call needs them.
+            sample_weight: as in `fit`.
         """
         is_first = not hasattr(self, "network_")
         images, labels = self._labelled(X, y, reset=is_first)
@@ -103,7 +117,7 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             raise ValueError(f"classes: expected {self.classes_}, as in the first call, got {classes}")
         if not np.isin(labels, self.classes_).all():
             raise ValueError(f"y: expected labels of classes {self.classes_}, got {np.unique(labels)}")
-        self._train(images, np.searchsorted(self.classes_, labels), epochs=1)
+        self._train(images, np.searchsorted(self.classes_, labels), sample_weight, is_partial=True)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -127,3 +141,55 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         return images, y
+
+
+class CNNRegressor(RegressorMixin, MultiOutputMixin, Estimator):  # type: ignore[misc]
+    """A regressor for images or plain features, used as scikit-learn's MLPRegressor.
+
+    It minimises the mean squared error. Targets are one number a sample, or several. They are used unchanged, so scale
+    large ones, for example by scikit-learn's TransformedTargetRegressor.
+
+    X, the parameters and the attributes are those of `CNNClassifier`, with these differences: there is no ``classes_``,
+    losses are squared errors, and no function of `cnnx.models` is named, since all of them end with a Softmax. With
+    None, a `Dense` ends the network. A function of one's own gets the number of targets as `nodes`.
+    """
+
+    _last = Dense
+    _presets = ()
+    _loss = "mean_squared_error"
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> CNNRegressor:
+        """Train a new network.
+
+        Args:
+            X: (n, features), or images.
+            y: (n,) or (n, targets), the numbers to predict.
+            sample_weight: (n,), at least 0, how much each sample counts, compared with the others.
+        """
+        return self._fit(X, y, sample_weight, is_partial=False)
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> CNNRegressor:
+        """Train for one epoch on some samples, beginning with a new network in the first call.
+
+        Args:
+            X: (n, features), or images.
+            y: (n,) or (n, targets), as many targets in each call.
+            sample_weight: as in `fit`.
+        """
+        return self._fit(X, y, sample_weight, is_partial=True)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, is_partial: bool) -> CNNRegressor:
+        is_new = not is_partial or not hasattr(self, "network_")
+        images, y = self._read(X, y, reset=is_new, multi_output=True, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if is_new:
+            self._make(1 if y.ndim == 1 else y.shape[1])
+            self._is_flat = y.ndim == 1
+        self._train(images, y, sample_weight, is_partial=is_partial)
+        return self
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Return the predicted targets of each sample, (n,) or (n, targets)."""
+        targets = self._output(X)
+        return targets[:, 0] if self._is_flat else targets

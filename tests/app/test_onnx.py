@@ -109,6 +109,33 @@ def test_what_cnnx_writes_comes_back_bit_for_bit(tmp_path, name, uint8):
     assert (loaded.image_shape, loaded.pixels) == (network.image_shape, network.pixels)
 
 
+ENDS = {
+    "Dense": lambda: [Dense(7, 3, dtype=np.float32, rng=2)],
+    "ReLU": lambda: [Dense(7, 3, dtype=np.float32, rng=2), ReLU()],
+    "pooling": list,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_network_may_end_without_a_softmax(tmp_path, rng, end):
+    network = Sequential([*pooled().layers[:-1], *ENDS[end]()])
+    export(network, tmp_path / "network.onnx")
+    images = rng.normal(size=(5, 6, 7)).astype(np.float32)
+    output = computed_by_onnxruntime(tmp_path / "network.onnx", images)
+    np.testing.assert_allclose(output, network.predict(images), atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(load(tmp_path / "network.onnx").predict(images), output, atol=CLOSE, rtol=0)
+
+
+def test_a_layer_that_onnx_lacks_is_refused(tmp_path):
+    class Doubling(ReLU):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    network = Sequential([Conv3x3(2), Doubling(), GlobalAveragePool(), Softmax(2, 3)])
+    with pytest.raises(TypeError, match=r"layers\[1\] \(Doubling\): expected a layer that ONNX has"):
+        export(network, tmp_path / "network.onnx")
+
+
 def test_a_layer_at_two_positions_comes_back_as_one(tmp_path):
     twice = Conv3x3(4, 4, padding="same", dtype=np.float32, rng=2)
     first = Conv3x3(4, 1, dtype=np.float32, rng=1)

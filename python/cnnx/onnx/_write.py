@@ -59,14 +59,15 @@ def export(
     if shape is None and not _stack.takes_any_size(network.layers):
         raise ValueError("image_shape: expected a height and a width, since the network knows none, got None")
     network.summary(shape)  # refuses layers that do not fit together
-    model = _model(network, shape or _stack.image_axes(network.layers), uint8)
+    nodes = _stack.node_count(network.layers, shape or _stack.usual_shape(network.layers))
+    model = _model(network, shape or _stack.image_axes(network.layers), nodes, uint8)
     onnx.checker.check_model(model, full_check=True)
     with naming(path), writing(Path(path)) as file:
         file.write(model.SerializeToString())
 
 
-def _model(network: Sequential, image_axes: tuple[int | str, ...], uint8: bool) -> Any:
-    """Return the model. An axis of any size has a name in `image_axes`."""
+def _model(network: Sequential, image_axes: tuple[int | str, ...], nodes: int, uint8: bool) -> Any:
+    """Return the model, which has `nodes` outputs. An axis of any size has a name in `image_axes`."""
     graph = _Graph("NHW" if len(image_axes) == 2 else "NHWC")
     if uint8:
         graph.add("scale", "Cast", to=TensorProto.FLOAT)
@@ -83,8 +84,8 @@ def _model(network: Sequential, image_axes: tuple[int | str, ...], uint8: bool) 
         write(graph, layer)
         if isinstance(layer, MaxPool2):
             ties[graph.nodes[-1].name] = layer.ties
-    last = network.layers[-1]
-    output = "probabilities" if isinstance(last, Softmax) else "output"
+    graph.flatten()
+    output = "probabilities" if _stack.ends_in_softmax(network.layers) else "output"
     graph.nodes[-1].output[0] = output
     model = helper.make_model(
         helper.make_graph(
@@ -97,7 +98,7 @@ def _model(network: Sequential, image_axes: tuple[int | str, ...], uint8: bool) 
                     ["batch", *image_axes],
                 )
             ],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", len(last.parameters()["biases"])])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", nodes])],
             list(graph.initializers.values()),
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
