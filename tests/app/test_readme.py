@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import NEEDED
 
 import cnnx
 from cnnx.train import main
@@ -28,7 +29,6 @@ BLOCK = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILIN
 KINDS = {"python", "sh", "text", "cmake"}
 DIRECTIVES = {"{eval-rst}", "{literalinclude}", "{toctree}"}  # for Sphinx, which checks them
 KNOWN_PROGRAMS = {"bash", "cmake", "nox", "pip", "pre-commit", "pytest", "python"}
-NEEDED = {"own-pictures": "PIL"}  # what a page imports besides cnnx and its dependencies
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 SAME_RUN = 0.03  # the same training on another CPU rounds differently, and may recognise a few other digits
 

@@ -1,0 +1,7 @@
+"""What the pages of docs/ need besides cnnx and its dependencies."""
+
+NEEDED = {  # page -> what it imports
+    "other-frameworks": "onnxruntime",
+    "own-pictures": "PIL",
+    "scikit-learn": "sklearn",
+}
