@@ -234,6 +234,62 @@ def dense(kit: Kit) -> dict[str, Case]:
     }
 
 
+def batch_norm(kit: Kit) -> dict[str, Case]:
+    """The batch normalisation after Keras's first convolution, with its ReLU and pooling."""
+    height, width, channels, samples, eps = 26, 26, 32, 16, 1e-3
+    shape, limits = table.BatchNormShape(height, width, channels, True), table.BatchNormLimits(0.9, eps)
+    batch = table.ShardedBatch(samples, 4)
+    images, scale, offset = kit.draw(samples, height, width, channels), kit.draw(channels), kit.draw(channels)
+    moments = zeros(samples, 2, channels)
+    moments[:, 0] = images.mean(axis=(1, 2))
+    moments[:, 1] = ((images - moments[:, :1, np.newaxis, 0]) ** 2).sum(axis=(1, 2))
+    normalised, mean, variance = reference.batch_norm_batch_forward(images, scale, offset, eps)
+    inverse = 1 / np.sqrt(variance + eps)
+    right = [mean, inverse, scale * inverse, offset - mean * scale * inverse]
+    running = [kit.draw(channels), kit.draw(channels) + T(2)]
+    x, y, pool = images[0], normalised[0], reference.MaxPool2(ties="first")
+    pooled = pool.forward(reference.relu_forward(y))
+    d_output = kit.draw(*pooled.shape)
+    d_y = reference.relu_backward(pool.backprop(d_output), y)
+    d_scale, d_offset = (d_y * (x - mean) * inverse).sum(axis=(0, 1)), d_y.sum(axis=(0, 1))
+    rest = kit.draw(2, channels)
+    d_x = scale * inverse * d_y - (rest[0] + rest[1] * (x - mean))
+    shards, n = kit.draw(4, 2, channels), samples * height * width
+    shares = [right[2] * shards[:, 1].sum(axis=0) / n, right[2] * inverse * shards[:, 0].sum(axis=0) / n]
+
+    def values(statistics: list[Array], numbers: list[Array]) -> Any:
+        return getattr(table, sys.argv[2]).BatchNormValues(scale, offset, *statistics, *numbers)
+
+    blank = [zeros(channels) for _ in range(6)]
+    of_running = [running[0], 1 / np.sqrt(running[1] + eps)]
+    of_running += [scale * of_running[1], offset - running[0] * scale * of_running[1]]
+    given = [*map(np.ascontiguousarray, right), *rest]
+    taken, kept = [zeros(channels) for _ in range(6)], [array.copy() for array in running]
+    asked = [*map(np.ascontiguousarray, right), zeros(channels), zeros(channels)]
+    m, q, out, sums, d_input = (
+        zeros(channels),
+        zeros(channels),
+        zeros(*pooled.shape),
+        zeros(2, channels),
+        zeros(*x.shape),
+    )
+    return {
+        "batch_norm_moments": sets([m, q, x, shape], moments[0, 0], moments[0, 1]),
+        "batch_norm_take_running": Case([values(running, blank), limits, channels], of_running, lambda _: blank[:4]),
+        "batch_norm_take_batch": Case(
+            [values(kept, taken), moments, 2 * channels, batch, table.BatchNormLimits(0.0, eps), shape],
+            [*right, mean, variance * (n / (n - 1))],
+            lambda _: [*taken[:4], *kept],
+        ),
+        "batch_norm_take_gradient": Case(
+            [values(running, asked), list(shards), 0, batch, shape], shares, lambda _: asked[4:]
+        ),
+        "batch_norm_forward": sets([out, x, values(running, given), shape], pooled),
+        "batch_norm_sums": sets([sums, d_output, x, values(running, given), shape], np.array([d_scale, d_offset])),
+        "batch_norm_backward": sets([d_input, d_output, x, values(running, given), shape], d_x),
+    }
+
+
 def elementwise(kit: Kit) -> dict[str, Case]:
     """What is done to each number by itself, on as many as the article's network has parameters; ten classes."""
     n = 13_602
@@ -278,7 +334,7 @@ class Served:
         """Return how far each of the kernel's results is from numpy's, as a share of the largest if that is above 1."""
         made: dict[str, Case] = {}
         kit = Kit(target)
-        for group in (conv3x3, max_pool2, article, dense, elementwise):
+        for group in (conv3x3, max_pool2, batch_norm, article, dense, elementwise):
             made |= group(kit)
         case = self.cases[target, name] = made[name]
         result = kit.run(name, *case.arguments)[1]

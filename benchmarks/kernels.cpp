@@ -110,6 +110,7 @@ void enter(py::module_ module) {
   enter_struct<SparseGradient<T>, int*, int*, T*, int*, int*, T*>(module, "SparseGradient");
   enter_struct<PooledImage<T>, const T*, T, const int*, int, const int*, T*, T*, T*>(module, "PooledImage");
   enter_struct<DenseInput<T>, const T*, const T*, const int*, int>(module, "DenseInput");
+  enter_struct<BatchNormValues<T>, const T*, const T*, T*, T*, T*, T*, T*, T*, T*, T*>(module, "BatchNormValues");
   module.def("conv_pool_kept_size", conv_pool_kept_size<T>);
   module.def("packed_dense_size", [](const DenseShape& shape) { return shape.packed_size<T>(); });
 
@@ -147,6 +148,13 @@ void enter(py::module_ module) {
   table.enter("conv_pool_dense_forward", &K::conv_pool_dense_forward);
   table.enter("conv_pool_dense_backward_update", &K::conv_pool_dense_backward_update);
   table.enter("conv_pool_dense_backward", &K::conv_pool_dense_backward);
+  table.enter("batch_norm_moments", &K::batch_norm_moments);
+  table.enter("batch_norm_take_running", &K::batch_norm_take_running);
+  table.enter("batch_norm_take_batch", &K::batch_norm_take_batch);
+  table.enter("batch_norm_take_gradient", &K::batch_norm_take_gradient);
+  table.enter("batch_norm_forward", &K::batch_norm_forward);
+  table.enter("batch_norm_sums", &K::batch_norm_sums);
+  table.enter("batch_norm_backward", &K::batch_norm_backward);
   table.enter("relu_forward", &K::relu_forward);
   table.enter("relu_backward", &K::relu_backward);
   table.enter("dropout", &K::dropout);
@@ -178,6 +186,15 @@ PYBIND11_MODULE(cnnx_kernels, module) {
   }));
   py::class_<DenseShape>(module, "DenseShape").def(py::init([](int rows, int channels, int nodes) {
     return DenseShape{rows, channels, nodes};
+  }));
+  py::class_<BatchNormShape>(module, "BatchNormShape").def(py::init([](int height, int width, int channels, bool pool) {
+    return BatchNormShape{height, width, channels, pool, pool, Ties::first};
+  }));
+  py::class_<BatchNormLimits>(module, "BatchNormLimits").def(py::init([](double momentum, double eps) {
+    return BatchNormLimits{momentum, eps};
+  }));
+  py::class_<ShardedBatch>(module, "ShardedBatch").def(py::init([](Index samples, Index shards) {
+    return ShardedBatch{samples, shards};
   }));
   py::class_<SgdSettings>(module, "SgdSettings").def(py::init([](double momentum, double weight_decay, bool nesterov) {
     return SgdSettings{momentum, weight_decay, nesterov};

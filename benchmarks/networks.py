@@ -15,9 +15,9 @@ CLASSES = 10
 class Case(NamedTuple):
     """A network and how it is trained.
 
-    Layers are "conv 8", "same 8" (a convolution with padding), "pool", "relu", "dropout" (of one half) and "dense 128";
-    a softmax over ten classes follows them. `bias` is of the convolutions. `adam` is the optimizer; otherwise it is
-    plain gradient descent. The first `checked` steps are verified.
+    Layers are "conv 8", "same 8" (a convolution with padding), "norm" (batch normalisation), "pool", "relu", "dropout"
+    (of one half) and "dense 128"; a softmax over ten classes follows them. `bias` is of the convolutions. `adam` is the
+    optimizer; otherwise it is plain gradient descent. The first `checked` steps are verified.
     """
 
     layers: list[str]
@@ -36,6 +36,9 @@ class Case(NamedTuple):
 ARTICLE = Case(["conv 8", "pool"], bias=False, batch=1, adam=False, learn_rate=0.005, checked=200)
 CONVNET = Case(
     ["conv 32", "relu", "pool", "conv 64", "relu", "pool", "dropout"], batch=128, learn_rate=1e-3, checked=20
+)
+NORMALISED = CONVNET._replace(
+    layers=["conv 32", "norm", "relu", "pool", "conv 64", "norm", "relu", "pool", "dropout"], bias=False, batch=64
 )
 
 Shape = tuple[int, int, int]
@@ -111,6 +114,8 @@ class Problem(NamedTuple):
             if kind in ("conv", "same"):
                 found.append(next(arrays).transpose(0, 3, 1, 2))
                 found += [next(arrays)] if self.case.bias else []
+            elif kind == "norm":
+                found += [next(arrays), next(arrays)]
             elif kind == "dense":
                 found += [next(arrays).reshape(*taken, number).transpose(2, 0, 1, 3).reshape(-1, number), next(arrays)]
         return [np.ascontiguousarray(array, "float32") for array in found]

@@ -1,5 +1,7 @@
 """The first losses that a network should have in training, computed by `cnnx.reference` in float64."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,14 +36,11 @@ class Twin:
         for step, start in enumerate(range(0, len(images), batch), 1):
             before = [array.copy() for array in self.parameters]
             sums = [np.zeros_like(array) for array in self.parameters]
-            some = range(start, min(start + batch, len(images)))
-            for place in some:
-                losses[place] = self._move(images[place], int(labels[place]))
-                for array, old, total in zip(self.parameters, before, sums, strict=True):
-                    total += (old - array) / HUGE
-                    array[...] = old
+            some = slice(start, min(start + batch, len(images)))
+            losses[some] = self._add_gradients(images[some], labels[some], before, sums)
+            count = some.stop - some.start
             for array, total, state in zip(self.parameters, sums, states, strict=True):
-                _update(array, state, total / len(some), step, optimizer)
+                _update(array, state, total / count, step, optimizer)
         return losses
 
     def probabilities(self, images: Array) -> Array:
@@ -49,18 +48,60 @@ class Twin:
         return np.array([self._forward(image) for image in images])
 
     def _forward(self, image: Array) -> Array:
-        values = image / 255 - 0.5 if image.dtype == np.uint8 else image.astype(np.float64)
+        values = _scaled(image)
         for layer in self.layers:
             values = layer.forward(values)
         return values
 
-    def _move(self, image: Array, label: int) -> float:
-        """Move every parameter by HUGE times its gradient, and return the loss."""
-        loss, gradient = reference.cross_entropy(self._forward(image), label)
-        for layer in reversed(self.layers):
-            has_parameters = isinstance(layer, (reference.Conv3x3, reference.Dense, reference.Softmax))
-            gradient = layer.backprop(gradient, HUGE) if has_parameters else layer.backprop(gradient)
-        return loss
+    def _add_gradients(self, images: Array, labels: Array, before: list[Array], sums: list[Array]) -> list[float]:
+        """Add the gradients of a batch to `sums`, and return the losses. Parameters stay as they were `before`."""
+        values, passes = list(map(_scaled, images)), []
+        for layer in self.layers:
+            values, back = _batch_forward(layer, values)
+            passes.append(back)
+        losses, gradients = zip(*map(reference.cross_entropy, values, map(int, labels)), strict=True)
+        for back in reversed(passes):
+            gradients = back(gradients, lambda: self._take_back(before, sums))
+        return list(losses)
+
+    def _take_back(self, before: list[Array], sums: list[Array]) -> None:
+        """Turn what a step at the rate HUGE has moved into a gradient."""
+        for array, old, total in zip(self.parameters, before, sums, strict=True):
+            total += (old - array) / HUGE
+            array[...] = old
+
+
+def _scaled(image: Array) -> Array:
+    return image / 255 - 0.5 if image.dtype == np.uint8 else image.astype(np.float64)
+
+
+def _batch_forward(layer: Any, inputs: list[Array]) -> tuple[list[Array], Any]:
+    """Return a layer's outputs, and a function from their gradients to the inputs'; it calls `done` after each step."""
+    if isinstance(layer, reference.BatchNorm):
+        batch = np.array(inputs)
+
+        def batch_back(gradients: Any, done: Callable[[], None]) -> Any:
+            d_L_d_inputs, d_L_d_scale, d_L_d_offset = reference.batch_norm_batch_backward(
+                np.array(gradients), batch, layer.scale, layer.eps
+            )
+            layer.scale -= HUGE * d_L_d_scale
+            layer.offset -= HUGE * d_L_d_offset
+            done()
+            return d_L_d_inputs
+
+        return list(reference.batch_norm_batch_forward(batch, layer.scale, layer.offset, layer.eps)[0]), batch_back
+    each = [copy.copy(layer) for _ in inputs]  # which share their parameters
+    outputs = [one.forward(input) for one, input in zip(each, inputs, strict=True)]
+
+    def back(gradients: Any, done: Callable[[], None]) -> Any:
+        found = []
+        for one, gradient in zip(each, gradients, strict=True):
+            has_parameters = isinstance(one, (reference.Conv3x3, reference.Dense, reference.Softmax))
+            found.append(one.backprop(gradient, HUGE) if has_parameters else one.backprop(gradient))
+            done()
+        return found
+
+    return outputs, back
 
 
 def _update(array: Array, state: list[Array], gradient: Array, step: int, optimizer: Any) -> None:

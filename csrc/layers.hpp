@@ -86,6 +86,26 @@ struct GlobalAveragePoolLayer {
   }
 };
 
+// Batch normalisation with a scale and an offset for each channel. Training moves the running statistics towards those
+// of each batch: running = momentum * running + (1 - momentum) * batch.
+template <class T>
+struct BatchNormLayer {
+  T *scale, *offset, *running_mean, *running_var;  // (channels,)
+  int channels;
+  double momentum, eps;
+  bool frozen = false;  // whether training leaves all of them as they are, and uses the running statistics
+
+  bool operator==(const BatchNormLayer&) const = default;
+  BatchNormLimits limits() const noexcept { return {momentum, eps}; }
+  Shape output_shape(const Shape& in) const {
+    if (in.rank == 2 || in.channels != channels) {
+      const auto c = std::to_string(channels);
+      refuse_input("(height, width, " + c + ") or (" + c + ",)", in);
+    }
+    return in;
+  }
+};
+
 struct ReLULayer {
   bool operator==(const ReLULayer&) const = default;
   Shape output_shape(const Shape& in) const { return in; }
@@ -123,7 +143,7 @@ struct SoftmaxLayer {
 };
 
 template <class T>
-using Layer = std::variant<Conv3x3Layer<T>, MaxPool2Layer, GlobalAveragePoolLayer, ReLULayer, DropoutLayer,
-                           DenseLayer<T>, SoftmaxLayer<T>>;
+using Layer = std::variant<Conv3x3Layer<T>, BatchNormLayer<T>, MaxPool2Layer, GlobalAveragePoolLayer, ReLULayer,
+                           DropoutLayer, DenseLayer<T>, SoftmaxLayer<T>>;
 
 }  // namespace cnnx

@@ -22,6 +22,12 @@ bool are_small(const T* values, Index count) {
   return active_target().kernels<T>().are_small(values, count);
 }
 
+template <class T>
+bool has_batch_norm(const std::vector<Layer<T>>& layers) {
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const auto& layer) { return std::holds_alternative<BatchNormLayer<T>>(layer); });
+}
+
 }  // namespace
 
 // The memory of one call of predict.
@@ -68,7 +74,8 @@ template <class T>
 Network<T>::Network(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse)
     : fused_(layers, image, fuse),
       plain_(layers, image, false),
-      of_fused_(std::make_unique<Contexts>(fused_)),
+      folded_(fuse && has_batch_norm(layers) ? std::make_unique<Plan<T>>(layers, image, true, true) : nullptr),
+      of_fused_(std::make_unique<Contexts>(folded_ != nullptr ? *folded_ : fused_)),
       of_plain_(std::make_unique<Contexts>(plain_)) {}
 
 template <class T>
@@ -81,15 +88,7 @@ Trainer<T>& Network<T>::one_of(Trainers& trainers, bool plain) {
   return *trainer;
 }
 
-// Whether the fused plan can take the filters as they are now, and whether it can take some images.
-template <class T>
-bool Network<T>::filters_are_small() const {
-  const auto& all = fused_.parameters();
-  return !fused_.needs_small() || std::all_of(all.begin(), all.end(), [](const auto& p) {
-    return p->may_stay_unpacked() || (are_small(p->arrays.weights, p->weights_size) &&
-                                      (p->arrays.biases == nullptr || are_small(p->arrays.biases, p->biases_size)));
-  });
-}
+// Whether the fused plan can take some images.
 template <class T>
 bool Network<T>::images_are_small(const Images<T>& images, const std::int64_t* some, Index count) const {
   if (!fused_.needs_small() || images.values == nullptr) return true;
@@ -105,7 +104,7 @@ void Network<T>::train(const Images<T>& images, const Batches<T>& batches, const
   const std::lock_guard lock(training_);
   const bool is_new = trainers_[0] == nullptr && trainers_[1] == nullptr;
   if (is_new || batches.samples_before == 0) {
-    trains_plain_ = !filters_are_small();
+    trains_plain_ = !fused_.filters_are_small();
     for (const auto& trainer : trainers_)
       if (trainer != nullptr) trainer->forget();
   }
@@ -152,7 +151,10 @@ void Network<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
                           const Results<T>& results) {
   const std::lock_guard lock(training_);
   if (results.d_images == nullptr) {
-    one_for(images, batch).gradient(images, batch, threads, flat, results);
+    Trainer<T>& trainer = one_for(images, batch);
+    trainer.gradient(images, batch, threads, flat, results);
+    const std::unique_lock writing(writing_);
+    if (batch.moves_buffers) trainer.write_buffers();
     return;
   }
   if (of_images_ == nullptr) of_images_ = std::make_unique<Trainer<T>>(plain_, true);
@@ -168,7 +170,7 @@ void Network<T>::forward(const Images<T>& images, const Batches<T>& batch, int t
 // The trainer that computes the gradient of a batch.
 template <class T>
 Trainer<T>& Network<T>::one_for(const Images<T>& images, const Batches<T>& batch) {
-  const bool plain = !filters_are_small() || !images_are_small(images, batch.order, batch.samples);
+  const bool plain = !fused_.filters_are_small() || !images_are_small(images, batch.order, batch.samples);
   return one_of(gradients_, plain);
 }
 
@@ -258,11 +260,12 @@ struct Network<T>::Prediction {
 
 template <class T>
 void Network<T>::predict(const Images<T>& images, const Loss<T>& loss, int threads, const Results<T>& results) {
+  const Plan<T>& best = folded_ != nullptr ? *folded_ : fused_;
   const auto all = [](Index) { return true; };
   const Prediction plain{plain_, *of_plain_, images, loss, results, threads, writing_};
   const bool small = [&] {
     const std::shared_lock reading(writing_);
-    return filters_are_small();
+    return best.filters_are_small();
   }();
   if (!small) {
     plain.compute(all, [](Index) {});
@@ -270,7 +273,7 @@ void Network<T>::predict(const Images<T>& images, const Loss<T>& loss, int threa
   }
   std::vector<char> left(static_cast<std::size_t>(images.count));
   std::atomic<bool> some_left{false};
-  const Prediction fused{fused_, *of_fused_, images, loss, results, threads, writing_};
+  const Prediction fused{best, *of_fused_, images, loss, results, threads, writing_};
   fused.compute(all, [&](Index i) {
     left[static_cast<std::size_t>(i)] = 1;
     some_left = true;

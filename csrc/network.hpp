@@ -58,11 +58,11 @@ class Network {
   using Trainers = std::unique_ptr<Trainer<T>>[2];  // on the fused plan and on the plain one, made when needed
 
   Trainer<T>& one_of(Trainers& trainers, bool plain);
-  bool filters_are_small() const;
   Trainer<T>& one_for(const Images<T>& images, const Batches<T>& batch);
   bool images_are_small(const Images<T>& images, const std::int64_t* some, Index count) const;
 
   const Plan<T> fused_, plain_;
+  const std::unique_ptr<const Plan<T>> folded_;  // for prediction, if a batch normalisation can be folded
   std::unique_ptr<Contexts> of_fused_, of_plain_;
   Trainers trainers_;
   Trainers gradients_;                     // separate, because trainers_ keep their packed parameters between windows

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 
+#include "fused/batch_norm.hpp"
 #include "fused/conv_pool.hpp"
 #include "fused/conv_pool_dense.hpp"
 #include "fused/conv_relu.hpp"
 #include "fused/conv_relu_pool.hpp"
+#include "stages/batch_norm.hpp"
 #include "stages/conv3x3.hpp"
 #include "stages/dense.hpp"
 #include "stages/dropout.hpp"
@@ -21,14 +23,15 @@ namespace {
 template <class T>
 class Lowering {
  public:
-  explicit Lowering(const Shape& image) : shape_(image) {
+  Lowering(const std::vector<Layer<T>>& layers, const Shape& image, bool fold)
+      : layers_(layers), shape_(image), fold_(fold) {
     if (static_cast<double>(image.height) * image.width * image.channels > most_values)
       throw std::invalid_argument("images: expected at most 134217727 values each, got shape " + image.text());
   }
 
   // Python has already checked what is checked here. These checks keep memory safe.
-  Stages<T> lower(const std::vector<Layer<T>>& layers) {
-    for (; position_ < layers.size(); ++position_) {
+  Stages<T> lower() {
+    for (; position_ < layers_.size(); ++position_) {
       if (is_softmax_) refuse("expected nothing after Softmax");
       std::visit(
           [&](const auto& layer) {
@@ -40,11 +43,11 @@ class Lowering {
             }
             if (shape_.count() <= 0 || shape_.count() > most_values)
               refuse("expected an output of 1 to 134217727 values");
-            stages_.push_back(stage(layer, in));
+            if (auto made = stage(layer, in); made != nullptr) stages_.push_back(std::move(made));
           },
-          layers[position_]);
+          layers_[position_]);
     }
-    if (layers.empty() || shape_.rank != 1) refuse("expected an output of shape (nodes,) at the end");
+    if (layers_.empty() || shape_.rank != 1) refuse("expected an output of shape (nodes,) at the end");
     return std::move(stages_);
   }
   // After all layers were lowered.
@@ -61,7 +64,20 @@ class Lowering {
 
   std::unique_ptr<Stage<T>> stage(const Conv3x3Layer<T>& conv, const Shape& in) {
     auto packed = parameters<PackedConv<T>>(conv, PackedConv<T>::Layout::by_filter);
+    if (const auto* const norm = folded_at(position_ + 1)) packed->fold(*norm);
     return std::make_unique<Conv3x3Stage<T>>(std::move(packed), in);
+  }
+  // Null if the convolution before it computes it.
+  std::unique_ptr<Stage<T>> stage(const BatchNormLayer<T>& norm, const Shape& in) {
+    if (folded_at(position_) != nullptr) return nullptr;
+    for (std::size_t before = 0; before < position_; ++before)
+      if (layers_[before] == layers_[position_])
+        refuse("expected a BatchNorm at one position, because its running statistics are of one place, got it twice");
+    auto packed = parameters<PackedBatchNorm<T>>(norm);
+    if (norm.frozen)
+      return std::make_unique<FrozenBatchNormStage<T>>(std::move(packed),
+                                                       BatchNormShape{in.height, in.width, in.channels});
+    return std::make_unique<BatchNormStage<T>>(std::move(packed), BatchNormShape{in.height, in.width, in.channels});
   }
   std::unique_ptr<Stage<T>> stage(const MaxPool2Layer& pool, const Shape& in) {
     return std::make_unique<MaxPool2Stage<T>>(pool, in);
@@ -83,9 +99,9 @@ class Lowering {
   }
 
   // The packed parameters of a layer. A layer that is used twice has them once.
-  template <class Kind, class L, class Layout>
-  std::shared_ptr<Kind> parameters(const L& layer, const Layout& layout) {
-    auto packed = std::make_shared<Kind>(layer, layout, flat_offset_);
+  template <class Kind, class L, class... Layout>
+  std::shared_ptr<Kind> parameters(const L& layer, const Layout&... layout) {
+    auto packed = std::make_shared<Kind>(layer, layout..., flat_offset_);
     for (const auto& known : known_) {
       auto same = std::dynamic_pointer_cast<Kind>(known);
       if (same != nullptr && same->layer() == layer) {
@@ -102,7 +118,19 @@ class Lowering {
     return packed;
   }
 
+  // The BatchNorm at a position if it is folded into the convolution before it, or null. A convolution that is used
+  // twice has the same filters at both positions, so nothing is folded into it.
+  const BatchNormLayer<T>* folded_at(std::size_t position) const {
+    if (!fold_ || position == 0 || position >= layers_.size()) return nullptr;
+    const Layer<T>& conv = layers_[position - 1];
+    if (!std::holds_alternative<Conv3x3Layer<T>>(conv) || std::count(layers_.begin(), layers_.end(), conv) > 1)
+      return nullptr;
+    return std::get_if<BatchNormLayer<T>>(&layers_[position]);
+  }
+
+  const std::vector<Layer<T>>& layers_;
   Shape shape_;
+  bool fold_;
   std::size_t position_ = 0;
   bool is_softmax_ = false, has_ties_ = false;
   Index flat_offset_ = 0;
@@ -113,10 +141,7 @@ class Lowering {
 // Rules are tried in this order, and each sees the stages that earlier ones have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
-    fuse_conv_pool<T>,
-    fuse_conv_pool_dense<T>,
-    fuse_conv_relu_pool<T>,
-    fuse_conv_relu<T>,
+    fuse_batch_norm<T>, fuse_conv_pool<T>, fuse_conv_pool_dense<T>, fuse_conv_relu_pool<T>, fuse_conv_relu<T>,
 };
 
 template <class T>
@@ -133,9 +158,9 @@ void fuse(Stages<T>& stages) {
 }  // namespace
 
 template <class T>
-Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse) : image_(image) {
-  Lowering<T> lowering(image);
-  stages_ = lowering.lower(layers);
+Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse, bool fold) : image_(image) {
+  Lowering<T> lowering(layers, image, fold);
+  stages_ = lowering.lower();
   if (fuse) cnnx::fuse(stages_);
   output_function_ = lowering.output_function();
   has_ties_ = lowering.has_ties();
@@ -187,7 +212,16 @@ void Plan<T>::choose_samples_at_once() {
 }
 
 template <class T>
+bool Plan<T>::filters_are_small() const {
+  return std::all_of(stages_.begin(), stages_.end(), [](const auto& stage) {
+    const auto& all = stage->parameters();
+    return !stage->needs_small() || std::all_of(all.begin(), all.end(), [](const auto& p) { return p->is_small(); });
+  });
+}
+
+template <class T>
 void Plan<T>::pack(PackedValues<T>& values) const {
+  read_buffers(values);
   for (const auto& p : parameters_) {
     if (!values.are_packed && p->may_stay_unpacked()) continue;
     p->pack(values.of(*p), p->arrays);
@@ -196,14 +230,26 @@ void Plan<T>::pack(PackedValues<T>& values) const {
 }
 
 template <class T>
+void Plan<T>::read_buffers(PackedValues<T>& values) const {
+  for (const auto& p : parameters_) p->read_buffers(values.derived_of(*p));
+}
+
+template <class T>
 void Plan<T>::derive(PackedValues<T>& values) const {
   for (const auto& p : parameters_) p->derive(values.of(*p), values.derived_of(*p));
+}
+
+template <class T>
+void Plan<T>::write_buffers(const PackedValues<T>& values) const {
+  for (const auto& p : parameters_)
+    if (!p->frozen) p->write_buffers(values.derived_of(*p));
 }
 
 template <class T>
 void Plan<T>::unpack(const PackedValues<T>& values) const {
   for (const auto& p : parameters_)
     if (!p->frozen) p->unpack(p->arrays, values.of(*p));
+  write_buffers(values);
 }
 
 template <class T>
@@ -212,6 +258,12 @@ void Plan<T>::make_statistics(PackedValues<T>& values, Index samples) const {
   values.statistics = new_buffer<T>(samples * statistics_size_);
   values.statistics_stride = statistics_size_;
   values.statistics_rows = samples;
+}
+
+template <class T>
+Index Plan<T>::least_batch() const noexcept {
+  const auto has_one = [](const Head& head) { return head.stage->values_of_a_channel() == 1; };
+  return std::any_of(heads_.begin(), heads_.end(), has_one) ? 2 : 1;
 }
 
 template <class T>

@@ -30,13 +30,15 @@ class Plan {
  public:
   // Throws std::invalid_argument if the layers do not fit together. Without `fuse`, each layer is a stage of its own,
   // and the plan is right for every input. A fused plan requires small pixels and filters if needs_small() is true.
-  Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse);
+  // With `fold`, a batch normalisation is computed by the convolution before it, and the plan can only predict.
+  Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse, bool fold = false);
 
   const Shape& image() const noexcept { return image_; }
   const Stages<T>& stages() const noexcept { return stages_; }
   const OutputFunction<T>& output_function() const noexcept { return output_function_; }
   int nodes() const noexcept { return output_function_.nodes; }
   bool needs_small() const noexcept { return needs_small_; }
+  bool filters_are_small() const;
 
   // The parameters of all layers, each once. They know where they begin in PackedValues.
   const std::vector<std::shared_ptr<Packed<T>>>& parameters() const noexcept { return parameters_; }
@@ -61,6 +63,8 @@ class Plan {
   // Packs all parameters from the caller's arrays, and derives what follows from them.
   void pack(PackedValues<T>& values) const;
   void derive(PackedValues<T>& values) const;
+  // Reads the caller's buffers, which have the same bits here as there.
+  void read_buffers(PackedValues<T>& values) const;
   // How many samples go through the plan at once.
   int samples_at_once() const noexcept { return samples_at_once_; }
   // The forward pass for that many samples or fewer, outside training.
@@ -75,12 +79,15 @@ class Plan {
   void backward(Workspaces<T> samples, std::size_t segment, T* gradient) const;
   void meet_forward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_forward(batch); }
   void meet_backward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_backward(batch); }
+  // How many samples a batch needs at least, so that each channel of a batch has more than one value.
+  Index least_batch() const noexcept;
   // Makes the memory for the statistics of batches of `samples`.
   void make_statistics(PackedValues<T>& values, Index samples) const;
   // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet.
   bool keeps_gradient(std::size_t at) const noexcept;
 
-  // Writes the parameters that are not frozen to the caller's arrays.
+  void write_buffers(const PackedValues<T>& values) const;
+  // Writes the parameters and the buffers of layers that are not frozen to the caller's arrays.
   void unpack(const PackedValues<T>& values) const;
 
  private:

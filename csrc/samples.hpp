@@ -59,6 +59,8 @@ struct Batches {
   Index samples_before;                    // samples of this run's earlier windows; 0 in its first window
   const double* average_shares = nullptr;  // (steps(),), how much of a step's parameters goes into the average; or null
 
+  bool moves_buffers = false;  // whether Network::gradient writes the buffers, as training does
+
   Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
   // The window of the steps from `step` to `end` - 1.
   Batches between(Index step, Index end, int nodes) const noexcept {

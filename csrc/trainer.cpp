@@ -46,6 +46,15 @@ Index Trainer<T>::shards_of(Index samples) const noexcept {
 }
 
 template <class T>
+void Trainer<T>::check(const Batches<T>& batches) const {
+  const Index last = batches.samples % batches.batch_size, least = last > 0 ? last : batches.batch_size;
+  if (least < plan_.least_batch())
+    throw std::invalid_argument("expected at least " + std::to_string(plan_.least_batch()) +
+                                " samples in each batch, because BatchNorm needs more than one value, got " +
+                                std::to_string(least));
+}
+
+template <class T>
 int Trainer<T>::make_memory(Index samples, int threads) {
   const Index shards = shards_of(samples);
   threads = static_cast<int>(std::min<Index>(threads, shards));
@@ -91,6 +100,7 @@ void Trainer<T>::see() {
 // result, so a later window continues with the packed parameters, unless the caller has changed its arrays.
 template <class T>
 void Trainer<T>::take_parameters() {
+  plan_.read_buffers(parameters_);
   if (has_seen_ && are_as_seen()) return;
   plan_.pack(parameters_);
   see();
@@ -118,6 +128,7 @@ void Trainer<T>::hold(const std::vector<T>& packed, Index steps) {
 template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
+  check(batches);
   // All memory is made before the first step, so that no allocation can fail after it.
   threads = make_memory(std::min(batches.batch_size, batches.samples), threads);
   const auto make_state = [&](Buffer<T>& state, const T* given) {
@@ -156,6 +167,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
 template <class T>
 void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat,
                           const Results<T>& results) {
+  check(batch);
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();
@@ -169,6 +181,7 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
 
 template <class T>
 void Trainer<T>::forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results) {
+  check(batch);
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();

@@ -15,7 +15,8 @@ class Trainer {
   explicit Trainer(const Plan<T>& plan, bool wants_d_images = false)
       : plan_(plan), parameters_(plan.new_values()), wants_d_images_(wants_d_images) {}
 
-  // Takes a step for each batch, with the mean of its samples' gradients. Locks `writing` while it writes the caller's
+  // Takes a step for each batch, with the mean of its samples' gradients. Throws std::invalid_argument if a batch is
+  // smaller than the plan's least_batch. Locks `writing` while it writes the caller's
   // arrays. The number of threads changes no result.
   void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results, SharedMutex& writing);
@@ -31,6 +32,8 @@ class Trainer {
 
   // Sets `flat` to the gradient of one batch, in the order of the parameters' arrays. Changes no parameters.
   void gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat, const Results<T>& results);
+  // Writes the buffers, for example running statistics, that the last `gradient` has moved.
+  void write_buffers() const { plan_.write_buffers(parameters_); }
   // Computes the outputs of one batch as in training.
   void forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results);
 
@@ -40,6 +43,7 @@ class Trainer {
   static constexpr Index steps_a_derivation = 1024;  // few enough to limit rounding errors, enough to cost little time
 
   Index shards_of(Index samples) const noexcept;
+  void check(const Batches<T>& batches) const;
   // Makes all memory for batches of `samples`. Returns how many of the threads such a batch keeps busy.
   int make_memory(Index samples, int threads);
   void take_parameters();

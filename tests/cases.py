@@ -39,6 +39,7 @@ class Case:
         terms: a function from such a pair to the roundings of an output and of a gradient; 0 if all bits are equal.
         options: the constructor's other arguments.
         has_dtype: whether it computes in a dtype of its own, and not in its input's.
+        draws_values: whether its initial values are random numbers.
         any_rank: whether its input may have any number of axes.
         refused: shapes of the right rank that are no input.
         draws: what to draw the inputs of the comparison with the twin from.
@@ -50,6 +51,7 @@ class Case:
     terms: Callable[[tuple[float, ...], tuple[int, ...]], tuple[int, int]]
     options: Mapping[str, Any] = field(default_factory=dict)
     has_dtype: bool = True
+    draws_values: bool = True
     any_rank: bool = False
     refused: tuple[tuple[int, ...], ...] = ()
     draws: tuple[Any, ...] = (uniform,)
@@ -58,7 +60,9 @@ class Case:
     def make(self, module, dtype=np.float64, rng=None, size=None):
         """Return such a layer from `cnnx` or `cnnx.reference`, before any forward pass."""
         numbers, _ = size or self.sizes[0]
-        own = {"dtype": dtype, "rng": rng} if self.has_dtype else {}
+        own: dict[str, Any] = {"dtype": dtype} if self.has_dtype else {}
+        if self.has_dtype and self.draws_values:
+            own["rng"] = rng
         return getattr(module, self.kind)(*numbers, **self.options, **own)
 
     def twins(self, dtype, rng, size=None):
@@ -192,6 +196,18 @@ CASES = {
         lambda *_: (0, 0),
         has_dtype=False,
         any_rank=True,
+    ),
+    "BatchNorm": Case(
+        "BatchNorm",
+        (
+            ((9,), (4, 3, 9)),
+            *(((channels,), (5, 6, channels)) for channels in LANE_EDGES),
+            *(((channels,), (channels,)) for channels in LANE_EDGES),
+            *(((5, 0.5, 0.1), (1, 1, 5)), ((3, 0.0), (0, 4, 3)), ((8,), (13, 11, 8))),
+        ),
+        lambda _, shape: (8, 4 * math.prod(shape[:-1]) + 4),
+        draws_values=False,
+        refused=((4, 3, 8), (4, 3, 1), (4, 9, 3), (4, 3, 0)),
     ),
     "Dense": Case(
         "Dense",

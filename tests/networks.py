@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from twins import parameters
+from twins import buffers, parameters
 
 import cnnx
 from cnnx import Sequential
@@ -82,8 +82,9 @@ def forward_by_hand(layers, image):
 
 
 def bits(network):
-    """Return every parameter of a network in one string of bytes."""
-    return b"".join(values.tobytes() for layer in network.layers for values in parameters(layer).values())
+    """Return every parameter and buffer of a network in one string of bytes."""
+    arrays = ({**parameters(layer), **buffers(layer)} for layer in network.layers)
+    return b"".join(values.tobytes() for of_layer in arrays for values in of_layer.values())
 
 
 def arrays_of(network):

@@ -6,7 +6,7 @@ import numpy as np
 from networks import as_floats
 from stacks import flat_parameters, stack
 from tolerances import assert_close
-from twins import parameters
+from twins import buffers, parameters
 
 import cnnx
 from cnnx import Sequential, reference
@@ -36,6 +36,10 @@ def backward(layer, d_L_d_out):
         remembered = layer.last_input, layer.weights, layer.last_totals
         d_L_d_input, *gradients = reference.softmax_backward(d_L_d_out, *remembered)
         return d_L_d_input.reshape(layer.last_input_shape), gradients
+    if isinstance(layer, reference.BatchNorm):
+        constants = layer.scale, layer.running_mean, layer.running_var, layer.eps
+        d_L_d_input, *gradients = reference.batch_norm_backward(d_L_d_out, layer.last_input, *constants)
+        return d_L_d_input, gradients
     return layer.backprop(d_L_d_out), []
 
 
@@ -44,20 +48,50 @@ def mean_gradient(layers, images, labels, loss_of=reference.cross_entropy, weigh
 
     `loss_of(out, label)` returns the loss and its gradient, and `weights` multiply both.
     """
-    total, losses, correct = 0, [], []
-    for image, label, weight in zip(images, labels, np.ones(len(images)) if weights is None else weights, strict=True):
-        out = image
-        for layer in layers:
-            out = layer.forward(out)
-        loss, gradient = loss_of(out, label)
-        losses.append(weight * loss)
-        correct.append(np.argmax(out) == (label if np.ndim(label) == 0 else np.argmax(label)))
-        of_layers = []
-        for layer in reversed(layers):
-            gradient, of_parameters = backward(layer, gradient)
-            of_layers.insert(0, of_parameters)
-        total = total + float(weight) * np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
+    weights = np.ones(len(images)) if weights is None else weights
+    outs, passes = list(images), []
+    for layer in layers:
+        outs, back = batch_forward(layer, outs)
+        passes.append(back)
+    losses, gradients = zip(*map(loss_of, outs, labels), strict=True)
+    losses = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+    gradients = [gradient.dtype.type(weight) * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    correct = [
+        np.argmax(out) == (label if np.ndim(label) == 0 else np.argmax(label))
+        for out, label in zip(outs, labels, strict=True)
+    ]
+    of_layers = []
+    for back in reversed(passes):
+        gradients, of_parameters = back(gradients)
+        of_layers.insert(0, of_parameters)
+    total = np.concatenate([array.ravel() for arrays in of_layers for array in arrays])
     return total / len(images), np.array(losses), np.array(correct)
+
+
+def batch_forward(layer, inputs):
+    """Return a layer's outputs for a batch, and a function from their gradients to those of inputs and parameters."""
+    if isinstance(layer, reference.BatchNorm) and getattr(layer, "trainable", True):
+        inputs = np.array(inputs)
+        outs, mean, variance = reference.batch_norm_batch_forward(inputs, layer.scale, layer.offset, layer.eps)
+        running, count = (layer.running_mean, layer.running_var), inputs[..., 0].size
+        moved = reference.running_statistics(*running, mean, variance, count, layer.momentum)
+        layer.running_mean[...], layer.running_var[...] = moved
+
+        def batch_back(gradients):
+            d_L_d_inputs, *rest = reference.batch_norm_batch_backward(
+                np.array(gradients), inputs, layer.scale, layer.eps
+            )
+            return list(d_L_d_inputs), rest
+
+        return list(outs), batch_back
+    each = [copy.copy(layer) for _ in inputs]  # which share their parameters
+    outs = [one.forward(input) for one, input in zip(each, inputs, strict=True)]
+
+    def back(gradients):
+        d_L_d_inputs, of_samples = zip(*map(backward, each, gradients), strict=True)
+        return d_L_d_inputs, [sum(arrays) for arrays in zip(*of_samples, strict=True)]
+
+    return outs, back
 
 
 def train(layers, images, labels, batch_size, update, loss_of=reference.cross_entropy, weights=None):
@@ -117,5 +151,8 @@ def assert_fit_follows(names, dtype, images, labels, batch_size, optimizer, rate
     np.testing.assert_array_equal(history.correct, correct)
     for trained, expected, old in zip(network.layers, plain, before.layers, strict=True):
         for name, values in parameters(expected).items():
+            assert_close(getattr(trained, name), values, TERMS)
+            assert np.abs(values - getattr(old, name)).max() > 3e-4
+        for name, values in buffers(expected).items():
             assert_close(getattr(trained, name), values, TERMS)
             assert np.abs(values - getattr(old, name)).max() > 3e-4

@@ -19,6 +19,9 @@ MAKERS = {
     "same": lambda m, size, values, options: m.Conv3x3(int(size), channels_of(values), padding="same", **options),
     "pool": lambda m, ties, *_: m.MaxPool2(ties=ties or "all"),
     "average": lambda m, *_: m.GlobalAveragePool(),
+    "norm": lambda m, momentum, values, options: m.BatchNorm(  # its eps keeps roundings as small as they are
+        values.shape[-1], float(momentum or 0.9), eps=0.1, dtype=options["dtype"]
+    ),
     "relu": lambda m, *_: m.ReLU(),
     "dropout": lambda m, rate, *_: m.Dropout(float(rate)),
     "dense": lambda m, nodes, values, options: m.Dense(values.size, int(nodes), **options),
@@ -41,6 +44,8 @@ STACKS = [
     "conv:1 relu softmax:2",
     "conv:6 relu pool:first conv:9 average softmax:5",
     "same:3 average dense:4 relu softmax:3",
+    "unbiased:6 norm relu pool:first unbiased:9 norm:0.7 pool softmax:5",
+    "same:3 relu norm pool conv:17 relu norm softmax:4",
     "dense:9 relu dense:4 relu softmax:3",
     "dense:215 relu softmax:5",
     "same:2 relu dense:108 relu softmax:4",
@@ -64,6 +69,10 @@ def stack(module, names, dtype=np.float64, image_shape=IMAGE):
         values = layers[-1].forward(values)
         if getattr(layers[-1], "biases", None) is not None:
             layers[-1].biases[...] = rng.uniform(-0.1, 0.1, layers[-1].biases.shape)
+        for name, initial in (("scale", 1), ("offset", 0), ("running_mean", 0), ("running_var", 1)):
+            if hasattr(layers[-1], name):
+                array = getattr(layers[-1], name)
+                array[...] = initial + rng.uniform(-0.1, 0.1, array.shape)
     return layers
 
 

@@ -53,9 +53,13 @@ def dense_twins(input_len, nodes, dtype, rng):
 
 
 def with_equal_parameters(rng, *twins):
-    """Give all twins the same random values for every parameter, each in arrays of its own; return them."""
+    """Give all twins the same random values for every parameter and buffer, in arrays of their own; return them."""
     for name, like in parameters(twins[0]).items():
         values = uniform(rng, like.shape, like.dtype)
+        for layer in twins:
+            setattr(layer, name, values.copy())
+    for name, like in buffers(twins[0]).items():
+        values = uniform(rng, like.shape, like.dtype) + like.dtype.type(1.5 if name == "running_var" else 0)
         for layer in twins:
             setattr(layer, name, values.copy())
     return twins
@@ -63,5 +67,10 @@ def with_equal_parameters(rng, *twins):
 
 def parameters(layer):
     """Return the layer's parameter arrays by name; empty for a layer that learns nothing."""
-    named = {name: getattr(layer, name, None) for name in ("filters", "weights", "biases")}
+    named = {name: getattr(layer, name, None) for name in ("filters", "weights", "biases", "scale", "offset")}
     return {name: values for name, values in named.items() if values is not None}
+
+
+def buffers(layer):
+    """Return the layer's other arrays that training changes, by name."""
+    return {name: getattr(layer, name) for name in ("running_mean", "running_var") if hasattr(layer, name)}

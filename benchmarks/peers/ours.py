@@ -20,6 +20,8 @@ def network(case: Case, dtype: str = "float32", ties: str = "first", rng: Any = 
         elif kind == "dense":
             dense = cnnx.Dense if position < len(case.layers) else cnnx.Softmax
             layers.append(dense(int(np.prod(taken)), number, **options))
+        elif kind == "norm":
+            layers.append(cnnx.BatchNorm(taken[2], dtype=dtype))
         else:
             layers.append({"pool": cnnx.MaxPool2(ties=ties), "relu": cnnx.ReLU(), "dropout": cnnx.Dropout(0.5)}[kind])
     return cnnx.Sequential(layers)

@@ -26,6 +26,8 @@ class Training:
                 layers.append(nn.Conv2d(taken[2], number, 3, padding=int(kind == "same"), bias=case.bias))
             elif kind == "dense":
                 layers += [nn.Flatten(), nn.Linear(int(np.prod(taken)), number)]
+            elif kind == "norm":
+                layers.append(nn.BatchNorm2d(taken[2]))
             else:
                 layers.append({"pool": nn.MaxPool2d(2), "relu": nn.ReLU(), "dropout": nn.Dropout(0.5)}[kind])
         network = nn.Sequential(*layers)

@@ -1,7 +1,8 @@
 """cnnx beside its peers, in one run: `python benchmarks/peers/run.py --data FOLDER`.
 
-Two networks: the article's, at batch size 1 by plain gradient descent, and Keras's MNIST convnet, on batches of 128 by
-Adam. Training begins from the same parameters and sees the same digits in the same order.
+Three networks: the article's, at batch size 1 by plain gradient descent; Keras's MNIST convnet, on batches of 128 by
+Adam; and this one with a batch normalisation after each convolution, on batches of 64. Training begins from the same
+parameters and sees the same digits in the same order.
 
 Every contender is a process of its own. It is verified first, against `cnnx.reference` in float64 under its own rule
 for ties; one that differs is reported and not timed. Then all of a table take turns, and medians over the rounds count.
@@ -24,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import turns
 from machine import Peak, cpu_name
-from networks import ARTICLE, CONVNET, Array, Case, Problem, multiplications
+from networks import ARTICLE, CONVNET, NORMALISED, Array, Case, Problem, multiplications
 from peers import ours
 from turns import TOLERANCE, line, number, spread
 from twin import EverySecond, Twin
@@ -108,6 +109,14 @@ TABLES: dict[str, tuple[Case, list[Row]]] = {
     ),
     "Keras's convnet, training": (
         CONVNET,
+        [
+            *(batches("cnnx", "ours", threads) for threads in (1, 2)),
+            *(batches("PyTorch, channels first", "pytorch", threads) for threads in (1, 2)),
+            *(batches("PyTorch, channels last", "pytorch", threads, channels_last=True) for threads in (1, 2)),
+        ],
+    ),
+    "Keras's convnet with batch normalisation, training": (
+        NORMALISED,
         [
             *(batches("cnnx", "ours", threads) for threads in (1, 2)),
             *(batches("PyTorch, channels first", "pytorch", threads) for threads in (1, 2)),

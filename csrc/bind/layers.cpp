@@ -44,6 +44,9 @@ Sizes sizes_of(const Shape& shape) {
 const py::array& typed(const BoundConv3x3& bound) {
   return bound.filters;
 }
+const py::array& typed(const BoundBatchNorm& bound) {
+  return bound.scale;
+}
 const py::array& typed(const BoundDense& bound) {
   return bound.weights;
 }
@@ -108,6 +111,32 @@ struct Conv3x3Call {
   Conv3x3Layer<T> layer;
   Conv3x3Shape shape{};
   const T* values;
+};
+
+// The checked arguments of a call of BatchNorm, and its values for the running statistics.
+template <class T>
+struct BatchNormCall {
+  BatchNormCall(const BoundBatchNorm& bound, const py::array& input, Access access)
+      : layer(bound.layer<T>(access)), values(checked<T>(input, "input")), numbers(scratch<T>(Index{5} * channels())) {
+    const Index inputs = input.size();
+    check_count("input", static_cast<double>(inputs));
+    if ((input.ndim() != 1 && input.ndim() != 3) || input.shape(input.ndim() - 1) != layer.channels)
+      throw py::value_error("input: expected shape (any, any, " + std::to_string(layer.channels) + ") or (" +
+                            std::to_string(layer.channels) + ",), got " + describe_shape(input));
+    shape = {static_cast<int>(inputs / std::max(channels(), 1)), 1, channels()};
+    const auto at = [&](int number) { return numbers.get() + Index{number} * channels(); };
+    norm = {layer.scale, layer.offset, layer.running_mean, layer.running_var, at(0), at(1), at(2), at(3), at(4), at(4)};
+    std::fill_n(norm.d_mean, channels(), T{0});
+    active_target().kernels<T>().batch_norm_take_running(norm, layer.limits(), channels());
+  }
+
+  int channels() const noexcept { return layer.channels; }
+
+  BatchNormLayer<T> layer;
+  const T* values;
+  std::unique_ptr<T[]> numbers;
+  BatchNormShape shape{};
+  BatchNormValues<T> norm{};
 };
 
 template <class T>
@@ -301,6 +330,45 @@ py::array BoundConv3x3::gradient(const py::array& d_output, const py::array& inp
   });
 }
 
+py::array BoundBatchNorm::forward(const py::array& input) const {
+  return with_dtype(scale, "scale", [&]<class T>(T) -> py::array {
+    const BatchNormCall<T> call(*this, input, Access::read);
+    auto output = new_array_like<T>(input);
+    T* const out = output.mutable_data();
+    {
+      const WithoutLock unlocked;
+      active_target().kernels<T>().batch_norm_forward(out, call.values, call.norm, call.shape);
+    }
+    return output;
+  });
+}
+
+// The running statistics are constants, so the input's gradient is factor * d_output: the forward pass with a shift of
+// 0.
+py::array BoundBatchNorm::backprop(const py::array& d_output, const py::array& input, double learn_rate) const {
+  return with_dtype(scale, "scale", [&]<class T>(T) -> py::array {
+    BatchNormCall<T> call(*this, input, Access::write);
+    const T* const d_out = checked<T>(d_output, "d_L_d_out");
+    if (d_output.size() != input.size()) throw py::value_error("d_L_d_out: expected as many values as the input has");
+    auto d_input = new_array_like<T>(input);
+    T* const d_in = d_input.mutable_data();
+    {
+      const WithoutLock unlocked;
+      const auto& k = active_target().kernels<T>();
+      const Index padded = padded_channels<T>(call.channels());
+      const auto sums = scratch<T>(2 * padded);
+      if (trainable) k.batch_norm_sums(sums.get(), d_out, call.values, call.norm, call.shape);
+      call.norm.shift = call.norm.d_mean;  // which is 0
+      k.batch_norm_forward(d_in, d_out, call.norm, call.shape);
+      if (trainable) {
+        k.sgd_update(call.layer.scale, sums.get(), static_cast<T>(learn_rate), call.channels());
+        k.sgd_update(call.layer.offset, sums.get() + padded, static_cast<T>(learn_rate), call.channels());
+      }
+    }
+    return d_input;
+  });
+}
+
 py::array BoundMaxPool2::forward(const py::array& input) const {
   return with_dtype(input, "input", [&]<class T>(T) -> py::array {
     const auto s = max_pool2_shape<T>(input);
@@ -455,6 +523,13 @@ void bind_layers(py::module_& module) {
       .def("backprop", &BoundConv3x3::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a)
       .def("gradient", &BoundConv3x3::gradient, array("d_L_d_out"), array("input"), "filters"_a = py::none(),
            "biases"_a = py::none());
+
+  py::class_<BoundBatchNorm>(module, "BatchNorm")
+      .def(py::init<py::array, py::array, py::array, py::array, double, double, bool>(), array("scale"),
+           array("offset"), array("running_mean"), array("running_var"), "momentum"_a, "eps"_a, "trainable"_a)
+      .def("output_shape", &output_shape<BoundBatchNorm>, "input_shape"_a)
+      .def("forward", &BoundBatchNorm::forward, array("input"))
+      .def("backprop", &BoundBatchNorm::backprop, array("d_L_d_out"), array("input"), "learn_rate"_a);
 
   py::class_<BoundMaxPool2>(module, "MaxPool2")
       .def(py::init<bool>(), "first_tie_only"_a)

@@ -50,6 +50,29 @@ struct BoundConv3x3 {
                      const std::optional<py::array>& d_biases) const;
 };
 
+struct BoundBatchNorm {
+  py::array scale, offset, running_mean, running_var;  // (channels,)
+  double momentum, eps;
+  bool trainable;
+
+  template <class T>
+  BatchNormLayer<T> layer(Access access) const {
+    if (!trainable) access = Access::read;
+    T* const data = checked<T>(scale, "scale", {any_size}, access);
+    const int channels = size_of(scale, 0);
+    return {data,
+            checked<T>(offset, "offset", {channels}, access),
+            checked<T>(running_mean, "running_mean", {channels}, access),
+            checked<T>(running_var, "running_var", {channels}, access),
+            channels,
+            momentum,
+            eps,
+            !trainable};
+  }
+  py::array forward(const py::array& input) const;
+  py::array backprop(const py::array& d_output, const py::array& input, double learn_rate) const;
+};
+
 struct BoundMaxPool2 {
   bool first_tie_only;
 
@@ -123,7 +146,7 @@ struct BoundSoftmax {
                      const std::optional<py::array>& d_biases) const;
 };
 
-using BoundLayer = std::variant<BoundConv3x3, BoundMaxPool2, BoundGlobalAveragePool, BoundReLU, BoundDropout,
-                                BoundDense, BoundSoftmax>;
+using BoundLayer = std::variant<BoundConv3x3, BoundBatchNorm, BoundMaxPool2, BoundGlobalAveragePool, BoundReLU,
+                                BoundDropout, BoundDense, BoundSoftmax>;
 
 }  // namespace cnnx

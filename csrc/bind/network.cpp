@@ -94,8 +94,8 @@ class BoundNetwork {
                      py::array correct, const std::optional<py::array>& average,
                      const std::optional<py::array>& average_shares) = 0;
   virtual void gradient(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, int threads,
-                        py::array flat, py::array losses, py::array correct,
-                        const std::optional<py::array>& d_images) = 0;
+                        py::array flat, py::array losses, py::array correct, const std::optional<py::array>& d_images,
+                        bool moves_buffers) = 0;
   virtual py::array forward(const py::array& images, const BoundSamples& samples, int threads) = 0;
   virtual BoundPlace place() = 0;
   virtual void continue_at(const BoundPlace& place) = 0;
@@ -139,14 +139,15 @@ class TypedNetwork final : public BoundNetwork {
   }
 
   void gradient(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, int threads,
-                py::array flat, py::array losses, py::array correct,
-                const std::optional<py::array>& d_images) override {
+                py::array flat, py::array losses, py::array correct, const std::optional<py::array>& d_images,
+                bool moves_buffers) override {
     const py::object alive = itself();
-    check_arrays(Access::read);
+    check_arrays(moves_buffers ? Access::write : Access::read);
     const auto pixels = checked_images(images);
     auto batch = checked_batches(samples, pixels.count, samples.order.size());
     const auto in_order = ordered(loss, pixels.count, batch.order, batch.samples);
     batch.loss = in_order.loss();
+    batch.moves_buffers = moves_buffers;
     auto results = checked_results(losses, correct, batch.samples);
     if (d_images.has_value()) {
       const int count = static_cast<int>(batch.samples), values = static_cast<int>(network_.image().count());
@@ -343,7 +344,7 @@ void bind_network(py::module_& module) {
            "optimizer"_a, "threads"_a, array("losses"), array("correct"), "average"_a = py::none(),
            "average_shares"_a = py::none())
       .def("gradient", &Bound::gradient, array("images"), "loss"_a, "samples"_a, "threads"_a, array("gradient"),
-           array("losses"), array("correct"), "d_images"_a = py::none())
+           array("losses"), array("correct"), "d_images"_a = py::none(), "moves_buffers"_a = false)
       .def("forward", &Bound::forward, array("images"), "samples"_a, "threads"_a)
       .def("place", &Bound::place)
       .def("continue_at", &Bound::continue_at, "place"_a)

@@ -134,8 +134,8 @@ Fusion<T> fuse_conv_pool(const Stages<T>& stages, std::size_t at) {
   const auto& plain = *conv->convolution().packed();
   const auto& shape = conv->convolution().shape();
   if (shape.channels != 1 || plain.readers > 1) return {};
-  auto packed = std::make_shared<PackedConv<T>>(plain.layer(), PackedConv<T>::Layout::by_tap, plain.flat_offset);
-  const bool bias = plain.layer().biases != nullptr;
+  auto packed = plain.in(PackedConv<T>::Layout::by_tap);
+  const bool bias = plain.has_biases();
   const ConvPoolShape pooled{shape.height, shape.width, shape.filters, shape.filters, bias, run.relu, run.ties};
   return {std::make_unique<ConvPoolStage<T>>(std::move(packed), pooled), 1 + run.length};
 }

@@ -51,8 +51,12 @@ void pack_flipped_filters(T* packed, const T* filters, const Conv3x3Shape& s) no
 template <class T>
 void add_unpacked_filters(T* __restrict gradient, const T* __restrict d_packed, const Conv3x3Shape& s) noexcept {
   const Index taps = s.taps(), padded = padded_channels<T>(s.filters);
-  for (int f = 0; f < s.filters; ++f)
-    for (Index tap = 0; tap < taps; ++tap) gradient[f * taps + tap] += d_packed[tap * padded + f];
+  constexpr int together = lanes_of<T>;  // filters: a cache line of d_packed, and as many of the gradient stay in cache
+  for (int first = 0; first < s.filters; first += together) {
+    const int last = smaller(first + together, s.filters);
+    for (Index tap = 0; tap < taps; ++tap)
+      for (int f = first; f < last; ++f) gradient[f * taps + tap] += d_packed[tap * padded + f];
+  }
   for (int f = 0; f < s.filters; ++f) gradient[s.filters * taps + f] += d_packed[taps * padded + f];
 }
 
@@ -90,9 +94,30 @@ void for_pixels_reaching_back(int width, Body&& body) {
   if (!done) for_pixels<most>(width, body);
 }
 
+// The same in groups of six, and then of the number that is left. One or two pixels would take as long as four, because
+// each multiply-add waits for the one before it in the same sum. So the last six and these are two groups of four.
+template <class Body>
+void for_sixes_reaching_back(int width, Body&& body) {
+  const int sixes = width / 6, rest = width % 6;
+  const bool has_fours = sixes > 0 && (rest == 1 || rest == 2);
+  int x = 0;
+  for (; x < 6 * (sixes - has_fours); x += 6) body(x, std::integral_constant<int, 6>{});
+  if (has_fours) body(x, std::integral_constant<int, 4>{});
+  if (has_fours || rest == 4) return body(width - 4, std::integral_constant<int, 4>{});
+  if (rest == 5) return body(x, std::integral_constant<int, 5>{});
+  if (rest == 3) return body(x, std::integral_constant<int, 3>{});
+  for (; x < width; ++x) body(x, std::integral_constant<int, 1>{});
+}
+
+// The rows of a window that it reads, from `first` to `last` - 1. The others lie in a ring of zeros.
+struct WindowRows {
+  int first, last;
+};
+
 // Computes `pixels` neighbouring output pixels of one row, for one tile of filters.
 template <class Tile, int pixels, class T>
-void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const Conv3x3Shape& s) {
+void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const WindowRows& rows,
+                  const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
   for (int v = 0; v < Tile::vectors; ++v) {
@@ -103,7 +128,9 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
   // pixel would need more registers than there are.
   constexpr int together = 4, groups = (pixels + together - 1) / together;
   const Index channels = s.channels;
-  for (int dy = 0; dy < 3; ++dy, input += Index{s.width} * s.channels) {
+  input += Index{rows.first} * s.width * s.channels;
+  packed += Index{rows.first} * 3 * s.channels * padded;
+  for (int dy = rows.first; dy < rows.last; ++dy, input += Index{s.width} * s.channels) {
     const T* at[groups];
     for (int g = 0; g < groups; ++g) at[g] = input + g * together * channels;
     for (int i = 0; i < 3 * s.channels; ++i, packed += padded) {
@@ -126,17 +153,31 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
 }
 
+// The same as a call. Where GCC puts tiles of several registers into one function, it keeps their sums in memory.
+template <class Tile, int pixels, class T>
+__attribute__((noinline)) void conv3x3_tile_apart(T* output, const T* input, const T* packed, int filters,
+                                                  const WindowRows& rows, const Conv3x3Shape& s) {
+  conv3x3_tile<Tile, pixels>(output, input, packed, filters, rows, s);
+}
+
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
     for (int y = 0; y < s.out_height(); ++y) {
       T* const out_row = output + Index{y} * s.out_width() * s.filters + first;
       const T* const row = input + Index{y} * s.width * s.channels;
+      const int below = s.height - s.zero_rows - y;
+      const WindowRows rows{s.zero_rows > y ? s.zero_rows - y : 0, below < 3 ? below : 3};
       const auto compute = [&](int x, auto pixels) {
-        conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, s);
+        constexpr auto tile_of =
+            tile.vectors == 1 ? conv3x3_tile<decltype(tile), pixels, T> : conv3x3_tile_apart<decltype(tile), pixels, T>;
+        tile_of(out_row + x * s.filters, row + x * s.channels, packed + first, count, rows, s);
       };
       // Each multiply-add waits for the one before it in the same sum, so a CPU needs eight or more sums at a time.
-      for_pixels_reaching_back<tile.vectors == 1 ? 12 : 6>(s.out_width(), compute);
+      if constexpr (tile.vectors == 1)
+        for_pixels_reaching_back<12>(s.out_width(), compute);
+      else
+        for_sixes_reaching_back(s.out_width(), compute);
     }
   });
 }

@@ -18,6 +18,7 @@ struct Conv3x3Shape {
   int height, width, channels, filters;
   int unread_rows = 0, unread_columns = 0;
   bool relu = false;  // whether the forward pass applies a ReLU to the outputs
+  int zero_rows = 0;  // how many rows of zeros the input has at the top, and at the bottom
 
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }
@@ -139,6 +140,24 @@ struct ShardedBatch {
 };
 inline constexpr Index most_shards = 8;
 
+// Batch normalisation of a sample (height, width, channels); kernels/batch_norm.cpp has the formulas. With `pool`, its
+// outputs are pooled over 2x2 windows. A ReLU before the pooling is the same as one after it.
+struct BatchNormShape {
+  int height, width, channels;
+  bool relu = false, pool = false;
+  Ties ties = Ties::all;
+};
+struct BatchNormLimits {
+  double momentum, eps;
+};
+// What batch normalisation needs to know of each channel, all (channels,).
+template <class T>
+struct BatchNormValues {
+  const T *scale, *offset;
+  T *running_mean, *running_var;
+  T *mean, *inverse, *factor, *shift, *d_mean, *d_slope;
+};
+
 // A sample's loss, and whether its label had the largest probability.
 struct Outcome {
   double loss;
@@ -246,6 +265,20 @@ struct Kernels {
   void (*conv_pool_dense_backward)(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed,
                                    const T* d_totals, const PooledImage<T>&, const ConvPoolShape&,
                                    const DenseShape&) noexcept;
+
+  // kernels/batch_norm.cpp. In training, samples leave their moments, the batch takes them, and samples go forward.
+  // Then samples leave their sums, the batch takes their gradient, and samples go back.
+  void (*batch_norm_moments)(T* mean, T* squares, const T* input, const BatchNormShape&) noexcept;
+  void (*batch_norm_take_running)(const BatchNormValues<T>&, const BatchNormLimits&, int channels) noexcept;
+  void (*batch_norm_take_batch)(const BatchNormValues<T>&, const T* moments, Index stride, const ShardedBatch&,
+                                const BatchNormLimits&, const BatchNormShape&) noexcept;
+  void (*batch_norm_take_gradient)(const BatchNormValues<T>&, const T* const* shards, Index at, const ShardedBatch&,
+                                   const BatchNormShape&) noexcept;
+  void (*batch_norm_forward)(T* output, const T* input, const BatchNormValues<T>&, const BatchNormShape&) noexcept;
+  void (*batch_norm_sums)(T* sums, const T* d_output, const T* input, const BatchNormValues<T>&,
+                          const BatchNormShape&) noexcept;
+  void (*batch_norm_backward)(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>&,
+                              const BatchNormShape&) noexcept;
 
   // kernels/elementwise.cpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;

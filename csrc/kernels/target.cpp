@@ -3,6 +3,7 @@
 namespace cnnx {
 
 void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
+  fill_batch_norm(float32, float64);
   fill_conv3x3(float32, float64);
   fill_conv3x3_sparse(float32, float64);
   fill_max_pool2(float32, float64);

@@ -18,6 +18,7 @@ void fill_dense(Kernels<float>&, Kernels<double>&);
 void fill_dense_packed(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool_dense(Kernels<float>&, Kernels<double>&);
 void fill_elementwise(Kernels<float>&, Kernels<double>&);
+void fill_batch_norm(Kernels<float>&, Kernels<double>&);
 void fill_softmax(Kernels<float>&, Kernels<double>&);
 void fill_losses(Kernels<float>&, Kernels<double>&);
 

@@ -102,7 +102,7 @@ class Convolution {
   // makes the result as large as the input: one pixel thick for "same" padding, otherwise two.
   Conv3x3Shape backward_shape() const noexcept {
     const int ring = same() ? 0 : 2;
-    return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels};
+    return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels, 0, 0, false, same() ? 1 : 2};
   }
   // Copies d_output into the ring. The ring itself stays zero.
   void spread_in_ring(T* ring, const T* d_output) const noexcept {

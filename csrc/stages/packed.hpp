@@ -5,6 +5,8 @@
 // over all of a plan's numbers. Some kernels also read values that are derived from the parameters after each update.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "../kernels/dispatch.hpp"
@@ -38,16 +40,17 @@ class Packed {
   int readers = 0;                       // how many layers of the network have these parameters
 
   Index count() const noexcept { return weights_size + biases_size; }
+  // All of the caller's arrays that belong to the layer.
+  virtual std::vector<std::span<const T>> memory() const {
+    const auto biases = static_cast<std::size_t>(this->arrays.biases != nullptr ? biases_size : 0);
+    return {{arrays.weights, static_cast<std::size_t>(weights_size)}, {arrays.biases, biases}};
+  }
   // Whether an array of this layer shares memory with one of the other layer.
   bool overlaps(const Packed& other) const {
-    const auto overlap = [](const T* a, Index a_count, const T* b, Index b_count) {
-      return a != nullptr && b != nullptr && cnnx::overlap(a, a_count, b, b_count);
-    };
-    const auto& theirs = other.arrays;
-    return overlap(arrays.weights, weights_size, theirs.weights, other.weights_size) ||
-           overlap(arrays.weights, weights_size, theirs.biases, other.biases_size) ||
-           overlap(arrays.biases, biases_size, theirs.weights, other.weights_size) ||
-           overlap(arrays.biases, biases_size, theirs.biases, other.biases_size);
+    for (const auto mine : memory())
+      for (const auto theirs : other.memory())
+        if (overlap(mine.data(), std::ssize(mine), theirs.data(), std::ssize(theirs))) return true;
+    return false;
   }
   // The layer's arrays in a flat array of all parameters.
   Arrays<T> in(T* flat) const noexcept {
@@ -57,11 +60,18 @@ class Packed {
   virtual Index size() const = 0;
   // Whether stages can read the caller's arrays instead of packed ones.
   virtual bool may_stay_unpacked() const { return false; }
+  // Whether the filters are small enough for stages that need it. Other parameters may be of any size.
+  virtual bool is_small() const { return true; }
   virtual void pack(T* packed, const Arrays<T>& from) const = 0;
   virtual void unpack(const Arrays<T>& to, const T* packed) const = 0;
 
   // Completes the gradient after all samples have added to it.
   virtual void complete_gradient([[maybe_unused]] T* gradient) const {}
+
+  // Buffers are numbers of the layer that training changes and that are no parameters. They are kept beside what is
+  // derived.
+  virtual void read_buffers([[maybe_unused]] T* derived) const {}
+  virtual void write_buffers([[maybe_unused]] const T* derived) const {}
 
   // Computes what is derived from the parameters. Called after packing and after an update.
   virtual Index derived_size() const { return 0; }
@@ -103,16 +113,30 @@ class PackedConv final : public Packed<T> {
         shape_{3, 3, layer.channels, layer.count} {}
 
   const Conv3x3Layer<T>& layer() const noexcept { return layer_; }
+  std::shared_ptr<PackedConv> in(Layout layout) const {
+    auto packed = std::make_shared<PackedConv>(layer_, layout, this->flat_offset);
+    packed->norm_ = norm_;
+    return packed;
+  }
+  // Makes the packed filters and biases those of the convolution and of the batch normalisation after it, with its
+  // running statistics. Only for prediction.
+  void fold(const BatchNormLayer<T>& norm) { norm_ = norm; }
+  bool has_biases() const noexcept { return layer_.biases != nullptr || norm_.has_value(); }
 
   Index by_tap_size() const noexcept { return packed_filters_size<T>(shape_); }
   Index size() const override { return layout_ == Layout::by_tap ? by_tap_size() : this->weights_size + layer_.count; }
+  bool is_small() const override {
+    const auto& k = this->kernels();
+    if (!norm_.has_value())
+      return k.are_small(layer_.filters, this->weights_size) &&
+             (layer_.biases == nullptr || k.are_small(layer_.biases, layer_.count));
+    const Folded folded(*this, this->arrays);
+    return k.are_small(folded.filters.data(), this->weights_size) && k.are_small(folded.biases.data(), layer_.count);
+  }
   void pack(T* packed, const Arrays<T>& from) const override {
-    if (layout_ == Layout::by_tap) {
-      this->kernels().pack_filters(packed, from.weights, from.biases, shape_);
-      return;
-    }
-    copy(packed, from.weights, this->weights_size);
-    if (from.biases != nullptr) copy(packed + this->weights_size, from.biases, layer_.count);
+    if (!norm_.has_value()) return pack_as_is(packed, from);
+    Folded folded(*this, from);
+    pack_as_is(packed, {folded.filters.data(), folded.biases.data()});
   }
   void unpack(const Arrays<T>& to, const T* packed) const override {
     if (layout_ == Layout::by_tap) {
@@ -139,8 +163,38 @@ class PackedConv final : public Packed<T> {
   }
 
  private:
+  struct Folded {
+    Folded(const PackedConv& conv, const Arrays<T>& from)
+        : filters(from.weights, from.weights + conv.weights_size), biases(static_cast<std::size_t>(conv.layer_.count)) {
+      const auto& k = active_target().kernels<T>();
+      const BatchNormLayer<T>& norm = *conv.norm_;
+      const int count = norm.channels;
+      std::vector<T> numbers(static_cast<std::size_t>(4 * count));
+      T* const at = numbers.data();
+      const BatchNormValues<T> values{norm.scale, norm.offset,    norm.running_mean, norm.running_var, at,
+                                      at + count, at + 2 * count, at + 3 * count,    nullptr,          nullptr};
+      k.batch_norm_take_running(values, norm.limits(), count);
+      if (from.biases != nullptr)
+        k.batch_norm_forward(biases.data(), from.biases, values, {1, 1, count});
+      else
+        copy(biases.data(), values.shift, count);
+      for (int f = 0; f < count; ++f)
+        k.scale(filters.data() + f * conv.shape_.taps(), values.factor[f], conv.shape_.taps());
+    }
+    std::vector<T> filters, biases;
+  };
+  void pack_as_is(T* packed, const Arrays<T>& from) const {
+    if (layout_ == Layout::by_tap) {
+      this->kernels().pack_filters(packed, from.weights, from.biases, shape_);
+      return;
+    }
+    copy(packed, from.weights, this->weights_size);
+    if (from.biases != nullptr) copy(packed + this->weights_size, from.biases, layer_.count);
+  }
+
   Conv3x3Layer<T> layer_;
   Layout layout_;
+  std::optional<BatchNormLayer<T>> norm_;
   Conv3x3Shape shape_;  // only its filters and channels matter here
 };
 

@@ -1,7 +1,7 @@
 """The CNN of Victor Zhou's article "CNNs, Part 2", layer for layer and number for number, with a core in C++.
 
 - `Conv3x3`, `MaxPool2`, `Softmax`: the article's layers, compiled. `cnnx.layers` says what all layers have in common.
-- `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`: layers that the article leaves out.
+- `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`, `BatchNorm`: layers that the article leaves out.
 - `cross_entropy`, `mean_squared_error`: losses and their gradients.
 - `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
 - `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `EarlyStopping`: how a `Sequential` is trained.
@@ -24,7 +24,7 @@ from . import schedules
 from ._core import __version__, active_target, targets
 from .augment import RandomAffine, RandomShift
 from .early_stopping import EarlyStopping
-from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
+from .layers import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy, mean_squared_error
 from .network import Sequential
 from .optimizers import SGD, Adam
@@ -66,6 +66,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "SGD",
     "Adam",
+    "BatchNorm",
     "Conv3x3",
     "Dense",
     "Dropout",

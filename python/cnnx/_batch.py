@@ -72,6 +72,7 @@ def gradient_of(
     threads: int,
     gradient: FloatArray,
     d_images: Any = None,
+    moves_buffers: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Set `gradient` to that of a loss of the core. Return each sample's loss, and whether it was recognised.
 
@@ -83,6 +84,7 @@ def gradient_of(
         threads: how many threads share the work.
         gradient: where the gradient goes.
         d_images: (samples, values), where the gradient for the images goes, or None.
+        moves_buffers: whether running statistics follow those of these samples, as in training.
     """
     count = len(samples.order)
     if is_in_python(plan):
@@ -100,6 +102,7 @@ def gradient_of(
         losses=losses,
         correct=correct,
         d_images=d_images,
+        moves_buffers=moves_buffers,
     )
     return losses, correct
 
@@ -143,21 +146,29 @@ class Batch:
         losses, _ = self._of(outputs, order)
         return losses, self._recognised(outputs, order)
 
-    def gradient(self, samples: Samples, gradient: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def gradient(
+        self, samples: Samples, gradient: FloatArray, moves_buffers: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Set `gradient` to the mean gradient of some of the images. Return what `evaluate` returns, for these.
 
         Args:
             samples: which images.
             gradient: where the gradient goes.
+            moves_buffers: whether running statistics follow those of these samples, as in training.
         """
         if self._compiled is not None:
-            return gradient_of(self.plan, self.images, self._compiled, samples, self.threads, gradient)
+            return gradient_of(
+                self.plan, self.images, self._compiled, samples, self.threads, gradient, moves_buffers=moves_buffers
+            )
         if is_in_python(self.plan) and self._loss.is_of_samples:
             return self._gradient_in_python(samples, gradient)
         outputs = forward_of(self.plan, self.images, samples, self.threads)
         losses, d_outputs = self._of(outputs, samples.order)
         given = _core.GivenGradient(rows=d_outputs / d_outputs.dtype.type(len(samples.order)))
-        return losses, gradient_of(self.plan, self.images, given, samples, self.threads, gradient)[1]
+        _, correct = gradient_of(
+            self.plan, self.images, given, samples, self.threads, gradient, moves_buffers=moves_buffers
+        )
+        return losses, correct
 
     def _gradient_in_python(
         self, samples: Samples, gradient: FloatArray
@@ -211,7 +222,9 @@ class Batch:
         gradient, optimizer = np.empty(self.plan.parameter_count, self.plan.dtype), steps.optimizer.compiled()
         for step, rate in enumerate(steps.learn_rates.tolist()):
             start, stop = step * steps.batch_size, min((step + 1) * steps.batch_size, len(losses))
-            losses[start:stop], correct[start:stop] = self.gradient(samples.part(start, stop), gradient)
+            losses[start:stop], correct[start:stop] = self.gradient(
+                samples.part(start, stop), gradient, moves_buffers=True
+            )
             self.plan.apply(gradient, optimizer, rate)
             if steps.average is not None and steps.average_shares is not None:
                 steps.average.follow(steps.layers, float(steps.average_shares[step]))

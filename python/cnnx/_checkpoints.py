@@ -296,7 +296,7 @@ def _arrays(run: Run) -> dict[str, Any]:
         f"layers.{position}.{name}": array
         for position, layer in enumerate(run.network.layers)
         if not any(layer is before for before in run.network.layers[:position])
-        for name, array in layer.parameters().items()
+        for name, array in layer.arrays().items()
     }
     arrays |= {f"optimizer.{name}": array for name, array in run.optimizer.memory().items()}
     return arrays if run.average is None else {**arrays, "average": run.average.values}

@@ -32,6 +32,23 @@ class Conv3x3:
     ) -> numpy.typing.NDArray[typing.Any]: ...
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
 
+class BatchNorm:
+    def __init__(
+        self,
+        scale: numpy.typing.NDArray[typing.Any],
+        offset: numpy.typing.NDArray[typing.Any],
+        running_mean: numpy.typing.NDArray[typing.Any],
+        running_var: numpy.typing.NDArray[typing.Any],
+        momentum: float,
+        eps: float,
+        trainable: bool,
+    ) -> None: ...
+    def backprop(
+        self, d_L_d_out: numpy.typing.NDArray[typing.Any], input: numpy.typing.NDArray[typing.Any], learn_rate: float
+    ) -> numpy.typing.NDArray[typing.Any]: ...
+    def forward(self, input: numpy.typing.NDArray[typing.Any]) -> numpy.typing.NDArray[typing.Any]: ...
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]: ...
+
 class MaxPool2:
     def __init__(self, first_tie_only: bool) -> None: ...
     def backprop(
@@ -167,7 +184,9 @@ class Samples:
 class Network:
     def __init__(
         self,
-        layers: collections.abc.Sequence[Conv3x3 | MaxPool2 | GlobalAveragePool | ReLU | Dropout | Dense | Softmax],
+        layers: collections.abc.Sequence[
+            Conv3x3 | BatchNorm | MaxPool2 | GlobalAveragePool | ReLU | Dropout | Dense | Softmax
+        ],
         image_shape: tuple[int, ...],
         dtype: numpy.dtype[typing.Any],
         fuse: bool = True,
@@ -193,6 +212,7 @@ class Network:
         losses: numpy.typing.NDArray[typing.Any],
         correct: numpy.typing.NDArray[typing.Any],
         d_images: numpy.typing.NDArray[typing.Any] | None = None,
+        moves_buffers: bool = False,
     ) -> None: ...
     def place(self) -> Place: ...
     def predict(self, images: numpy.typing.NDArray[typing.Any], threads: int) -> numpy.typing.NDArray[typing.Any]: ...

@@ -129,7 +129,7 @@ class LayerByLayer:
     def _training(self, gradient: FloatArray | None) -> Iterator[list[_Step]]:
         """Return the layers as they are for some passes of training, which add to `gradient`."""
         for position, layer in enumerate(self._layers):
-            if getattr(layer, "buffers", dict)():
+            if layer.trainable and layer.buffers():
                 raise ValueError(
                     f"{self._where(position)}: expected no layer that needs the whole batch, in the training of a "
                     "network with layers in Python, which takes one image after another"

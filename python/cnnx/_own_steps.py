@@ -37,7 +37,8 @@ class OwnSteps(ImageChecks):
         """Compute the mean gradient of a batch into `gradient`, and return its mean loss and its accuracy.
 
         The parameters do not change. `apply` takes the step, perhaps after `gradient` was changed, for example averaged
-        over several machines. Dropout is active, as in `fit`.
+        over several machines. Dropout is active, as in `fit`. `BatchNorm` uses the statistics of the batch, as in
+        `fit`, but leaves its running ones as they are: a `fit` with a learn rate of 0 moves these alone.
 
         Args:
             images: the batch (n, height, width), as in `fit`.
@@ -59,6 +60,7 @@ class OwnSteps(ImageChecks):
         threads = thread_count(threads, len(images), least=1)
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
+        _stack.check_least_batch(self.layers, images.shape[1:], len(images))
         seed = _random.draw_seed(generator) if _stack.has_dropout(self.layers) else 0
         batch = Batch(plan, images, targets, weights, chosen, threads)
         losses, correct = batch.gradient(Samples(np.arange(len(images)), seed=seed), self.gradient)
@@ -95,7 +97,8 @@ class OwnSteps(ImageChecks):
     def forward(self, images: NDArray[Any], *, threads: int | None = None, rng: Rng = None) -> FloatArray:
         """Return the outputs of a batch as in training, for a loss of one's own; `backward` goes the way back.
 
-        Dropout is active, as in `fit`. `predict` is the same without it, and faster.
+        Dropout is active, and `BatchNorm` uses the statistics of the batch, as in `fit`. `predict` is the same without,
+        and faster.
 
         Args:
             images: the batch (n, height, width), as in `fit`. The network keeps it, without a copy, for `backward`.
@@ -110,6 +113,7 @@ class OwnSteps(ImageChecks):
         pixels = _images.pixels(images)
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
+        _stack.check_least_batch(self.layers, images.shape[1:], len(images))
         seed = _random.draw_seed(generator) if _stack.has_dropout(self.layers) else 0
         samples = Samples(np.arange(len(images)), seed=seed)
         outputs = forward_of(plan, images, samples, thread_count(threads, len(images), least=1))

@@ -71,7 +71,7 @@ class Planned(KnownAttributes):
     def _trainable_plan(self, image_shape: tuple[int, ...]) -> Any:
         """Return the plan; ValueError if it may not write into a layer's array."""
         for position, layer in enumerate(self.layers):
-            for name, array in layer.parameters().items() if layer.trainable else ():
+            for name, array in layer.arrays().items() if layer.trainable else ():
                 if not array.flags.writeable:
                     raise ValueError(
                         f"layers[{position}] ({type(layer).__name__}): {name}: expected a writable array, which "

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
+from .layers import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 
 _ANY_SIZE = (8, 8)  # of images: only channels matter where it is used
 
-_OWN_KINDS = {Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax}
+_OWN_KINDS = {BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Softmax}
 
 
 def as_list(value: Any) -> list[Layer]:
@@ -128,6 +128,11 @@ def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
             shape = layer.output_shape(shape)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+        if isinstance(layer, BatchNorm) and any(layer is before for before in layers[:position]):
+            raise ValueError(
+                f"{where}: expected a BatchNorm at one position, because its running statistics are those of one "
+                f"place, got that of layers[{_position_of(layer, layers)}] again (make another one)"
+            )
         if position > 0 and isinstance(layers[position - 1], Softmax):
             raise ValueError(f"{where}: expected nothing after Softmax, got another layer")
     if not layers:
@@ -137,6 +142,22 @@ def check_fit(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> None:
             f"layers: expected Softmax, Dense or another layer with outputs (nodes,) at the end, got "
             f"{type(layers[-1]).__name__} with outputs {shape}"
         )
+
+
+def _position_of(layer: Layer, layers: Sequence[Layer]) -> int:
+    return next(position for position, other in enumerate(layers) if other is layer)
+
+
+def check_least_batch(layers: Sequence[Layer], image_shape: tuple[int, ...], least: int) -> None:
+    """Refuse a batch of one image if a BatchNorm has a single value of each channel in it."""
+    if least > 1 or not any(isinstance(layer, BatchNorm) for layer in layers):
+        return
+    for position, (layer, shape) in enumerate(zip(layers, sizes(layers, image_shape)[0], strict=True)):
+        if isinstance(layer, BatchNorm) and layer.trainable and all(size == 1 for size in shape[:-1]):
+            raise ValueError(
+                f"layers[{position}] (BatchNorm): expected at least 2 images in each batch, because the layer has only "
+                "one value of each channel of an image, got a batch of 1 (another batch_size or number of images helps)"
+            )
 
 
 def fits(layers: Sequence[Layer], image_shape: tuple[int, ...]) -> bool:

@@ -227,7 +227,7 @@ class Run:
 
     def _changing(self) -> tuple[list[Any], list[Any]]:
         """Return the arrays that a step changes: the layers', and those beside them."""
-        arrays = [array for layer in self.network.layers for array in layer.parameters().values()]
+        arrays = [array for layer in self.network.layers for array in layer.arrays().values()]
         averages = [] if self.average is None else [self.average.values]
         return arrays, self.optimizer.states() + averages
 

@@ -200,6 +200,8 @@ class Sequential(OwnSteps):
         run.background = _images.background(augment, pixels)
         generator = _random.generator(rng)
         self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
+        least = course.images % course.batch_size or course.batch_size
+        _stack.check_least_batch(self.layers, images.shape[1:], least)
         if run.checkpoints is not None:
             run.checkpoints.check(run, shuffle=shuffle, augment=augment, rng=rng)
         self._warn_of(images, pixels)

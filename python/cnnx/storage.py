@@ -1,9 +1,9 @@
 """Networks in files: each is one npz file without pickle.
 
-The file has each parameter under the name "position.name", for example "0.filters", and a JSON text under the name
-"network". The text has the format's version, the class and the constructor's arguments of each layer, and the shape and
-the pixels of the images that the network was trained on. A layer at several positions is described at the first of
-them, which the others name. `FORMATS` says what each version of the format adds.
+The file has each parameter and buffer under the name "position.name", for example "0.filters", and a JSON text under
+the name "network". The text has the format's version, the class and the constructor's arguments of each layer, and the
+shape and the pixels of the images that the network was trained on. A layer at several positions is described at the
+first of them, which the others name. `FORMATS` says what each version of the format adds.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from . import _stack, layers
 from ._images import Pixels
 from ._whole_files import check_writable, kind_of, naming, writing
+from .layers.batch_norm import BatchNorm
 from .layers.initial import UNINITIALISED
 from .network import Sequential
 
@@ -32,7 +33,7 @@ __all__ = ["check_writable", "load", "save"]
 
 FORMATS = {
     1: "layers with the arguments of their constructors",
-    2: "layers at several positions, and frozen layers",
+    2: "layers at several positions, frozen layers, and BatchNorm",
 }
 FORMAT_VERSION = max(FORMATS)
 
@@ -55,7 +56,9 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
     _stack.check_saved(network.layers)
     described = [_description(position, layer, network.layers) for position, layer in enumerate(network.layers)]
     images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
-    is_simple = all("same_as" not in entry and "trainable" not in entry for entry in described)
+    is_simple = all(
+        "same_as" not in entry and "trainable" not in entry and entry["layer"] != BatchNorm.kind for entry in described
+    )
     version = 1 if is_simple else 2  # an older cnnx reads all that it can hold
     text = json.dumps({"format": "cnnx", "version": version, "layers": described, **images})
     if len(text) > LONGEST_TEXT:
@@ -64,7 +67,7 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         f"{position}.{name}": array
         for position, layer in enumerate(network.layers)
         if "same_as" not in described[position]
-        for name, array in layer.parameters().items()
+        for name, array in layer.arrays().items()
     }
     with naming(path), writing(Path(path)) as file:
         np.savez(file, network=np.array(text), **arrays)
@@ -159,8 +162,10 @@ def _layer(position: int, entry: dict[str, Any], arrays: _Arrays) -> Any:
     if "rng" in kind.__init__.__annotations__:
         _check_initial_shape(position, kind, settings, arrays)
         settings["rng"] = UNINITIALISED
+    elif "channels" in settings:
+        _check_shape(position, (settings["channels"],), arrays)
     layer = kind(**settings)
-    for name, array in layer.parameters().items():
+    for name, array in layer.arrays().items():
         arrays.read(f"{position}.{name}", array)
     layer.trainable = entry.get("trainable", True)
     return layer
@@ -171,9 +176,14 @@ def _check_initial_shape(position: int, kind: Any, settings: dict[str, Any], arr
     try:
         kind(**{**settings, "rng": _ShapeProbe(np.random.PCG64(0))})
     except _InitialShapeError as error:
-        (expected,), got = error.args, arrays.shapes(position)
-        if expected not in got:
-            raise ValueError(f"layers[{position}]: expected an array of shape {expected}, got {got}") from None
+        (expected,) = error.args
+        _check_shape(position, expected, arrays)
+
+
+def _check_shape(position: int, expected: tuple[int, ...], arrays: _Arrays) -> None:
+    got = arrays.shapes(position)
+    if expected not in got:
+        raise ValueError(f"layers[{position}]: expected an array of shape {expected}, got {got}") from None
 
 
 class _InitialShapeError(Exception):

@@ -18,6 +18,8 @@ TYPED = [
     "GlobalAveragePool()",
     "ReLU()",
     "Dropout(0.25)",
+    "BatchNorm(3)",
+    "BatchNorm(3, momentum=0.99, eps=0.001, dtype='float32')",
     "Dense(4, 3, dtype='float32')",
     "Softmax(4, 3)",
     "SGD(0.1)",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cnnx
-from cnnx import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
+from cnnx import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
 from cnnx.layers import Layer
 from cnnx.network import History, Progress
 
@@ -108,6 +108,7 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
     network = Sequential(
         [
             Conv3x3(4, 1, padding="same", dtype=np.float32, rng=1),
+            BatchNorm(4, momentum=0.99, dtype=np.float32),
             ReLU(),
             MaxPool2(ties="first"),
             Dropout(0.1),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cnnx
-from cnnx import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
+from cnnx import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
 from cnnx.augment import Augmentation
 
 NAN = float("nan")
@@ -18,6 +18,7 @@ MAKERS = {
     "GlobalAveragePool": GlobalAveragePool,
     "ReLU": ReLU,
     "Dropout": lambda: Dropout(0.25),
+    "BatchNorm": lambda: BatchNorm(3),
     "Dense": lambda: Dense(4, 3),
     "Softmax": lambda: Softmax(4, 3),
     "SGD": lambda: cnnx.SGD(0.1, momentum=0.5),
@@ -45,6 +46,8 @@ BAD_SETTINGS = [
     *(("EarlyStopping", "patience", bad) for bad in (0, -1, 2.5, True, "3", None)),
     *(("EarlyStopping", "monitor", bad) for bad in ("val_loss", "", None, 0)),
     *(("EarlyStopping", "restore_best", bad) for bad in (1, "yes", None)),
+    *(("BatchNorm", "momentum", bad) for bad in (1, 1.5, -0.1, NAN, "0.9", None, True)),
+    *(("BatchNorm", "eps", bad) for bad in (0, -1e-8, NAN, float("inf"), "1e-8")),
     *(("Sequential", "layers", bad) for bad in (None, 3, [None], "layers")),
 ]
 

@@ -32,8 +32,7 @@ def freeze(layers, which):
     frozen = range(len(learn))[WHICH[which]]
     sizes = [sum(values.size for values in parameters(layer).values()) for layer in learn]
     for position in frozen:
-        if isinstance(learn[position], cnnx.layers.Layer):
-            learn[position].trainable = False
+        learn[position].trainable = False
     return np.concatenate([np.full(size, i in frozen) for i, size in enumerate(sizes)])
 
 
@@ -55,6 +54,7 @@ def test_training_is_the_reference_s_with_frozen_numbers_left_out(
     images, labels = problem(rng, names, COUNT)
     network, plain = kind(stack(cnnx, names, dtype)), stack(reference, names, dtype)
     frozen = freeze(network.layers, which)
+    freeze(plain, which)
     before = network.parameters.copy()
     method, settings = OPTIMIZERS[optimizer]
     step_on = update_of(method, settings, np.full(COUNT, LEARN_RATE))
@@ -77,7 +77,8 @@ def test_training_is_the_reference_s_with_frozen_numbers_left_out(
         assert state[~frozen].any()
 
 
-@pairwise(names=STACKS_OF_SEVERAL, which=WHICH, count=[1, 7], dtype=DTYPES)
+# A frozen BatchNorm uses other statistics, so the others' gradients change.
+@pairwise(names=[names for names in STACKS_OF_SEVERAL if "norm" not in names], which=WHICH, count=[1, 7], dtype=DTYPES)
 def test_a_frozen_layer_has_the_gradient_zero_and_the_others_keep_theirs(rng, names, which, count, dtype):
     images, labels = problem(rng, names, count)
     network, free = (Sequential(stack(cnnx, names, dtype)) for _ in range(2))

@@ -26,6 +26,8 @@ MORE = [
     "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
     "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
     "same:1 pool:first softmax:3",
+    "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
+    "same:3 norm relu conv:5 relu pool norm dense:4 softmax:3",
 ]
 
 

@@ -78,6 +78,85 @@ def test_relu_agrees(layers, dtype, rng, shape, draw):
     assert_layer_agrees(layers.ReLU(), torch.relu, draw(rng, shape, dtype), rng, terms=1)
 
 
+BATCH_NORM_SHAPES = [(3,), (17,), (5, 3, 9), (4, 7, 32)]
+
+
+def batch_norm_twins(layers, dtype, rng, channels):
+    """Return a layer and PyTorch's, with the same random arrays."""
+    norm = layers.BatchNorm(channels, momentum=0.8, eps=1e-3, dtype=dtype)
+    with_equal_parameters(rng, norm)
+    theirs = torch.nn.BatchNorm1d(channels, momentum=1 - 0.8, eps=1e-3, dtype=getattr(torch, np.dtype(dtype).name))
+    with torch.no_grad():
+        for name, array in (("weight", norm.scale), ("bias", norm.offset)):
+            getattr(theirs, name).copy_(torch.tensor(array))
+        theirs.running_mean.copy_(torch.tensor(norm.running_mean))
+        theirs.running_var.copy_(torch.tensor(norm.running_var))
+    return norm, theirs
+
+
+@pytest.mark.parametrize("shape", BATCH_NORM_SHAPES)
+def test_batch_norm_agrees_where_it_uses_running_statistics(layers, dtype, rng, shape):
+    norm, theirs = batch_norm_twins(layers, dtype, rng, shape[-1])
+    theirs.eval()
+
+    def normalise(input, scale, offset):
+        flat = input.reshape(-1, shape[-1])
+        running = theirs.running_mean, theirs.running_var
+        return torch.nn.functional.batch_norm(flat, *running, scale, offset, eps=1e-3).reshape(shape)
+
+    assert_layer_agrees(norm, normalise, uniform(rng, shape, dtype), rng, terms=200)
+
+
+@pytest.mark.parametrize("shape", BATCH_NORM_SHAPES)
+def test_batch_norm_agrees_on_a_batch(dtype, rng, shape):
+    norm, theirs = batch_norm_twins(reference, dtype, rng, shape[-1])
+    inputs, d_L_d_outs = uniform(rng, (6, *shape), dtype), uniform(rng, (6, *shape), dtype)
+    given = tensor(inputs)
+    expected = theirs(given.reshape(-1, shape[-1])).reshape(inputs.shape)
+    expected.backward(torch.tensor(d_L_d_outs))
+    outputs, mean, variance = reference.batch_norm_batch_forward(inputs, norm.scale, norm.offset, norm.eps)
+    assert_close(outputs, expected.detach().numpy(), terms=200)
+    found = reference.batch_norm_batch_backward(d_L_d_outs, inputs, norm.scale, norm.eps)
+    for gradient, of_theirs in zip(found, (given, theirs.weight, theirs.bias), strict=True):
+        assert_close(gradient, of_theirs.grad.numpy(), terms=400)
+    running, count = (norm.running_mean, norm.running_var), inputs[..., 0].size
+    moved = reference.running_statistics(*running, mean, variance, count, norm.momentum)
+    for ours, name in zip(moved, ("running_mean", "running_var"), strict=True):
+        assert_close(ours.astype(dtype), getattr(theirs, name).numpy(), terms=50)
+
+
+def test_a_network_with_batch_norm_trains_as_pytorch_s(dtype, rng):
+    """50 steps of gradient descent on a convolution, a BatchNorm and a softmax, and then a prediction."""
+    norm, theirs = batch_norm_twins(cnnx, dtype, rng, 6)
+    conv, soft = cnnx.Conv3x3(6, dtype=dtype, rng=rng), cnnx.Softmax(4 * 5 * 6, 3, dtype=dtype, rng=rng)
+    network = cnnx.Sequential([conv, norm, cnnx.ReLU(), soft])
+    images, labels = uniform(rng, (STEPS * 8, 6, 7), dtype), rng.integers(0, 3, STEPS * 8)
+    filters, weights, biases = tensor(conv.filters), tensor(soft.weights), tensor(soft.biases)
+    optimizer = torch.optim.SGD([filters, weights, biases, *theirs.parameters()], lr=0.05)
+
+    def totals(batch):
+        maps = torch.nn.functional.conv2d(torch.tensor(batch)[:, None], filters[:, None]).permute(0, 2, 3, 1)
+        values = torch.relu(theirs(maps.reshape(-1, 6)).reshape(maps.shape))
+        return values.reshape(len(batch), -1) @ weights + biases
+
+    losses = []
+    for start in range(0, len(images), 8):
+        some = slice(start, start + 8)
+        loss = torch.nn.functional.cross_entropy(totals(images[some]), torch.tensor(labels[some]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    history = network.fit(images, labels, epochs=1, learn_rate=0.05, batch_size=8, shuffle=False)
+    terms = 100 * STEPS
+    assert_close(history.losses.reshape(-1, 8).mean(axis=1).astype(dtype), np.array(losses, dtype), terms)
+    assert_close(norm.running_mean, theirs.running_mean.numpy(), terms)
+    assert_close(norm.running_var, theirs.running_var.numpy(), terms)
+    theirs.eval()
+    expected = torch.softmax(totals(images[:20]), 1).detach().numpy()
+    assert_close(network.predict(images[:20]), expected, terms)
+
+
 @pytest.mark.parametrize(("input_len", "nodes"), [(1, 3), (15, 10), (33, 17)])
 def test_dense_agrees(layers, dtype, rng, input_len, nodes):
     dense = layers.Dense(input_len, nodes, dtype=dtype)

@@ -22,6 +22,7 @@ Raises:
 """
 
 from .base import Layer
+from .batch_norm import BatchNorm
 from .conv3x3 import Conv3x3
 from .dense import Dense
 from .dropout import Dropout
@@ -30,4 +31,4 @@ from .max_pool2 import MaxPool2
 from .relu import ReLU
 from .softmax import Softmax
 
-__all__ = ["Conv3x3", "Dense", "Dropout", "GlobalAveragePool", "Layer", "MaxPool2", "ReLU", "Softmax"]
+__all__ = ["BatchNorm", "Conv3x3", "Dense", "Dropout", "GlobalAveragePool", "Layer", "MaxPool2", "ReLU", "Softmax"]

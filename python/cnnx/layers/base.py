@@ -239,6 +239,14 @@ class Layer(KnownAttributes):
         """Return the arrays that training updates, by the names of their attributes."""
         return {}
 
+    def buffers(self) -> dict[str, FloatArray]:
+        """Return the arrays that `fit` also changes but no optimizer does, by the names of their attributes."""
+        return {}
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return `parameters` and `buffers`."""
+        return {**self.parameters(), **self.buffers()}
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the output's shape for an input of `input_shape`; ValueError if the layer takes no such input."""
         if self._own is None:

@@ -7,7 +7,7 @@ class, which remembers its input and takes steps of gradient descent. In the art
 1. `notation.py`: shapes, and what a name such as `d_L_d_out` means.
 2. `conv3x3.py`, `max_pool2.py`, `softmax.py` (with `dense.py`): the article's three layers.
 3. `loss.py`: the cross-entropy loss, and the mean squared error.
-4. `relu.py`, `global_average_pool.py`, `dropout.py`: layers that the article leaves out.
+4. `relu.py`, `global_average_pool.py`, `dropout.py`, `batch_norm.py`: layers that the article leaves out.
 5. `optimizers.py` and `augment.py`: what training needs beside the layers.
 
 A file has the same name here as in `cnnx` or `cnnx.layers`. `cnnx.reference` itself has all functions and classes.
@@ -19,6 +19,14 @@ layer.
 """
 
 from .augment import affine
+from .batch_norm import (
+    BatchNorm,
+    batch_norm_backward,
+    batch_norm_batch_backward,
+    batch_norm_batch_forward,
+    batch_norm_forward,
+    running_statistics,
+)
 from .conv3x3 import Conv3x3, conv3x3_backward, conv3x3_forward
 from .dense import Dense, dense_backward, dense_forward
 from .dropout import Dropout, dropout
@@ -30,6 +38,7 @@ from .relu import ReLU, relu_backward, relu_forward
 from .softmax import Softmax, softmax_backward, softmax_forward
 
 __all__ = [
+    "BatchNorm",
     "Conv3x3",
     "Dense",
     "Dropout",
@@ -40,6 +49,10 @@ __all__ = [
     "adam_update",
     "affine",
     "average_update",
+    "batch_norm_backward",
+    "batch_norm_batch_backward",
+    "batch_norm_batch_forward",
+    "batch_norm_forward",
     "conv3x3_backward",
     "conv3x3_forward",
     "cross_entropy",
@@ -51,6 +64,7 @@ __all__ = [
     "mean_squared_error",
     "relu_backward",
     "relu_forward",
+    "running_statistics",
     "sgd_update",
     "smoothed",
     "soft_cross_entropy",

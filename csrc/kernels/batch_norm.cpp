@@ -1,0 +1,354 @@
+// Batch normalisation (Ioffe and Szegedy, 2015, algorithm 1), and a ReLU and a MaxPool2 after it, on one sample
+// x (height, width, channels). Each channel c has a mean m and a variance v, of the batch in training and running ones
+// elsewhere:
+//
+//   inverse = 1 / sqrt(v + eps),   factor = scale * inverse,   shift = offset - m * factor
+//   y = factor * x + shift                            which is scale * (x - m) * inverse + offset
+//   d_scale = sum of  d_y * (x - m) * inverse,   d_offset = sum of  d_y
+//   d_x = factor * d_y - (d_mean + d_slope * (x - m))
+//
+// The batch's mean and variance depend on x, too. This is what d_mean and d_slope are for: with n values of a channel
+// in the batch,  d_mean = factor * d_offset / n  and  d_slope = factor * inverse * d_scale / n.
+//
+// With pooling, y is not stored: it is computed again in the backward pass, to find the largest value of each window.
+// Channels are in the lanes, and pixels are added in one order, so all targets compute the same sums.
+#include "max_pool2.hpp"
+#include "relu.hpp"
+#include "target.hpp"
+
+namespace cnnx {
+namespace {
+
+inline double square_root(double x) {
+  return __builtin_sqrt(x);
+}
+
+// The sum over a sample's pixels of term(pixel), for one register of channels. Even and odd pixels are added apart,
+// because each addition waits for the one before it in the same sum.
+template <class V, class Term>
+V sum_over(Index pixels, Term&& term) {
+  V even{}, odd{};
+  Index i = 0;
+  for (; i + 1 < pixels; i += 2) {
+    even += term(i);
+    odd += term(i + 1);
+  }
+  if (i < pixels) even += term(i);
+  return even + odd;
+}
+
+// The mean of a sample's channels, and the sum of the squared distances from it.
+template <class T>
+void batch_norm_moments(T* mean, T* squares, const T* input, const BatchNormShape& s) noexcept {
+  const Index pixels = Index{s.height} * s.width, channels = s.channels;
+  for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int count) {
+    using V = typename decltype(tile)::V;
+    const auto x = [&](Index pixel) { return tile.read(input + first + pixel * channels, count); };
+    const V m = sum_over<V>(pixels, x) / static_cast<T>(pixels);
+    const V distances = sum_over<V>(pixels, [&](Index pixel) {
+      const V distance = x(pixel) - m;
+      return distance * distance;
+    });
+    tile.write(mean + first, m, count);
+    tile.write(squares + first, distances, count);
+  });
+}
+
+// Adds term(sample) over a batch as ShardedBatch says.
+template <class Term>
+double sum_over_batch(const ShardedBatch& batch, Term&& term) {
+  double sums[most_shards] = {};
+  for (Index shard = 0; shard < batch.shards; ++shard) {
+    double sum = 0;
+    for (Index i = batch.start(shard); i < batch.start(shard + 1); ++i) sum = term(i, sum);
+    sums[shard] = sum;
+  }
+  for (Index step = 1; step < batch.shards; step *= 2)
+    for (Index shard = 0; shard < batch.shards; shard += 2 * step) sums[shard] += sums[shard + step];
+  return sums[0];
+}
+
+template <class T>
+void set_values(const BatchNormValues<T>& values, int c, double mean, double variance, const BatchNormLimits& limits) {
+  const double inverse = 1 / square_root(variance + limits.eps);
+  values.mean[c] = static_cast<T>(mean);
+  values.inverse[c] = static_cast<T>(inverse);
+  values.factor[c] = static_cast<T>(static_cast<double>(values.scale[c]) * inverse);
+  values.shift[c] =
+      static_cast<T>(fused(-mean, static_cast<double>(values.factor[c]), static_cast<double>(values.offset[c])));
+}
+
+// Takes the running mean and variance. Sets all but d_mean and d_slope.
+template <class T>
+void batch_norm_take_running(const BatchNormValues<T>& values, const BatchNormLimits& limits, int channels) noexcept {
+  for (int c = 0; c < channels; ++c)
+    set_values(values, c, static_cast<double>(values.running_mean[c]), static_cast<double>(values.running_var[c]),
+               limits);
+}
+
+// Takes the mean and the variance of a batch from its samples' moments, and moves the running ones towards them.
+// `moments` has a row for each sample, `stride` long: the means, and from moments[padded_channels] on the squares. The
+// running variance is the unbiased one, with n - 1 for n.
+template <class T>
+void batch_norm_take_batch(const BatchNormValues<T>& values, const T* moments, Index stride, const ShardedBatch& batch,
+                           const BatchNormLimits& limits, const BatchNormShape& s) noexcept {
+  const double pixels = double(s.height) * s.width, count = pixels * static_cast<double>(batch.samples);
+  const auto move = [&](T& running, double to) {
+    running = static_cast<T>(fused(limits.momentum, static_cast<double>(running), (1 - limits.momentum) * to));
+  };
+  for (int c = 0; c < s.channels; ++c) {
+    const T *const means = moments + c, *const squares = means + padded_channels<T>(s.channels);
+    const double mean = sum_over_batch(batch, [&](Index i, double sum) { return sum + double(means[i * stride]); }) /
+                        static_cast<double>(batch.samples);
+    const double distances = sum_over_batch(batch, [&](Index i, double sum) {
+      const double distance = static_cast<double>(means[i * stride]) - mean;
+      return fused(pixels * distance, distance, sum + static_cast<double>(squares[i * stride]));
+    });
+    set_values(values, c, mean, distances / count, limits);
+    move(values.running_mean[c], mean);
+    move(values.running_var[c], distances / (count - 1));
+  }
+}
+
+// Sets d_mean and d_slope. Each shard's gradient has d_scale, and from [padded_channels] on d_offset.
+template <class T>
+void batch_norm_take_gradient(const BatchNormValues<T>& values, const T* const* shards, Index at,
+                              const ShardedBatch& batch, const BatchNormShape& s) noexcept {
+  const double count = double(s.height) * s.width * static_cast<double>(batch.samples);
+  const ShardedBatch each{batch.shards, batch.shards};
+  for (int c = 0; c < s.channels; ++c) {
+    const auto total = [&](Index where) {
+      return sum_over_batch(each, [&](Index i, double sum) { return sum + static_cast<double>(shards[i][where]); });
+    };
+    const double factor = static_cast<double>(values.factor[c]) / count;
+    values.d_mean[c] = static_cast<T>(factor * total(at + padded_channels<T>(s.channels) + c));
+    values.d_slope[c] = static_cast<T>(factor * static_cast<double>(values.inverse[c]) * total(at + c));
+  }
+}
+
+// What a channel's values are multiplied by, for one register of channels.
+template <class Tile>
+struct Channels {
+  using V = typename Tile::V;
+  V mean, factor, shift, d_mean, d_slope;
+
+  template <class T>
+  Channels(const BatchNormValues<T>& values, int at, int count)
+      : mean(Tile::read(values.mean + at, count)),
+        factor(Tile::read(values.factor + at, count)),
+        shift(Tile::read(values.shift + at, count)),
+        d_mean(Tile::read(values.d_mean + at, count)),
+        d_slope(Tile::read(values.d_slope + at, count)) {}
+
+  V output(const V& x) const { return factor * x + shift; }
+  V d_input(const V& x, const V& d_y) const { return factor * d_y - (d_mean + d_slope * (x - mean)); }
+};
+
+// The four pixels of a window: their offsets from the first, in numbers.
+struct Window {
+  explicit Window(const BatchNormShape& s)
+      : offset{0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels} {}
+  Index offset[4];
+};
+
+// Calls body(index of the window's first pixel, index of its output) for all windows.
+template <class Body>
+void for_windows(const BatchNormShape& s, Body&& body) {
+  Index out = 0;
+  for (int y = 0; y + 1 < s.height; y += 2)
+    for (int x = 0; x + 1 < s.width; x += 2, out += s.channels) body((Index{y} * s.width + x) * s.channels, out);
+}
+
+// Calls body(index of a pixel) for the pixels that no window has.
+template <class Body>
+void for_unread(const BatchNormShape& s, Body&& body) {
+  if (s.width % 2 != 0)
+    for (int y = 0; y < s.height; ++y) body((Index{y + 1} * s.width - 1) * s.channels);
+  if (s.height % 2 != 0)
+    for (int x = 0; x < s.width - s.width % 2; ++x) body((Index{s.height - 1} * s.width + x) * s.channels);
+}
+
+template <bool with_relu, class V>
+V forward_relu(const V& y) {
+  if constexpr (with_relu)
+    return relu(y);
+  else
+    return y;
+}
+template <bool with_relu, class V>
+V backward_relu(const V& gradient, const V& y) {
+  if constexpr (with_relu)
+    return through_relu(gradient, y);
+  else
+    return gradient;
+}
+
+template <class V>
+V largest_of(const V (&y)[4]) {
+  return max_or_nan(max_or_nan(y[0], y[1]), max_or_nan(y[2], y[3]));
+}
+
+// In the passes below, the channels of a pixel or a window follow each other, because memory is read fastest in order.
+template <bool with_relu, class T>
+void forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) {
+  const Window window(s);
+  const Index count = Index{s.height} * s.width * s.channels;
+  if (!s.pool) {
+    for (Index at = 0; at < count; at += s.channels)
+      for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+        const Channels<decltype(tile)> channels(values, first, lanes);
+        const auto y = channels.output(tile.read(input + at + first, lanes));
+        tile.write(output + at + first, forward_relu<with_relu>(y), lanes);
+      });
+    return;
+  }
+  for_windows(s, [&](Index in, Index out) {
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      typename decltype(tile)::V y[4];
+      const Channels<decltype(tile)> channels(values, first, lanes);
+      for (int q = 0; q < 4; ++q) y[q] = channels.output(tile.read(input + in + window.offset[q] + first, lanes));
+      tile.write(output + out + first, forward_relu<with_relu>(largest_of(y)), lanes);
+    });
+  });
+}
+
+// One register of channels of a window: x, and the gradient of y.
+template <bool with_relu, Ties ties, class Tile, class T>
+struct WindowGradient {
+  typename Tile::V x[4], d_y[4];
+
+  WindowGradient(const T* d_output, const T* input, const Channels<Tile>& channels, int lanes, const Window& window) {
+    typename Tile::V y[4];
+    for (int q = 0; q < 4; ++q) {
+      x[q] = Tile::read(input + window.offset[q], lanes);
+      y[q] = channels.output(x[q]);
+    }
+    const auto largest = largest_of(y);
+    hand_out<ties>(d_y, y, largest, backward_relu<with_relu>(Tile::read(d_output, lanes), largest));
+  }
+};
+
+// Sets sums to a sample's d_scale, and from sums[padded_channels] on to its d_offset.
+template <bool with_relu, Ties ties, class T>
+void sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) {
+  const Window window(s);
+  const Index count = Index{s.height} * s.width * s.channels;
+  for_channel_tiles<T, 4>(s.channels, [&](auto tile, int first, int lanes) {
+    using Part = Tile<T, sizeof(typename decltype(tile)::V), 1, tile.partial>;
+    using V = typename Part::V;
+    V d_scale[tile.vectors] = {}, d_offset[tile.vectors] = {};
+    const auto for_parts = [&](auto body) {
+      for (int v = 0; v < tile.vectors; ++v) {
+        const int at = first + v * tile.lanes;
+        body(Channels<Part>(values, at, lanes), at, v);
+      }
+    };
+    const auto add = [&](const Channels<Part>& channels, int v, const V& x, const V& d_y) {
+      d_scale[v] += d_y * (x - channels.mean);
+      d_offset[v] += d_y;
+    };
+    if (s.pool)
+      for_windows(s, [&](Index in, Index out) {
+        for_parts([&](const auto& channels, int at, int v) {
+          const WindowGradient<with_relu, ties, Part, T> of(d_output + out + at, input + in + at, channels, lanes,
+                                                            window);
+          for (int q = 0; q < 4; ++q) add(channels, v, of.x[q], of.d_y[q]);
+        });
+      });
+    else
+      for (Index pixel = 0; pixel < count; pixel += s.channels)
+        for_parts([&](const auto& channels, int at, int v) {
+          const V x = Part::read(input + pixel + at, lanes);
+          add(channels, v, x, backward_relu<with_relu>(Part::read(d_output + pixel + at, lanes), channels.output(x)));
+        });
+    for_parts([&](const auto&, int at, int v) {
+      Part::write(sums + at, d_scale[v] * Part::read(values.inverse + at, lanes), lanes);
+      Part::write(sums + padded_channels<T>(s.channels) + at, d_offset[v], lanes);
+    });
+  });
+}
+
+template <bool with_relu, Ties ties, class T>
+void backward(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>& values,
+              const BatchNormShape& s) {
+  const Window window(s);
+  const Index count = Index{s.height} * s.width * s.channels;
+  // The gradient of one pixel; of_y gives that of y.
+  const auto set = [&](Index pixel, auto&& of_y) {
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      const Channels<decltype(tile)> channels(values, first, lanes);
+      const auto x = tile.read(input + pixel + first, lanes);
+      tile.write(d_input + pixel + first, channels.d_input(x, of_y(tile, channels, x, first, lanes)), lanes);
+    });
+  };
+  if (!s.pool) {
+    for (Index pixel = 0; pixel < count; pixel += s.channels)
+      set(pixel, [&](auto tile, const auto& channels, const auto& x, int first, int lanes) {
+        return backward_relu<with_relu>(tile.read(d_output + pixel + first, lanes), channels.output(x));
+      });
+    return;
+  }
+  for_windows(s, [&](Index in, Index out) {
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      const Channels<decltype(tile)> channels(values, first, lanes);
+      const WindowGradient<with_relu, ties, decltype(tile), T> of(d_output + out + first, input + in + first, channels,
+                                                                  lanes, window);
+      for (int q = 0; q < 4; ++q)
+        tile.write(d_input + in + window.offset[q] + first, channels.d_input(of.x[q], of.d_y[q]), lanes);
+    });
+  });
+  for_unread(s, [&](Index pixel) {
+    set(pixel, [](auto tile, const auto&, const auto&, int, int) { return typename decltype(tile)::V{}; });
+  });
+}
+
+template <class T>
+void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
+  if (s.relu) return forward<true>(output, input, values, s);
+  forward<false>(output, input, values, s);
+}
+
+// Calls body(whether there is a ReLU, the rule for ties) with both as constants.
+template <class Body>
+void with_constants(const BatchNormShape& s, Body&& body) {
+  const auto choose = [&](auto with_relu) {
+    if (s.ties == Ties::all) return body(with_relu, std::integral_constant<Ties, Ties::all>{});
+    body(with_relu, std::integral_constant<Ties, Ties::first>{});
+  };
+  if (s.relu) return choose(std::true_type{});
+  choose(std::false_type{});
+}
+
+template <class T>
+void batch_norm_sums(T* d_parameters, const T* d_output, const T* input, const BatchNormValues<T>& values,
+                     const BatchNormShape& s) noexcept {
+  with_constants(
+      s, [&](auto with_relu, auto ties) { sums<with_relu(), ties()>(d_parameters, d_output, input, values, s); });
+}
+
+template <class T>
+void batch_norm_backward(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>& values,
+                         const BatchNormShape& s) noexcept {
+  with_constants(
+      s, [&](auto with_relu, auto ties) { backward<with_relu(), ties()>(d_input, d_output, input, values, s); });
+}
+
+template <class T>
+void enter(Kernels<T>& k) {
+  k.batch_norm_moments = batch_norm_moments<T>;
+  k.batch_norm_take_running = batch_norm_take_running<T>;
+  k.batch_norm_take_batch = batch_norm_take_batch<T>;
+  k.batch_norm_take_gradient = batch_norm_take_gradient<T>;
+  k.batch_norm_forward = batch_norm_forward<T>;
+  k.batch_norm_sums = batch_norm_sums<T>;
+  k.batch_norm_backward = batch_norm_backward<T>;
+}
+
+}  // namespace
+
+void CNNX_TARGET::fill_batch_norm(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
+}  // namespace cnnx
