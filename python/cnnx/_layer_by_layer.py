@@ -56,8 +56,9 @@ class LayerByLayer:
         layers = [layer.forgetful() for layer in self._layers]
         for image, output in zip(images, outputs, strict=True):
             value = self._read(image)
-            for position, layer in enumerate(layers):
-                value = self._forward(position, layer, value)
+            with self._lock:  # while another thread trains, the parameters are those between two steps
+                for position, layer in enumerate(layers):
+                    value = self._forward(position, layer, value)
             output[...] = value
         return outputs
 
@@ -197,7 +198,7 @@ class _Step:
 
     def forward(self, value: FloatArray, key: int) -> Any:
         layer = self.layer
-        if type(layer) is Dropout:
+        if isinstance(layer, Dropout) and layer._own is None:
             self._key = _random.key(key, self._position)
             return _dropped(value, layer.rate, self._key)
         output = layer.forward(value)
@@ -207,7 +208,7 @@ class _Step:
 
     def backprop(self, d_output: FloatArray, where: str) -> Any:
         layer = self.layer
-        if type(layer) is Dropout:
+        if isinstance(layer, Dropout) and layer._own is None:
             return _dropped(d_output, layer.rate, self._key)
         if self.is_repeated:  # as `forward` at this position left it
             layer.__dict__.update(self._left)

@@ -149,7 +149,9 @@ class Planned(KnownAttributes):
         return size if is_fixed else None
 
     def _fitting_size(self) -> tuple[int, ...] | None:
-        """Return the smallest square image that the layers take, for a message; None if there is none."""
+        """Return the smallest square image that the layers take, for a message; None if there is none that is known."""
+        if _stack.steps_in_python(self.layers):
+            return None  # asking own layers about hundreds of sizes could take minutes
         return _images.fitting_size(lambda size: _stack.fits(self.layers, size), _stack.channels(self.layers))
 
     def __getstate__(self) -> dict[str, Any]:

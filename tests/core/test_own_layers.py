@@ -133,6 +133,19 @@ def test_other_losses_are_as_in_the_core(rng, loss):
     assert_close(histories[0].losses, histories[1].losses, TERMS, largest=100)
 
 
+class NamedDropout(Dropout):
+    """Computes as its base does."""
+
+
+@pytest.mark.parametrize("kind", [Dropout, NamedDropout])
+def test_dropout_drops_the_same_values(rng, kind):
+    images, labels = problem(rng)
+    networks = [Sequential([each(), kind(0.5), Softmax(72, 4, rng=1)]) for each in (OwnReLU, ReLU)]
+    for network in networks:
+        network.gradients(images, labels, rng=3)
+    assert_close(networks[0].gradient, networks[1].gradient, TERMS)
+
+
 NEW = {
     "Scale": lambda: [Conv3x3(3, rng=1), Scale(0.7), MaxPool2(), Softmax(27, 4, rng=2)],
     "LeakyReLU": lambda: [Conv3x3(3, rng=1), LeakyReLU(0.3), MaxPool2(), Softmax(27, 4, rng=2)],

@@ -78,7 +78,8 @@ class Layer(KnownAttributes):
     before each `backprop`, with `training` True; for predictions it calls `forward` on a copy, so that several threads
     can predict at once. It also calls `forward` on a copy with zeros, to learn the output's shape, unless the class
     defines `output_shape`. An input is in the dtype of the network, and what `forward` and `backprop` return is
-    converted to it. Only `cnnx.load` does not know own layers, so `save` refuses them; `pickle` takes them.
+    converted to it. Ctrl-C takes effect at once, and leaves the network as it was after the last whole step.
+    `cnnx.load` does not know own layers, so `save` refuses them; `pickle` takes them.
 
     A layer is free until a network takes it. From then on its arrays are slices of the network's flat array of
     parameters, and an array that is assigned to it is copied into its slice. It is free again when the network is gone
