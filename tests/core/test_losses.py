@@ -91,6 +91,28 @@ def test_gradients_are_the_reference_s_mean(rng, kind_and_names, dtype, is_weigh
         assert accuracy == correct.mean()
 
 
+class InPython(cnnx.ReLU):
+    """A layer because of which a network steps layer by layer in Python, where losses are computed by numpy."""
+
+    def forward(self, input):
+        return super().forward(input)
+
+
+@pairwise(kind_and_names=EVERY, dtype=DTYPES, is_weighted=[False, True])
+def test_a_network_that_steps_in_python_has_the_same_losses(rng, kind_and_names, dtype, is_weighted):
+    kind, names = kind_and_names
+    images, labels, weights, options, _ = case(rng, kind, names, 4, dtype)
+    options = {**options, "sample_weight": weights if is_weighted else None}
+    results = []
+    for first in (cnnx.ReLU(), InPython()):
+        network = Sequential([first, *stack(cnnx, names, dtype)])
+        loss, accuracy = network.gradients(images, labels, rng=2, **options)
+        results.append((np.array(loss, dtype), accuracy, network.gradient))
+    assert_close(results[1][0], results[0][0], TERMS)
+    np.testing.assert_equal(results[1][1], results[0][1])
+    assert_close(results[1][2], results[0][2], TERMS)
+
+
 @pytest.mark.parametrize(("kind", "names"), EVERY)
 def test_gradients_are_the_derivative_of_the_loss(rng, kind, names):
     images, labels, weights, options, _ = case(rng, kind, names, 3)
