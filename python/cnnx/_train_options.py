@@ -7,9 +7,9 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from . import models
+from ._command_line import OneLineParser
 from ._whole_files import check_writable
 from .augment import Augmentation, RandomAffine, RandomShift
 from .optimizers import SGD, Adam, Optimizer
@@ -26,14 +26,9 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
 }
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"cnnx.train: error: {message} (--help explains the options)\n")
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return what reads the options of ``python -m cnnx.train``."""
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m cnnx.train",
         description="Train the CNN of the article 'CNNs, Part 2: Training a Convolutional Neural Network' on "
         "handwritten digits, then test it on digits that it has not seen. Without options it is the "

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import data, models, storage
+from . import _command_line, data, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
@@ -169,26 +169,7 @@ def progress_line(step: int, loss: float, accuracy: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit code: 0, 2 after bad input, or 130 after Ctrl-C."""
-    try:
-        _run(make_parser().parse_args(arguments))
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader has seen enough, as in `| head`
-        _drop_unwritten_lines()
-    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
-        print(f"cnnx.train: error: {error}", file=sys.stderr)
-        _drop_unwritten_lines()
-        return 2
-    return 0
-
-
-def _drop_unwritten_lines() -> None:
-    """Forget what stdout does not take. Otherwise Python tries it again at its exit, and ends with code 120."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _command_line.run("cnnx.train", lambda: _run(make_parser().parse_args(arguments)))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-EXTRAS = {"onnx": ("onnx", "onnx"), "sklearn": ("sklearn", "scikit-learn 1.6 or newer")}
+EXTRAS = {
+    "onnx": ("onnx", "onnx"),
+    "pictures": ("PIL", "Pillow 10.1 or newer"),
+    "sklearn": ("sklearn", "scikit-learn 1.6 or newer"),
+}
 
 
 @pytest.mark.parametrize("module", EXTRAS)

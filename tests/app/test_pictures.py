@@ -3,8 +3,6 @@
 import io
 import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -219,11 +217,3 @@ def test_an_array_without_one_digit_is_an_error(picture, message):
 def test_what_is_no_picture_is_a_type_error(picture):
     with pytest.raises(TypeError, match=r"^picture: expected a.*, got "):
         read(picture)
-
-
-def test_without_pillow_one_line_says_what_to_install():
-    program = "import sys; sys.modules['PIL'] = None\nimport cnnx.pictures"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert ended.stderr.splitlines()[-1] == (
-        "ImportError: cnnx.pictures needs Pillow 10.1 or newer, which is not installed (pip install 'cnnx[pictures]')"
-    )

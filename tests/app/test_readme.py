@@ -123,7 +123,9 @@ def test_the_pages_commands_train(command):
 @pytest.mark.parametrize("command", [c for c in commands() if c[:3] != ("python", "-m", "cnnx.train")], ids=" ".join)
 def test_the_other_commands_are_of_programs_that_the_project_uses(command):
     assert command[0] in KNOWN_PROGRAMS
-    if command[0] == "python":
+    if command[:2] == ("python", "-m"):
+        assert (ROOT / "python" / command[2].replace(".", "/")).with_suffix(".py").is_file()
+    elif command[0] == "python":
         script = ROOT / command[1]
         if not script.parent.is_dir():
             pytest.skip(f"{script.parent.name}/ is not in the sdist")

@@ -1,0 +1,49 @@
+"""What the programs of cnnx have in common: one line for an error, exit codes, readers that leave early, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reads the options of `python -m NAME`, and says in one line what is wrong with them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with code 2."""
+        name = self.prog.removeprefix("python -m ")
+        self.exit(2, f"{name}: error: {message} (--help explains the options)\n")
+
+
+def run(name: str, program: Callable[[], object]) -> int:
+    """Run a program, and return its exit code: 0, 2 after bad input, or 130 after Ctrl-C."""
+    try:
+        program()
+        flush()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        _drop_unwritten_lines()
+    except (ValueError, OSError, MemoryError, FloatingPointError, ImportError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        _drop_unwritten_lines()
+        return 2
+    return 0
+
+
+def flush() -> None:
+    """Write what was printed, while an error can still be told."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _drop_unwritten_lines() -> None:
+    """Forget what stdout does not take. Otherwise Python tries it again at its exit, and ends with code 120."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
