@@ -76,11 +76,12 @@ def _only_set(source: Path, sets: dict[str, dict[str, Path]]) -> tuple[str, dict
 
 def _read_tables(folder: Path) -> list[NDArray[Any]]:
     """Read a folder without IDX files: its two CSV files, or its npz file."""
-    tables = {match[2].lower(): path for path in folder.iterdir() if (match := _CSV_NAME.fullmatch(path.name))}
+    files = [path for path in folder.iterdir() if path.is_file()]  # opening a pipe would wait for its writer
+    tables = {match[2].lower(): path for path in files if (match := _CSV_NAME.fullmatch(path.name))}
     if len(tables) == 2:
         parts = [(tables[role], array) for role in ("train", "test") for array in read_csv(tables[role])]
         return matched(parts, is_transposed=tables["train"].name.lower().startswith("emnist"))
-    archives = [path for path in folder.iterdir() if path.suffix.lower() == ".npz"]
+    archives = [path for path in files if path.suffix.lower() == ".npz"]
     if len(archives) == 1:
         return matched(_read_npz(archives[0]))
     raise DataError(
