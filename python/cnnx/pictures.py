@@ -102,7 +102,7 @@ def _levels(array: NDArray[Any]) -> ByteArray:
     if array.dtype == np.uint8:
         return np.asarray(array, np.uint8)
     if array.dtype == np.bool_:
-        return np.where(array, np.uint8(255), np.uint8(0))
+        return np.asarray(np.where(array, 255, 0), np.uint8)
     least, most = float(array.min()), float(array.max())
     if not (np.isfinite(least) and np.isfinite(most)):
         raise DataError("expected finite numbers")
