@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
 }
 AUGMENTATIONS: dict[str, Augmentation | None] = {
     "none": None,
+    "jitter": RandomAffine(shift=1),
     "shift": RandomShift(2),
     "affine": RandomAffine(rotation=10, scale=0.1, shift=2),
 }
@@ -89,8 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--augment",
         choices=list(AUGMENTATIONS),
         default="none",
-        help="change each digit a little each time: shift it by up to 2 pixels, or also turn it by up to 10 degrees "
-        "and scale it by up to 10%% (default: %(default)s)",
+        help="change each digit a little each time: shift it by up to 1 pixel in fractions (jitter), by up to 2 whole "
+        "pixels (shift), or by up to 2 in fractions, and turn it by up to 10 degrees and scale it by up to 10%% "
+        "(affine; default: %(default)s)",
     )
     parser.add_argument(
         "--average",
