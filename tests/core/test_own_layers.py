@@ -338,6 +338,17 @@ def test_a_convolution_after_one_takes_its_channels():
     assert network.predict(np.zeros((28, 28))).shape == (10,)
 
 
+def test_beside_a_layer_that_needs_the_whole_batch_they_only_predict(rng):
+    layers = [Conv3x3(3, 1, rng=1), cnnx.BatchNorm(3), OwnReLU(), MaxPool2(), Softmax(27, 4, rng=2)]
+    core = Sequential([ReLU() if isinstance(layer, OwnReLU) else copy.deepcopy(layer) for layer in layers])
+    network, (images, labels) = Sequential(layers), problem(rng)
+    assert_close(network.predict(images), core.predict(images), TERMS)
+    before, message = bits(network), r"^layers\[1\] \(BatchNorm\): expected no layer that needs the whole batch"
+    with pytest.raises(ValueError, match=message):
+        network.fit(images, labels, epochs=1, batch_size=3, learn_rate=0.05)
+    assert bits(network) == before
+
+
 @pytest.mark.parametrize("write", ["save", "storage"])
 def test_a_file_is_refused_before_it_is_written(tmp_path, write):
     network, path = Sequential(NEW["Scale"]()), tmp_path / "network"
