@@ -3,6 +3,9 @@
 Both networks have the same layers in the same order. Where cnnx has a `Softmax`, the other has a dense layer, whether
 or not a softmax function follows. Layers without parameters may differ in number, such as a Flatten.
 
+A `BatchNorm` has four arrays in all three libraries: the factor, the offset, the running mean and the running variance.
+PyTorch also counts the batches; that number is left out, and comes as 0.
+
 The layouts of the arrays:
 
 ============  ==========================  =========================  ==========================
@@ -49,7 +52,7 @@ def from_torch(network: Sequential, state_dict: Mapping[str, Any]) -> None:
     """
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict: expected arrays by name, got {type(state_dict).__name__}")
-    _fill(_torch_arrays(network), {name: np.asarray(values) for name, values in state_dict.items()})
+    _fill(_torch_arrays(network), {name: np.asarray(it) for name, it in state_dict.items() if not _is_count(name)})
 
 
 def to_torch(network: Sequential, names: Iterable[str]) -> dict[str, FloatArray]:
@@ -65,9 +68,11 @@ def to_torch(network: Sequential, names: Iterable[str]) -> dict[str, FloatArray]
         ValueError: the other network has another number of parameters.
     """
     arrays, names = list(_torch_arrays(network)), list(names)
-    if len(names) != len(arrays):
-        raise ValueError(f"names: expected {len(arrays)}, one for each of {_listed(arrays)}, got {len(names)}")
-    return {name: array.taken() for name, array in zip(names, arrays, strict=True)}
+    count = len([name for name in names if not _is_count(name)])
+    if count != len(arrays):
+        raise ValueError(f"names: expected {len(arrays)}, one for each of {_listed(arrays)}, got {count}")
+    rest = iter(arrays)
+    return {name: np.array(0) if _is_count(name) else next(rest).taken() for name in names}
 
 
 def from_keras(network: Sequential, weights: Iterable[ArrayLike]) -> None:
@@ -88,6 +93,10 @@ def to_keras(network: Sequential) -> list[FloatArray]:
     return [array.taken() for array in _keras_arrays(network)]
 
 
+def _is_count(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
 class _Array(NamedTuple):
     """One array of a layer, in the layout of another library.
 
@@ -105,12 +114,12 @@ class _Array(NamedTuple):
 
     def taken(self) -> FloatArray:
         """Return a copy in the other library's layout."""
-        values: FloatArray = self.layer.parameters()[self.name].reshape(-1)[self.order]
+        values: FloatArray = _arrays(self.layer)[self.name].reshape(-1)[self.order]
         return values
 
     def give(self, values: FloatArray) -> None:
         """Copy values in the other library's layout into the layer."""
-        own = np.empty_like(self.layer.parameters()[self.name])
+        own = np.empty_like(_arrays(self.layer)[self.name])
         own.reshape(-1)[self.order] = values
         setattr(self.layer, self.name, own)
 
@@ -138,9 +147,14 @@ def _keras_arrays(network: Sequential) -> Iterator[_Array]:
                 yield _Array(layer, name, f"layers[{position}].{name}", order)
 
 
+def _arrays(layer: Layer) -> dict[str, FloatArray]:
+    """Return all arrays of a layer, in the order of all three libraries."""
+    return {**layer.parameters(), **layer.buffers()}
+
+
 def _orders(layer: Layer) -> Iterator[tuple[str, Any]]:
     """Return the name and the order of each array as cnnx has it, filters always with an axis of channels."""
-    for name, values in layer.parameters().items():
+    for name, values in _arrays(layer).items():
         order = np.arange(values.size).reshape(values.shape)
         yield name, order.reshape(len(order), 3, 3, -1) if name == "filters" else order
 
@@ -169,7 +183,7 @@ def _fill(arrays: Iterator[_Array], given: dict[str, NDArray[Any]]) -> None:
                 f"{name}: expected floats of shape {array.order.shape}, for {array.place}, "
                 f"got {values.dtype} {values.shape}"
             )
-        if not array.layer.parameters()[array.name].flags.writeable:
+        if not _arrays(array.layer)[array.name].flags.writeable:
             raise ValueError(f"{array.place}: expected a writable array, got one that was made read-only")
     for array, values in zip(expected, given.values(), strict=True):
         array.give(values)

@@ -5,7 +5,7 @@ import pytest
 from networks import bits, sample
 
 import cnnx
-from cnnx import Conv3x3, Dense, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
+from cnnx import BatchNorm, Conv3x3, Dense, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
 from cnnx.convert import from_keras, from_torch, to_keras, to_torch
 
 CLOSE = 1e-5
@@ -86,6 +86,28 @@ def test_a_layer_at_two_positions_is_twice_in_a_state_dict(rng):
     images = rng.normal(size=(4, 6, 7)).astype(np.float32)
     expected = torch.softmax(module(torch.from_numpy(images[:, np.newaxis])), 1).detach().numpy()
     np.testing.assert_allclose(network.predict(images), expected, atol=CLOSE, rtol=0)
+
+
+def test_batch_norm_keeps_its_running_statistics(rng):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
+    module = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)
+    )
+    images = rng.normal(size=(30, 6, 7)).astype(np.float32)
+    module(torch.from_numpy(images[:, np.newaxis]) * 3)  # moves the running statistics
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([0.5, 1.5, 2]))
+        module[1].bias.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    layers = [Conv3x3(3, 1, dtype=np.float32), BatchNorm(3, dtype=np.float32), GlobalAveragePool()]
+    network = Sequential([*layers, Softmax(3, 4, dtype=np.float32)])
+    from_torch(network, module.state_dict())
+    expected = torch.softmax(module.eval()(torch.from_numpy(images[:, np.newaxis])), 1).detach().numpy()
+    np.testing.assert_allclose(network.predict(images), expected, atol=CLOSE, rtol=0)
+    arrays = to_torch(network, module.state_dict())
+    module.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+    again = torch.softmax(module(torch.from_numpy(images[:, np.newaxis])), 1).detach().numpy()
+    np.testing.assert_array_equal(again, expected)
 
 
 def by_einsum(weights, images):

@@ -7,10 +7,11 @@ import pytest
 from networks import bits, sample
 
 import cnnx
-from cnnx import Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
+from cnnx import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, MaxPool2, ReLU, Sequential, Softmax
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra onnx)")
 
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cnnx.onnx import export, load
@@ -94,8 +95,37 @@ def test_a_network_for_every_size_has_an_input_of_every_size(tmp_path, rng):
     assert load(tmp_path / "network.onnx").image_shape is None
 
 
+def normalised():
+    """Return a network with a BatchNorm after a convolution and after a dense layer, whose arrays are random."""
+    rng = np.random.default_rng(6)
+    norms = [BatchNorm(channels, 0.8, 1e-3, dtype=np.float32) for channels in (4, 5)]
+    for norm in norms:
+        for name in ("scale", "offset", "running_mean", "running_var"):
+            setattr(norm, name, rng.uniform(0.5, 2, norm.channels).astype(np.float32))
+    conv, dense = Conv3x3(4, 1, dtype=np.float32, rng=1), Dense(5 * 6 * 4, 5, dtype=np.float32, rng=2)
+    network = Sequential([conv, norms[0], ReLU(), dense, norms[1], ReLU(), Softmax(5, 3, dtype=np.float32, rng=3)])
+    network.image_shape = (7, 8)
+    return network
+
+
+def test_batch_norm_uses_its_running_statistics(tmp_path, rng):
+    network, images = normalised(), rng.normal(size=(6, 7, 8)).astype(np.float32)
+    export(network, tmp_path / "network.onnx")
+    output = computed_by_onnxruntime(tmp_path / "network.onnx", images)
+    np.testing.assert_allclose(output, network.predict(images), atol=CLOSE, rtol=0)
+    loaded = load(tmp_path / "network.onnx")
+    for layer, other in zip(network.layers, loaded.layers, strict=True):
+        for name, values in layer.buffers().items():
+            np.testing.assert_array_equal(other.buffers()[name], values)
+
+
 NETWORKS = {name: lambda name=name: preset(name) for name in cnnx.models.__all__}
-NETWORKS |= {"grey": lambda: one_of_each((6, 9)), "colour": lambda: one_of_each((7, 4, 3)), "pooled": pooled}
+NETWORKS |= {
+    "grey": lambda: one_of_each((6, 9)),
+    "colour": lambda: one_of_each((7, 4, 3)),
+    "pooled": pooled,
+    "normalised": normalised,
+}
 
 
 @pytest.mark.parametrize("uint8", [False, True])
@@ -334,6 +364,16 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         load(tmp_path / "x.onnx")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"pixels": 3}', '{"ties": 3}'])
+def test_damaged_metadata_is_refused(tmp_path, text):
+    export(pooled(), tmp_path / "x.onnx")
+    model = onnx.load(tmp_path / "x.onnx")
+    helper.set_model_props(model, {"cnnx": text})
+    onnx.save(model, tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match=r"x\.onnx: metadata 'cnnx': expected what cnnx writes"):
+        load(tmp_path / "x.onnx")
 
 
 def test_a_network_of_unknown_size_is_refused(tmp_path):

@@ -18,7 +18,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from .._images import Pixels
 from .._whole_files import naming
-from ..layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
+from ..layers import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from ..layers.initial import UNINITIALISED
 from ..network import Sequential
 from ._layout import Layout
@@ -37,9 +37,9 @@ def load(path: str | os.PathLike[str], *, softmax: bool = False) -> Sequential:
     """Read a network from an ONNX file.
 
     The graph must be a row of these operators, with the settings that cnnx has: Conv (3x3, stride 1), MaxPool (2x2),
-    GlobalAveragePool, Relu, Dropout, Flatten, Gemm, MatMul with Add, Softmax, and those that only change the axes. Its
-    input is (n, height, width), (n, channels, height, width) or (n, features). The network takes images as all networks
-    do, with the channels last. Features are images that are one pixel high.
+    GlobalAveragePool, BatchNormalization, Relu, Dropout, Flatten, Gemm, MatMul with Add, Softmax, and those that only
+    change the axes. Its input is (n, height, width), (n, channels, height, width) or (n, features). The network takes
+    images as all networks do, with the channels last. Features are images that are one pixel high.
 
     Pooling shares gradients as the file says if cnnx wrote it, and else as most libraries do: ``ties="first"``.
 
@@ -83,8 +83,12 @@ class _Reader:
                 raise ValueError(f"graph: expected one {kind}, got {[it.name for it in found]}")
         self._nodes, self._input, self._output = graph.node, inputs[0].name, graph.output[0].name
         properties = {it.key: it.value for it in model.metadata_props}
-        kept = json.loads(properties.get(METADATA, "{}"))
-        self._ties, self._pixels = kept.get("ties", {}), kept.get("pixels")
+        try:
+            kept = json.loads(properties.get(METADATA, "{}"))
+            self._ties, pixels = dict(kept.get("ties", {})), kept.get("pixels")
+            self._pixels = None if pixels is None else Pixels(**pixels)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"metadata {METADATA!r}: expected what cnnx writes, got another text ({error})") from None
         self.layers: list[Layer] = []
         self._layers: dict[Any, Layer] = {}  # by what they are made of: nodes with the same weights are one layer
         kind = inputs[0].type.tensor_type
@@ -116,8 +120,7 @@ class _Reader:
             self._end_with_softmax()
         network = Sequential(self.layers)
         network.image_shape = self.layout.image_shape
-        if self._pixels is not None:
-            network.pixels = Pixels(**self._pixels)
+        network.pixels = self._pixels
         return network
 
     def _add(self, node: Node, layer: Layer) -> None:
@@ -186,7 +189,18 @@ class _Reader:
     def dropout(self, node: Node) -> None:
         if len(node.inputs) > 2 and node.inputs[2] and node.constant(2):
             node.refuse("training_mode False", "True")
-        self._add(node, Dropout(round(float(node.setting("ratio", 0.5, 1)), 7)))  # a float32's digits
+        self._add(node, Dropout(_decimal(node.setting("ratio", 0.5, 1))))
+
+    def batch_norm(self, node: Node) -> None:
+        if self.layout.axes != "NF" or self.layout.size not in (None, (1, 1)):
+            self.layout.expect(node, "NCHW")
+        if node.setting("training_mode", 0) or not node.setting("spatial", 1):
+            node.refuse("running statistics of each channel", "others")
+        scale, offset, mean, variance = (node.weights(position).copy() for position in range(1, 5))
+        eps, momentum = _decimal(node.setting("epsilon", 1e-5)), _decimal(node.setting("momentum", 0.9))
+        layer = BatchNorm(len(scale), momentum, eps, dtype=scale.dtype)
+        layer.scale, layer.offset, layer.running_mean, layer.running_var = scale, offset, mean, variance
+        self._add(node, layer)
 
     def gemm(self, node: Node) -> None:
         node.check({"alpha": (1.0,), "beta": (1.0,), "transA": (0,), "transB": (0, 1)})
@@ -239,6 +253,11 @@ class _Reader:
             node.refuse("bytes that become floats", "another cast")
 
 
+def _decimal(value: float) -> float:
+    """Return the number that one would type for a float32."""
+    return float(f"{value:.7g}")
+
+
 def _set_biases(node: Node, layer: Dense, biases: Any) -> None:
     nodes = layer.biases.shape[0]
     if biases.size not in (1, nodes) or biases.dtype != layer.dtype:
@@ -255,6 +274,7 @@ _ARITHMETIC: dict[str, Any] = {  # the constant -> a factor and an offset
 
 _READERS: dict[str, Any] = {
     **dict.fromkeys(_ARITHMETIC, _Reader.arithmetic),
+    "BatchNormalization": _Reader.batch_norm,
     "Cast": _Reader.cast,
     "Constant": None,
     "Conv": _Reader.conv,

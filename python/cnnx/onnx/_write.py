@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .. import _checks, _stack
 from .._whole_files import naming, writing
-from ..layers import Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
+from ..layers import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from ..network import Sequential
 
 OPSET = 17  # of 2022, so that most readers know it
@@ -168,6 +168,14 @@ def _conv3x3(graph: _Graph, layer: Conv3x3) -> None:
     graph.add(graph.layer, "Conv", *parameters, kernel_shape=[3, 3], pads=[int(layer.padding == "same")] * 4)
 
 
+def _batch_norm(graph: _Graph, layer: BatchNorm) -> None:
+    if graph.axes != "NF":
+        graph.channels_first()
+    arrays = {**layer.parameters(), **layer.buffers()}
+    names = [graph.parameter(name, arrays[name]) for name in ("scale", "offset", "running_mean", "running_var")]
+    graph.add(graph.layer, "BatchNormalization", *names, epsilon=layer.eps, momentum=layer.momentum)
+
+
 def _dense(graph: _Graph, layer: Dense | Softmax) -> None:
     graph.flatten()
     graph.add(graph.layer, "Gemm", graph.parameter("weights", layer.weights), graph.parameter("biases", layer.biases))
@@ -197,6 +205,7 @@ def _global_average_pool(graph: _Graph, _: GlobalAveragePool) -> None:
 
 
 _WRITERS: dict[type[Layer], Callable[[_Graph, Any], None]] = {
+    BatchNorm: _batch_norm,
     Conv3x3: _conv3x3,
     Dense: _dense,
     Dropout: _dropout,
