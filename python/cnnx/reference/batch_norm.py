@@ -31,7 +31,8 @@ def batch_norm_forward(
     `input` is (height, width, channels) or (channels,), or a batch of these; everything else is (channels,).
     """
     factor = scale / np.sqrt(variance + eps)
-    return (input * factor + (offset - mean * factor)).astype(input.dtype)
+    output: FloatArray = (input * factor + (offset - mean * factor)).astype(input.dtype)
+    return output
 
 
 def batch_norm_backward(
