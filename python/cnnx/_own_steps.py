@@ -127,8 +127,10 @@ class OwnSteps(ImageChecks):
         The gradient of a parameter is the sum over the batch. So for the mean of the samples' losses, `d_outputs` has
         the gradients of the losses, divided by n. `apply` takes the step.
 
-        The network computes the forward pass again, with the same values dropped. A step so costs about a third more
-        than with a loss that `fit` knows. Images and parameters must be as they were in `forward`.
+        The network computes the forward pass again, with the same values dropped, so images and parameters must be as
+        they were in `forward`. It does so without fused layers, which have no gradient for the images. That takes
+        several times as long as `gradients`, and up to a hundred times for the article's network. A function as the
+        `loss` of `fit` or `gradients` needs no such gradient, and costs only a second forward pass.
 
         Args:
             d_outputs: (n, nodes), the gradient of the loss for the outputs that `forward` has returned. For a Softmax
