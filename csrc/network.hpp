@@ -34,6 +34,7 @@ class Network {
   // About how many multiplications a sample's forward pass takes.
   Index work() const noexcept { return fused_.work(); }
   Index parameter_count() const noexcept { return fused_.parameter_count(); }
+  Index buffer_count() const noexcept { return fused_.buffer_count(); }
 
   // See Trainer.
   void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,

@@ -175,6 +175,7 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
       packed->derived_offset = derived_size_;
       packed_size_ += whole_lines<T>(packed->size());
       derived_size_ += whole_lines<T>(packed->derived_size());
+      buffer_count_ += packed->buffers_size();
     }
   }
   const auto is_trained = [](const auto& stage) { return !stage->parameters().empty() && !stage->is_frozen(); };

@@ -55,6 +55,8 @@ class Plan {
   }
   // The first stage that training changes. Backward passes end there, unless the image's gradient is wanted.
   std::size_t first_trained() const noexcept { return first_trained_; }
+  // How many numbers the buffers of all layers have.
+  Index buffer_count() const noexcept { return buffer_count_; }
   bool has_ties() const noexcept { return has_ties_; }  // whether a layer with parameters is used more than once
   Index packed_size() const noexcept { return packed_size_; }
   Index work() const noexcept { return work_; }
@@ -114,7 +116,7 @@ class Plan {
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
-  Index parameter_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
+  Index parameter_count_ = 0, buffer_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
   std::size_t first_trained_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };

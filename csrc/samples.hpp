@@ -41,8 +41,9 @@ template <class T>
 struct Optimizer {
   std::variant<std::monostate, SgdSettings, AdamSettings> settings;  // monostate: plain gradient descent
   T *first_state, *second_state;                                     // velocity; or first and second moment
-  std::int64_t* steps;   // the number of steps taken, updated with the states. May be null if settings are not Adam's
-  T* average = nullptr;  // follows the parameters after each step, in the order of their arrays; or null
+  std::int64_t* steps;  // the number of steps taken, updated with the states. May be null if settings are not Adam's
+  // Follows the parameters after each step, in the order of their arrays, and after them the buffers; or null.
+  T* average = nullptr;
 };
 
 // A window of training: the samples of some steps. Training may pause between windows.

@@ -360,9 +360,14 @@ void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches
                   count);
   });
   plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
-  if (optimizer.average != nullptr)
-    active_target().kernels<T>().average_update(average_.get(), parameters_.values.get(),
-                                                static_cast<T>(batches.average_shares[step]), plan_.packed_size());
+  if (optimizer.average == nullptr) return;
+  const T share = static_cast<T>(batches.average_shares[step]);
+  active_target().kernels<T>().average_update(average_.get(), parameters_.values.get(), share, plan_.packed_size());
+  T* buffers = optimizer.average + plan_.parameter_count();  // nobody packs them
+  for (const auto& p : plan_.parameters()) {
+    p->average_buffers(buffers, parameters_.derived_of(*p), share);
+    buffers += p->buffers_size();
+  }
 }
 
 template <class T>

@@ -88,7 +88,7 @@ class BoundNetwork {
   virtual Index parameter_count() const = 0;
   virtual py::dtype dtype() const = 0;
   // The samples are those of one or more batches. `learn_rates` has a number for each batch.
-  // `average` (parameter_count(),) moves towards the parameters after each batch, by the batch's share of the way.
+  // `average` moves towards the parameters and then the buffers after each batch, by the batch's share of the way.
   virtual void train(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, Index batch_size,
                      const py::array& learn_rates, const BoundOptimizer& optimizer, int threads, py::array losses,
                      py::array correct, const std::optional<py::array>& average,
@@ -131,7 +131,8 @@ class TypedNetwork final : public BoundNetwork {
     if (average.has_value() != average_shares.has_value())
       throw py::value_error("average: expected average_shares with it, and neither without the other");
     if (average.has_value()) {
-      settings.average = checked_flat(*average, "average", Access::write);
+      const auto count = network_.parameter_count() + network_.buffer_count();
+      settings.average = checked<T>(*average, "average", {static_cast<int>(count)}, Access::write);
       batches.average_shares = checked<double>(*average_shares, "average_shares", {static_cast<int>(batches.steps())});
     }
     const WithoutLock unlocked;

@@ -72,6 +72,10 @@ class Packed {
   // derived.
   virtual void read_buffers([[maybe_unused]] T* derived) const {}
   virtual void write_buffers([[maybe_unused]] const T* derived) const {}
+  virtual Index buffers_size() const { return 0; }
+  // Moves an average of all buffers, one after another, by a share of the way to those in `derived`.
+  virtual void average_buffers([[maybe_unused]] T* average, [[maybe_unused]] const T* derived,
+                               [[maybe_unused]] T share) const {}
 
   // Computes what is derived from the parameters. Called after packing and after an update.
   virtual Index derived_size() const { return 0; }

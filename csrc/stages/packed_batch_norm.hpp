@@ -48,6 +48,11 @@ class PackedBatchNorm final : public Packed<T> {
     copy(layer_.running_mean, derived + 6 * padded(), layer_.channels);
     copy(layer_.running_var, derived + 7 * padded(), layer_.channels);
   }
+  Index buffers_size() const override { return 2 * Index{layer_.channels}; }
+  void average_buffers(T* average, const T* derived, T share) const override {
+    this->kernels().average_update(average, derived + 6 * padded(), share, layer_.channels);
+    this->kernels().average_update(average + layer_.channels, derived + 7 * padded(), share, layer_.channels);
+  }
 
  private:
   Index padded() const noexcept { return padded_channels<T>(layer_.channels); }

@@ -142,8 +142,9 @@ class Sequential(OwnSteps):
             early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
             average: the share of a moving average of the parameters that stays in each step, above 0 and less than 1.
                 With 0.999 a step moves the average by a thousandth of the way to the new parameters. In step t of this
-                call, from 1, t / (t + 9) stays if that is less. `validation` evaluates the average, and it takes the
-                place of the parameters when `fit` ends. None for no average.
+                call, from 1, t / (t + 9) stays if that is less. The running statistics of `BatchNorm` are averaged in
+                the same way. `validation` evaluates the average, and it takes the place of the parameters when `fit`
+                ends. None for no average.
             shuffle: whether each epoch takes the images in a new random order.
             rng: draws that order, and what Dropout and `augment` need. A `numpy.random.Generator`, an integer seed, or
                 None for numpy's global generator, which the article uses. A seed draws the same in every call.

@@ -16,6 +16,7 @@ from cnnx import EarlyStopping, Sequential, reference
 
 TERMS = 300
 DEEP, ARTICLE = STACKS[0], "article:8 pool softmax:10"
+NORMALISED = "unbiased:6 norm relu pool:first unbiased:9 norm:0.7 pool softmax:5"
 STEPPED = [DEEP, STACKS[5], "dense:9 relu dense:4 relu softmax:3", ARTICLE]
 OPTIONS = {"epochs": 3, "batch_size": 4, "shuffle": False}
 
@@ -49,7 +50,7 @@ def test_fit_ends_with_the_average_that_its_twin_computes(names, dtype, rng, opt
     assert history.losses.shape == (20,)
 
 
-@pytest.mark.parametrize("names", [DEEP, ARTICLE])
+@pytest.mark.parametrize("names", [DEEP, ARTICLE, NORMALISED])
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize(
     "options", [{"threads": 2}, {"threads": 3}, {"progress_every": 1}, {"progress_every": 3}], ids=str
@@ -63,6 +64,33 @@ def test_neither_threads_nor_windows_change_a_bit(names, dtype, rng, batch_size,
         history = network.fit(images, labels, **run)
         ends.append((bits(network), history.losses.tobytes()))
     assert ends[0] == ends[1]
+
+
+def arrays_of(network):
+    return [array for layer in network.layers for array in layer.arrays().values()]
+
+
+def squared(outputs, labels):
+    rows = np.eye(outputs.shape[1], dtype=outputs.dtype)[labels]
+    return np.square(outputs - rows, dtype=np.float64).sum(axis=1), 2 * (outputs - rows)
+
+
+@pytest.mark.parametrize("options", [{}, {"loss": squared}], ids=["the core's loss", "an own loss"])
+def test_running_statistics_are_averaged_with_the_parameters(dtype, rng, options):
+    images, labels = problem(rng, NORMALISED, count=20)
+    network = Sequential(stack(cnnx, NORMALISED, dtype))
+    twin = copy.deepcopy(network)
+    options = {"batch_size": 4, "shuffle": False, **options}
+    network.fit(images, labels, epochs=2, optimizer=cnnx.SGD(0.02, 0.9), average=0.9, **options)
+    averages, optimizer = [array.copy() for array in arrays_of(twin)], cnnx.SGD(0.02, 0.9)
+    for step in range(10):
+        batch = slice(4 * (step % 5), 4 * (step % 5) + 4)
+        twin.fit(images[batch], labels[batch], epochs=1, optimizer=optimizer, **options)
+        for average, array in zip(averages, arrays_of(twin), strict=True):
+            reference.average_update(average, array, step + 1, 0.9)
+    for array, average, last in zip(arrays_of(network), averages, arrays_of(twin), strict=True):
+        assert_close(array, average, TERMS)
+        assert np.abs(last - average).max() > 1e-4
 
 
 def test_the_average_changes_nothing_of_the_training(rng):

@@ -44,6 +44,12 @@ RUNS = {
         lambda: cnnx.SGD(0.05, 0.5),
         {"batch_size": 4, "loss": own_loss, "sample_weight": np.linspace(0, 2, IMAGE_COUNT), "average": 0.9},
     ),
+    "batch normalisation": (
+        "unbiased:6 norm relu pool:first unbiased:9 norm:0.7 pool softmax:5",
+        "bytes",
+        lambda: cnnx.SGD(0.05, 0.9),
+        {"batch_size": 8, "average": 0.9, "early_stopping": EarlyStopping(9)},
+    ),
     "no best epoch": (
         STACKS[0],
         "bytes",
