@@ -16,8 +16,9 @@ class Case(NamedTuple):
     """A network and how it is trained.
 
     Layers are "conv 8", "same 8" (a convolution with padding), "norm" (batch normalisation), "pool", "relu", "dropout"
-    (of one half) and "dense 128"; a softmax over ten classes follows them. `bias` is of the convolutions. `adam` is the
-    optimizer; otherwise it is plain gradient descent. The first `checked` steps are verified.
+    (of one half) and "dense 128"; a softmax over ten classes follows them. Images are squares of `side` pixels with
+    `channels`. `bias` is of the convolutions. `adam` is the optimizer; otherwise it is plain gradient descent. The
+    first `checked` steps are verified.
     """
 
     layers: list[str]
@@ -27,6 +28,7 @@ class Case(NamedTuple):
     adam: bool = True
     learn_rate: float = 1e-4
     checked: int = 2
+    channels: int = 1
 
     def to_verify(self) -> "Case":
         """Return the case that is verified: numpy is slow, and libraries drop different values."""
@@ -40,13 +42,14 @@ CONVNET = Case(
 NORMALISED = CONVNET._replace(
     layers=["conv 32", "norm", "relu", "pool", "conv 64", "norm", "relu", "pool", "dropout"], bias=False, batch=64
 )
+COLOUR = Case(["conv 16", "relu", "pool", "conv 32", "relu", "pool"], 32, learn_rate=1e-3, checked=20, channels=3)
 
 Shape = tuple[int, int, int]
 
 
 def walk(case: Case) -> Iterator[tuple[str, int, Shape, Shape]]:
     """Yield each layer's kind and number, and the shapes that it takes and gives: (height, width, channels)."""
-    shape = (case.side, case.side, 1)
+    shape = (case.side, case.side, case.channels)
     for layer in [*case.layers, f"dense {CLASSES}"]:
         kind, _, text = layer.partition(" ")
         taken, number = shape, int(text or 0)
@@ -78,9 +81,9 @@ def multiplications(case: Case) -> tuple[int, int]:
 class Problem(NamedTuple):
     """A case with its images, labels, and the parameters to begin from.
 
-    `images` (n, side, side) are uint8 or float32, `labels` (n,) uint8. Parameters are in the layers' order and in
-    cnnx's layouts: filters (filters, 3, 3, channels) and biases, weights (inputs, nodes), whose rows run over
-    (row, column, channel), and biases.
+    `images` (n, side, side) or (n, side, side, channels) are uint8 or float32, `labels` (n,) uint8. Parameters are in
+    the layers' order and in cnnx's layouts: filters (filters, 3, 3, channels) and biases, weights (inputs, nodes),
+    whose rows run over (row, column, channel), and biases.
     """
 
     case: Case
@@ -101,7 +104,7 @@ class Problem(NamedTuple):
             return cls(Case(*json.loads(str(arrays["case"]))), arrays["images"], arrays["labels"], parameters)
 
     def scaled(self, dtype: str = "float32") -> Array:
-        """Return the images as floats (n, side, side): bytes as x / 255 − 0.5."""
+        """Return the images as floats in the same shape: bytes as x / 255 − 0.5."""
         if self.images.dtype != np.uint8:
             return self.images.astype(dtype)
         return (np.arange(256) / 255 - 0.5).astype(dtype)[self.images]

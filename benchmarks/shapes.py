@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import turns
 from machine import Peak
-from networks import CLASSES, Case, Problem, multiplications
+from networks import CLASSES, COLOUR, Case, Problem, multiplications
 from peers import ours
 from turns import TOLERANCE, line
 from twin import Twin
@@ -34,6 +34,10 @@ NETWORKS = {
     '"same" 32, "same" 32, pool': Case(["same 32", "same 32", "pool"]),
     "conv 8, relu, conv 8, relu, no pooling": Case(["conv 8", "relu", "conv 8", "relu"]),
     "dense 784, 128, 10": Case(["dense 128", "relu"]),
+    "32x32x3, conv 16, relu, pool, conv 32, relu, pool": COLOUR,
+    '32x32x3, "same" 32, relu, "same" 32, relu, pool': Case(
+        ["same 32", "relu", "same 32", "relu", "pool"], 32, channels=3
+    ),
     **BY_SIZE,
     **BY_FILTERS,
 }
@@ -43,7 +47,8 @@ def contenders(case: Case, kind: str, torch: str | None, folder: Path) -> list[C
     """Return cnnx, and PyTorch if there is one, verified."""
     rng = np.random.default_rng(0)
     count = max(4, 60_000_000 // multiplications(case)[1]) * case.batch  # many batches a call of fit
-    images = (rng.random((count, case.side, case.side)) - 0.5).astype(np.float32)
+    shape = (count, case.side, case.side, case.channels)[: 3 + (case.channels > 1)]
+    images = (rng.random(shape) - 0.5).astype(np.float32)
     labels = rng.integers(0, CLASSES, count, dtype=np.uint8)
     network = ours.network(case, rng=rng)
     Problem(case, images, labels, ours.parameters(network)).save(folder / "problem.npz")

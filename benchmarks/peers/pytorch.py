@@ -15,7 +15,8 @@ class Training:
         torch.set_num_threads(threads)
         self.problem = problem
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        images = torch.from_numpy(problem.scaled()[:, np.newaxis])
+        images = torch.from_numpy(problem.scaled().reshape(len(problem.images), *[problem.case.side] * 2, -1))
+        images = images.permute(0, 3, 1, 2)
         self.batches = images.contiguous(memory_format=self.format).split(problem.case.batch)
         self.labels = torch.from_numpy(problem.labels.astype("int64")).split(problem.case.batch)
 

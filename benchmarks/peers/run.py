@@ -1,8 +1,8 @@
 """cnnx beside its peers, in one run: `python benchmarks/peers/run.py --data FOLDER`.
 
-Three networks: the article's, at batch size 1 by plain gradient descent; Keras's MNIST convnet, on batches of 128 by
-Adam; and this one with a batch normalisation after each convolution, on batches of 64. Training begins from the same
-parameters and sees the same digits in the same order.
+Four networks: the article's, at batch size 1 by plain gradient descent; Keras's MNIST convnet, on batches of 128 by
+Adam; this one with a batch normalisation after each convolution, on batches of 64; and a smaller convnet on 32x32 noise
+in colour. Training begins from the same parameters and sees the same images in the same order.
 
 Every contender is a process of its own. It is verified first, against `cnnx.reference` in float64 under its own rule
 for ties; one that differs is reported and not timed. Then all of a table take turns, and medians over the rounds count.
@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import turns
 from machine import Peak, cpu_name
-from networks import ARTICLE, CONVNET, NORMALISED, Array, Case, Problem, multiplications
+from networks import ARTICLE, CLASSES, COLOUR, CONVNET, NORMALISED, Array, Case, Problem, multiplications
 from peers import ours
 from turns import TOLERANCE, line, number, spread
 from twin import EverySecond, Twin
@@ -65,7 +65,7 @@ def engine(dtype: str, ties: str, noise: bool = False) -> Row:
 
 
 def batches(name: str, module: str, threads: int, **options: Any) -> Row:
-    """Return a row that trains the convnet."""
+    """Return a row that trains a convnet."""
     kind = {"kind": "Training", "threads": threads}
     return Row(f"{name}, threads: {threads}", module, kind | options, "first", str(threads))
 
@@ -76,6 +76,11 @@ def predicts(name: str, module: str, images: int, **options: Any) -> Row:
 
 
 EITHER = ("all", "first")
+CONVNET_ROWS = [
+    *(batches("cnnx", "ours", threads) for threads in (1, 2)),
+    *(batches("PyTorch, channels first", "pytorch", threads) for threads in (1, 2)),
+    *(batches("PyTorch, channels last", "pytorch", threads, channels_last=True) for threads in (1, 2)),
+]
 TABLES: dict[str, tuple[Case, list[Row]]] = {
     "The article's network, training": (
         ARTICLE,
@@ -107,22 +112,9 @@ TABLES: dict[str, tuple[Case, list[Row]]] = {
             *(predicts(f"onnxruntime, {chunk:,} a run", "onnx_runtime", MANY, chunk=chunk) for chunk in (64, MANY)),
         ],
     ),
-    "Keras's convnet, training": (
-        CONVNET,
-        [
-            *(batches("cnnx", "ours", threads) for threads in (1, 2)),
-            *(batches("PyTorch, channels first", "pytorch", threads) for threads in (1, 2)),
-            *(batches("PyTorch, channels last", "pytorch", threads, channels_last=True) for threads in (1, 2)),
-        ],
-    ),
-    "Keras's convnet with batch normalisation, training": (
-        NORMALISED,
-        [
-            *(batches("cnnx", "ours", threads) for threads in (1, 2)),
-            *(batches("PyTorch, channels first", "pytorch", threads) for threads in (1, 2)),
-            *(batches("PyTorch, channels last", "pytorch", threads, channels_last=True) for threads in (1, 2)),
-        ],
-    ),
+    "Keras's convnet, training": (CONVNET, CONVNET_ROWS),
+    "Keras's convnet with batch normalisation, training": (NORMALISED, CONVNET_ROWS),
+    "Colour images, training": (COLOUR, CONVNET_ROWS),
     "Keras's convnet, prediction": (
         CONVNET,
         [
@@ -131,6 +123,17 @@ TABLES: dict[str, tuple[Case, list[Row]]] = {
         ],
     ),
 }
+
+
+def pictures(case: Case, source: str) -> tuple[Array, Array]:
+    """Return a case's images and labels: digits, or noise in colour."""
+    if case.channels > 1:
+        rng = np.random.default_rng(0)
+        shape = (DIGITS, case.side, case.side, case.channels)
+        return rng.integers(0, 256, shape, np.uint8), rng.integers(0, CLASSES, DIGITS, np.uint8)
+    loaded = cnnx.data.load(source)
+    order = np.arange(DIGITS) % len(loaded.train_images)
+    return loaded.train_images[order], loaded.train_labels[order]
 
 
 def problem(name: str, case: Case, images: Array, labels: Array) -> tuple[Problem, Array]:
@@ -171,15 +174,13 @@ def cells(contender: Contender, base: Contender | None) -> list[str]:
 
 def measure(case: Case, rows: list[Row], args: Any, folder: Path) -> list[Contender]:
     """Verify and time a table's contenders."""
-    loaded = cnnx.data.load(args.data)
-    order = np.arange(DIGITS) % len(loaded.train_images)
-    digits = loaded.train_images[order], loaded.train_labels[order]
+    given_images = pictures(case, args.data)
     solved: dict[str, Array] = {}
     contenders = []
     for row in rows:
         saved = folder / f"{row.problem}.npz"
         if row.problem not in solved:
-            given, solved[row.problem] = problem(row.problem, case, *digits)
+            given, solved[row.problem] = problem(row.problem, case, *given_images)
             given.save(saved)
         python = sys.executable if row.module in ("ours", "article") else args.peers
         contender = Contender(row.name, python, row.module, row.options, saved)

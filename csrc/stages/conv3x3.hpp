@@ -67,7 +67,7 @@ class Convolution {
     const auto& k = kernels();
     const T* const filters = parameters.of(*packed_);
     const T* const in_ring = same() ? kept.padded.get() : input;
-    const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent / 100;
+    const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent(d_input) / 100;
     const bool wants_sparse_input = d_input != nullptr && !(is_dense && has_wide_input());
     const auto entries = scratch.entries();
     if (!is_dense || wants_sparse_input) k.conv3x3_gather(entries, d_output, shape_);
@@ -91,8 +91,12 @@ class Convolution {
 
  private:
   // If more than this percentage of the output gradient is nonzero, the dense kernels are faster: they compute all
-  // products, but each takes less time.
-  static constexpr Index least_dense_percent = 35;
+  // products, but each takes less time. Without a gradient for the input, an entry is listed for its taps alone, which
+  // takes as long as the products of many taps.
+  Index least_dense_percent(const T* d_input) const noexcept {
+    constexpr Index percent = 35, taps_a_listing = 130;
+    return d_input != nullptr ? percent : percent * shape_.taps() / (shape_.taps() + taps_a_listing);
+  }
 
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
   bool same() const noexcept { return packed_->layer().same; }

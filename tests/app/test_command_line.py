@@ -91,7 +91,7 @@ def test_a_folder_of_other_images_and_classes(tmp_path, rng):
     assert bits(network) == bits(twin)
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((20, 23), 47), ((18, 18), 3), ((28, 28), 62)])
+@pytest.mark.parametrize(("shape", "classes"), [((20, 23), 47), ((18, 18), 3), ((28, 28), 62), ((18, 21, 3), 5)])
 @pytest.mark.parametrize("model", models.__all__)
 def test_every_model_takes_a_folder_s_size_and_classes(tmp_path, rng, model, shape, classes):
     folder = write_digits(tmp_path / "digits", rng, shape, classes)

@@ -165,6 +165,8 @@ def main() -> None:
     reference = cnnx.reference.Conv3x3(8, rng=0)
     output = reference.forward(digits.train_images[0] / 255 - 0.5)
     print(output.shape, Scaled(4, 2).norm(), cnnx.models.article_cnn(rng=0).parameters.dtype)
+    colour = cnnx.models.keras_convnet(image_shape=(32, 32, 3), nodes=100)
+    print(colour.predict(np.zeros((2, 32, 32, 3), np.uint8)).shape, colour.image_shape)
     with tempfile.TemporaryDirectory() as folder:
         train(digits, Path(folder))
 
