@@ -82,7 +82,8 @@ def write_digits(folder, rng, shape=(9, 12), classes=4, test_labels=None):
         if name == "t10k" and test_labels is not None:
             labels[:] = test_labels
         images = rng.integers(0, 256, (count, *shape), np.uint8)
-        header = struct.pack(">4B3I", 0, 0, 8, 3, *images.shape)
-        (folder / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        axes = images.ndim
+        header = struct.pack(f">4B{axes}I", 0, 0, 8, axes, *images.shape)
+        (folder / f"{name}-images-idx{axes}-ubyte").write_bytes(header + images.tobytes())
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, count) + labels.tobytes())
     return folder
