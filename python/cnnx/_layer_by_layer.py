@@ -135,6 +135,11 @@ class LayerByLayer:
                     f"{self._where(position)}: expected no layer that needs the whole batch, in the training of a "
                     "network with layers in Python, which takes one image after another"
                 )
+            if layer._own is not None and not layer.parameters() and _rate_argument(layer) == "required":
+                raise TypeError(
+                    f"{self._where(position)}: backprop: expected no learn_rate, because `parameters` returns none "
+                    "(return the arrays by name, and end backprop with self.descend(learn_rate, name=gradient))"
+                )
         with self._lock:
             if gradient is not None:
                 gradient[...] = 0
@@ -194,7 +199,7 @@ class _Step:
         self.layer = layer if layer._own is not None else layer.forgetful()
         self._position, self._key = position, 0
         self._left: dict[str, Any] = {}
-        self._takes_rate = _takes_learn_rate(layer)
+        self._takes_rate = _rate_argument(layer) != "none"
 
     def forward(self, value: FloatArray, key: int) -> Any:
         layer = self.layer
@@ -229,10 +234,11 @@ def _dropped(values: FloatArray, rate: float, key: int) -> FloatArray:
     return np.asarray(dropout(values, rate, key), values.dtype)
 
 
-def _takes_learn_rate(layer: Layer) -> bool:
-    """Whether `backprop` takes a second argument."""
+def _rate_argument(layer: Layer) -> str:
+    """Whether `backprop` takes a second argument: "required", "optional" or "none"."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(layer.backprop).parameters.values()
-    return sum(each.kind in kinds for each in parameters) > 1 or any(
-        each.kind == each.VAR_POSITIONAL for each in parameters
-    )
+    parameters = list(inspect.signature(layer.backprop).parameters.values())
+    positional = [each for each in parameters if each.kind in kinds]
+    if len(positional) > 1:
+        return "required" if positional[1].default is inspect.Parameter.empty else "optional"
+    return "optional" if any(each.kind == each.VAR_POSITIONAL for each in parameters) else "none"

@@ -462,6 +462,26 @@ class SelfMade(Scale):
         return d_L_d_input
 
 
+class Hidden(SelfMade):
+    """Keeps its array to itself as well."""
+
+    def parameters(self):
+        return {}
+
+
+def test_a_layer_that_keeps_its_arrays_to_itself_is_told_how_to_give_them(rng):
+    network, (images, labels) = Sequential([Hidden(), *NEW["Scale"]()[:1], Softmax(126, 4)]), problem(rng)
+    before = bits(network)
+    message = (
+        r"^layers\[0\] \(Hidden\): backprop: expected no learn_rate, because `parameters` returns none "
+        r"\(return the arrays by name, and end backprop with self.descend\(learn_rate, name=gradient\)\)$"
+    )
+    with pytest.raises(TypeError, match=message):
+        network.fit(images, labels, epochs=1, learn_rate=0.1)
+    assert bits(network) == before
+    network.predict(images)
+
+
 def test_a_layer_that_keeps_its_gradient_to_itself_is_told_how_to_give_it(rng):
     network, (images, labels) = Sequential([SelfMade(), *NEW["Scale"]()[:1], Softmax(126, 4)]), problem(rng)
     before = bits(network)
