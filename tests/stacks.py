@@ -52,6 +52,9 @@ STACKS = [
     "softmax:3",
 ]
 
+OF_BATCHES = [names for names in STACKS if "norm" in names]  # training them takes a whole batch at a time
+OF_SAMPLES = [names for names in STACKS if "norm" not in names]
+
 
 def channels_of(values):
     return values.shape[2] if values.ndim == 3 else 1

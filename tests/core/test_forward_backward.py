@@ -7,7 +7,7 @@ import pytest
 from networks import IMAGES, as_floats, bits, forward_by_hand
 from pairwise import pairwise
 from reference_loop import TERMS, backward
-from stacks import IMAGE, STACKS, problem, stack
+from stacks import IMAGE, OF_BATCHES, OF_SAMPLES, STACKS, problem, stack
 from tolerances import assert_close, assert_is_derivative, assert_same_bits, central_difference
 from twins import DTYPES, uniform
 
@@ -28,7 +28,7 @@ def images_of(rng, names, count, kind="bytes"):
     return problem(rng, names + " dense:1", count, kind)[0]
 
 
-@pairwise(names=[*STACKS, *REGRESSIONS], dtype=DTYPES, kind=["bytes", "floats", "blank"], target=cnnx.targets())
+@pairwise(names=[*OF_SAMPLES, *REGRESSIONS], dtype=DTYPES, kind=["bytes", "floats", "blank"], target=cnnx.targets())
 def test_both_are_the_layers_passes_one_after_another(rng, names, dtype, kind):
     images = images_of(rng, names, 7, kind)
     network, plain = Sequential(stack(cnnx, names, dtype)), stack(reference, names, dtype)
@@ -47,6 +47,18 @@ def test_both_are_the_layers_passes_one_after_another(rng, names, dtype, kind):
     assert_close(outputs, np.array([out for out, _ in expected]), TERMS)
     assert_close(d_images, np.array([gradient for _, gradient in expected]), TERMS)
     assert_close(network.gradient, total, TERMS)
+
+
+@pairwise(names=OF_BATCHES, dtype=DTYPES, target=cnnx.targets())
+def test_both_take_the_statistics_of_the_batch(rng, names, dtype):
+    network, (images, labels) = Sequential(stack(cnnx, names, dtype)), problem(rng, names, 7)
+    network.gradients(images, labels)
+    expected = network.gradient.copy()
+    probabilities = network.forward(images)
+    d_probabilities = np.zeros_like(probabilities)
+    d_probabilities[np.arange(7), labels] = -1 / (7 * probabilities[np.arange(7), labels])  # of the mean cross-entropy
+    assert network.backward(d_probabilities).shape == images.shape
+    assert_close(network.gradient, expected, TERMS)
 
 
 @pytest.mark.parametrize("names", [STACKS[0], STACKS[9], DROPPING, *REGRESSIONS])
