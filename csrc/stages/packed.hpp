@@ -173,10 +173,11 @@ class PackedConv final : public Packed<T> {
       const auto& k = active_target().kernels<T>();
       const BatchNormLayer<T>& norm = *conv.norm_;
       const int count = norm.channels;
-      std::vector<T> numbers(static_cast<std::size_t>(4 * count));
+      std::vector<T> numbers(static_cast<std::size_t>(5 * count));
       T* const at = numbers.data();
+      T* const unused = at + 4 * count;
       const BatchNormValues<T> values{norm.scale, norm.offset,    norm.running_mean, norm.running_var, at,
-                                      at + count, at + 2 * count, at + 3 * count,    nullptr,          nullptr};
+                                      at + count, at + 2 * count, at + 3 * count,    unused,           unused};
       k.batch_norm_take_running(values, norm.limits(), count);
       if (from.biases != nullptr)
         k.batch_norm_forward(biases.data(), from.biases, values, {1, 1, count});
