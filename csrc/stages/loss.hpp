@@ -1,6 +1,6 @@
 // The loss, the last stage of every plan. It has targets, a value and a gradient.
 //
-// A new loss is a struct beside those below, an entry in Loss, and a class in bind/network.cpp. Its formulas are in a
+// A new loss is a struct beside those below, an entry in Loss, and a class in bind/losses.hpp. Its formulas are in a
 // kernel.
 #pragma once
 
