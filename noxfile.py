@@ -88,21 +88,20 @@ def sanitize(session: nox.Session, sanitizers: str) -> None:
         runtime = "libtsan.so"
         options = {"OPENBLAS_NUM_THREADS": "1"}
         files = ["tests/core/test_batches.py", "tests/core/test_threads.py", "tests/app/test_predict.py"]
-        chosen = [*files, "-k", "(thread or while_it) and not cannot_start"]
+        runs = [[*files, "-k", "(thread or while_it) and not cannot_start"]]
     else:
         runtime = "libasan.so"
         options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
-        # One test takes away memory that the sanitizer itself needs. The left-out files read options, digits, pictures
-        # and pages, or train in processes of their own, and compute only what other tests compute, too.
-        left_out = ("article_script", "command_line*", "convert", "examples", "extras", "idx_files", "killed_trainings")
-        left_out += ("mnist*", "own_data", "pictures", "predict_command", "readme", "sample", "types")
-        chosen = ["--numprocesses=2", *(f"--ignore-glob=tests/app/test_{name}.py" for name in left_out)]
-        chosen += ["-k", "not cannot_start"]
+        # These files of tests/app compute what the other folders do not. One test takes away memory that the sanitizer
+        # itself needs. tests/core is slow, and float64 takes the same paths through the core as float32.
+        files = ["colour", "damaged_networks", "image_forms", "loading", "models", "predict", "processes", "saving"]
+        both = ["tests/layers", *(f"tests/app/test_{name}.py" for name in files), "-k", "not cannot_start"]
+        runs = [["-n2", *both], ["-n2", "tests/core", "-k", "not cannot_start and not float64"]]
     # libstdc++ is loaded with the sanitizer. Without it, the first C++ exception aborts.
     libraries = [_library_of_gcc(name) for name in (runtime, "libstdc++.so")]
     environment = {"LD_PRELOAD": " ".join(libraries), **options}
-    arguments = session.posargs or chosen
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, env=environment)
+    for arguments in [session.posargs] if session.posargs else runs:
+        session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, env=environment)
 
 
 def _library_of_gcc(name: str) -> str:
