@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+from tolerances import assert_is_derivative, central_difference
 from twins import buffers, parameters
 
 import cnnx
@@ -106,3 +107,21 @@ def assert_slices(network):
 
 def save_a_network(path):
     small_problem()[0].save(path)
+
+
+def assert_gradient_is_derivative(network, images, labels, some, least=1e-2, **options):
+    """Assert that `network.gradients` is the derivative of its loss, at the indices `some` of its parameters.
+
+    One of these derivatives must be larger than `least`, so that a gradient of zeros fails.
+    """
+    values = network.parameters
+
+    def loss_of(chosen):
+        values[some] = chosen
+        return network.gradients(images, labels, rng=4, **options)[0]  # the same values drop each time
+
+    chosen = values[some].copy()
+    numeric = central_difference(lambda: loss_of(chosen), chosen)
+    loss_of(chosen)
+    assert np.abs(numeric).max() > least
+    assert_is_derivative(network.gradient[some], numeric, terms=1000)
