@@ -4,7 +4,8 @@
 - `Dense`, `ReLU`, `Dropout`, `GlobalAveragePool`, `BatchNorm`: layers that the article leaves out.
 - `cross_entropy`, `mean_squared_error`: losses and their gradients.
 - `Sequential`: layers in a row, trained in a loop of the core; `load` reads one from a file.
-- `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `EarlyStopping`: how a `Sequential` is trained.
+- `SGD`, `Adam`, `cnnx.schedules`, `RandomShift`, `RandomAffine`, `RandomFlip`, `EarlyStopping`: how a `Sequential` is
+  trained.
 - `cnnx.models`: networks that are ready to be trained, such as the article's.
 - `cnnx.data.load`: the digits of MNIST, a sample of them, or your own data in IDX, CSV or npz files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from . import schedules
 from ._core import __version__, active_target, targets
-from .augment import RandomAffine, RandomShift
+from .augment import RandomAffine, RandomFlip, RandomShift
 from .early_stopping import EarlyStopping
 from .layers import BatchNorm, Conv3x3, Dense, Dropout, GlobalAveragePool, Layer, MaxPool2, ReLU, Softmax
 from .loss import cross_entropy, mean_squared_error
@@ -75,6 +76,7 @@ __all__ = [
     "Layer",
     "MaxPool2",
     "RandomAffine",
+    "RandomFlip",
     "RandomShift",
     "ReLU",
     "Sequential",

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import models
 from ._command_line import OneLineParser
 from ._whole_files import check_writable
-from .augment import Augmentation, RandomAffine, RandomShift
+from .augment import Augmentation, RandomAffine, RandomFlip, RandomShift
 from .optimizers import SGD, Adam, Optimizer
 
 OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {
@@ -24,6 +24,7 @@ AUGMENTATIONS: dict[str, Augmentation | None] = {
     "jitter": RandomAffine(shift=1),
     "shift": RandomShift(2),
     "affine": RandomAffine(rotation=10, scale=0.1, shift=2),
+    "flip": RandomFlip(),
 }
 
 
@@ -92,7 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="none",
         help="change each digit a little each time: shift it by up to 1 pixel in fractions (jitter), by up to 2 whole "
         "pixels (shift), or by up to 2 in fractions, and turn it by up to 10 degrees and scale it by up to 10%% "
-        "(affine; default: %(default)s)",
+        "(affine); or mirror half of the images (flip), which is for clothes and not for digits (default: %(default)s)",
     )
     parser.add_argument(
         "--average",

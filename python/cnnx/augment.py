@@ -17,7 +17,7 @@ from . import _checks
 from ._attributes import KnownAttributes, Setting
 from ._random import Rng, own_generator
 
-__all__ = ["Augmentation", "RandomAffine", "RandomShift"]
+__all__ = ["Augmentation", "RandomAffine", "RandomFlip", "RandomShift"]
 
 
 def _background(name: str, value: Any) -> float | None:
@@ -73,6 +73,25 @@ class RandomShift(Augmentation):
         maps = np.zeros((count, 2, 3))
         maps[:, 0, 0] = maps[:, 1, 1] = 1
         maps[:, :, 2] = rng.integers(-self.pixels, self.pixels, (count, 2), endpoint=True)
+        return maps
+
+
+class RandomFlip(Augmentation):
+    """Mirrors every image with a probability of 1/2, so that left and right change places.
+
+    It is for things that look alike from both sides, such as clothes, and not for digits and letters. No pixel comes
+    from outside the image, so `background` has no effect.
+    """
+
+    def __init__(self) -> None:
+        self.background = None
+
+    def maps(self, count: int, image_shape: tuple[int, ...], rng: Rng) -> NDArray[np.float64]:
+        rng = own_generator(rng)
+        maps = np.zeros((count, 2, 3))
+        maps[:, 0, 0] = maps[:, 1, 1] = 1
+        is_mirrored = rng.integers(2, size=count) == 1
+        maps[is_mirrored, 1] = 0, -1, image_shape[1] - 1
         return maps
 
 

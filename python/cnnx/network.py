@@ -137,7 +137,7 @@ class Sequential(OwnSteps):
                 (``reduction="sum_over_batch_size"``).
             class_weight: the same by class, for integer labels: an array (nodes,), or a dict; classes that it does not
                 have weigh 1. Together with `sample_weight`, both are multiplied. The validation is without either.
-            augment: changes each image a little when it is read: `RandomShift` or `RandomAffine`.
+            augment: changes each image a little when it is read: `RandomShift`, `RandomAffine` or `RandomFlip`.
             validation: images and labels to evaluate after each epoch.
             early_stopping: stops when the validation gets no better, and goes back to the best epoch: `EarlyStopping`.
             average: the share of a moving average of the parameters that stays in each step, above 0 and less than 1.

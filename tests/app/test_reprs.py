@@ -26,6 +26,7 @@ TYPED = [
     "SGD(0.1, momentum=0.9, nesterov=True)",
     "Adam(0.001, weight_decay=0.01)",
     "RandomShift(2)",
+    "RandomFlip()",
     "EarlyStopping(3)",
     "EarlyStopping(3, monitor='accuracy', restore_best=False)",
     "RandomAffine(rotation=10.0, shift=2.0, background=0.0)",

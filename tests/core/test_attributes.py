@@ -25,6 +25,7 @@ MAKERS = {
     "Adam": lambda: cnnx.Adam(0.1),
     "RandomShift": lambda: cnnx.RandomShift(2),
     "RandomAffine": lambda: cnnx.RandomAffine(rotation=10),
+    "RandomFlip": cnnx.RandomFlip,
     "EarlyStopping": lambda: cnnx.EarlyStopping(3),
     "Sequential": lambda: Sequential([Softmax(4, 3)]),
 }
@@ -42,7 +43,11 @@ BAD_SETTINGS = [
     *(("RandomShift", "pixels", bad) for bad in (-1, 1.5, "2", True)),
     *(("RandomAffine", name, bad) for name in ("rotation", "scale", "shift") for bad in (-0.1, NAN, "1", None)),
     ("RandomAffine", "scale", 1.0),
-    *((kind, "background", bad) for kind in ("RandomShift", "RandomAffine") for bad in (NAN, float("inf"), "0", True)),
+    *(
+        (kind, "background", bad)
+        for kind in ("RandomShift", "RandomAffine", "RandomFlip")
+        for bad in (NAN, float("inf"), "0", True)
+    ),
     *(("EarlyStopping", "patience", bad) for bad in (0, -1, 2.5, True, "3", None)),
     *(("EarlyStopping", "monitor", bad) for bad in ("val_loss", "", None, 0)),
     *(("EarlyStopping", "restore_best", bad) for bad in (1, "yes", None)),

@@ -81,6 +81,15 @@ def test_a_random_affine_map_turns_and_scales_around_the_middle_which_stays_with
     np.testing.assert_allclose(maps[:, 0, 1], -maps[:, 1, 0])
 
 
+def test_a_random_flip_mirrors_half_of_the_images_and_leaves_the_others(rng):
+    images = rng.random((400, 5, 8, 3))
+    maps = cnnx.RandomFlip().maps(400, (5, 8), rng)
+    shown = np.array([reference.affine(image, map_, -1.0) for image, map_ in zip(images, maps, strict=True)])
+    is_mirrored = np.array([np.array_equal(one, image[:, ::-1]) for one, image in zip(shown, images, strict=True)])
+    assert 150 < is_mirrored.sum() < 250
+    assert_same_bits(shown[~is_mirrored], images[~is_mirrored])
+
+
 def test_the_generator_decides_where_images_move(rng):
     images, labels = problem(rng, STACKS[2], 20)
     losses = []

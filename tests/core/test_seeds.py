@@ -82,7 +82,9 @@ def test_what_needs_no_random_number_draws_none():
     assert generator.bit_generator.state == before
 
 
-@pytest.mark.parametrize("augment", [cnnx.RandomShift(3), cnnx.RandomAffine(rotation=20, scale=0.1, shift=1)], ids=repr)
+@pytest.mark.parametrize(
+    "augment", [cnnx.RandomShift(3), cnnx.RandomAffine(rotation=20, scale=0.1), cnnx.RandomFlip()], ids=repr
+)
 def test_maps_take_a_seed(augment):
     expected = augment.maps(5, (7, 8), np.random.default_rng(4))
     assert_same_bits(augment.maps(5, (7, 8), 4), expected)
