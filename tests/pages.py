@@ -3,5 +3,6 @@
 NEEDED = {  # page -> what it imports
     "other-frameworks": "onnxruntime",
     "own-pictures": "PIL",
+    "plots": "matplotlib",
     "scikit-learn": "sklearn",
 }

@@ -10,6 +10,7 @@
 - `cnnx.data.load`: the digits of MNIST, a sample of them, or your own data in IDX, CSV or npz files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - `cnnx.convert`, `cnnx.onnx`, `cnnx.sklearn`: networks of other libraries and programs. The last two are extras.
+- `cnnx.plot`: pictures of trainings and networks, by the extra of that name.
 - ``python -m cnnx.train``: the article's whole run.
 
 `cnnx.convert`, `cnnx.data`, `cnnx.models`, `cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their

@@ -6,7 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from .data import Digits
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -39,6 +42,21 @@ def flush() -> None:
     """Write what was printed, while an error can still be told."""
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def digits(source: str) -> Digits:
+    """Load the digits. An error names the option, and not the argument of `data.load`."""
+    from . import data
+
+    if not source:
+        raise ValueError(f'--data: expected "sample", "mnist" or a folder, got {source!r}')
+    try:
+        return data.load(source)
+    except data.DataError as error:
+        message = str(error)
+        raise ValueError(
+            f"--data{message.removeprefix('source')}" if message.startswith("source:") else message
+        ) from None
 
 
 def _drop_unwritten_lines() -> None:

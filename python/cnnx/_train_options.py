@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,13 +49,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--limit",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="use only the first N digits of each set (default: all)",
     )
     parser.add_argument(
         "--epochs",
-        type=_at_least(1, at_most=100_000),
+        type=at_least(1, at_most=100_000),
         default=3,
         metavar="N",
         help="how often to go through the training digits (default: %(default)s)",
@@ -73,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
         "gets the most digits right (default: article_cnn)",
     )
     parser.add_argument(
-        "--batch-size", type=_at_least(1), default=1, metavar="N", help="digits a step (default: 1, as in the article)"
+        "--batch-size", type=at_least(1), default=1, metavar="N", help="digits a step (default: 1, as in the article)"
     )
     parser.add_argument(
         "--optimizer",
@@ -112,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--validation",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="hold the last N training digits out, and test on them after each epoch; not in the article's run "
@@ -120,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed",
-        type=_at_least(0, at_most=2**32 - 1),
+        type=at_least(0, at_most=2**32 - 1),
         default=0,
         metavar="N",
         help="the starting point of all random numbers; the same seed gives the same run (default: %(default)s)",
@@ -138,11 +139,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--threads",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="how many threads share a batch, and the test (default: one for each CPU); it does not change the result",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw loss and accuracy over the training into this .png, .svg or .pdf file (needs the extra plot)",
+    )
     parser.add_argument(
         "--load", type=Path, metavar="FILE", help="start from this saved network instead of a new one of --model"
     )
@@ -154,7 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--checkpoint-every",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="N",
         help="write the checkpoint after every N steps (default: after each epoch)",
     )
@@ -175,12 +182,14 @@ def check_files(options: argparse.Namespace) -> None:
         if path is not None:
             with naming_option(option, path, "a file that can be written"):
                 check_writable(path)
-    if (
-        options.save is not None
-        and options.checkpoint is not None
-        and options.save.absolute() == options.checkpoint.absolute()
-    ):
-        raise ValueError(f"--save: expected another file than that of --checkpoint, got {str(options.save)!r}")
+    if options.plot is not None:
+        from . import _plot_files, _plots  # noqa: F401  # matplotlib is missed before the training, and not after it
+
+        _plot_files.check("--plot", options.plot)
+    written = [(name, getattr(options, name)) for name in ("save", "plot", "checkpoint")]
+    for (option, path), (other, of_other) in itertools.combinations(written, 2):
+        if path is not None and of_other is not None and path.absolute() == of_other.absolute():
+            raise ValueError(f"--{option}: expected another file than that of --{other}, got {str(path)!r}")
     if options.checkpoint_every is not None and options.checkpoint is None:
         raise ValueError(
             f"--checkpoint-every: expected --checkpoint FILE beside it, got only {options.checkpoint_every}"
@@ -209,7 +218,7 @@ def naming_option(option: str, path: Path, expected: str) -> Iterator[None]:
         raise ValueError(f"{option}: expected {expected}, got {str(path)!r} ({error.strerror or error})") from None
 
 
-def _at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
+def at_least(least: int, at_most: int | None = None) -> Callable[[str], int]:
     expected = f"an integer of at least {least}" if at_most is None else f"an integer from {least} to {at_most}"
 
     def parse(text: str) -> int:

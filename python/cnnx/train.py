@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _command_line, data, models, storage
+from . import _command_line, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
@@ -189,7 +189,7 @@ def _run(options: argparse.Namespace) -> None:
             f"--ties: expected none for {model}, whose rule is the first pixel, got {options.ties!r} (it is "
             "for article_cnn)"
         )
-    digits = _digits(options.data)
+    digits = _command_line.digits(options.data)
     images, labels = digits.train_images[: options.limit], digits.train_labels[: options.limit]
     test_set = digits.test_images[: options.limit], digits.test_labels[: options.limit]
     nodes = int(max(digits.train_labels.max(), digits.test_labels.max())) + 1
@@ -211,11 +211,11 @@ def _run(options: argparse.Namespace) -> None:
     log("MNIST CNN initialized!")
     start = time.perf_counter()
     if is_article:
-        train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log, **files)
+        history = train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log, **files)
     else:
         kept = len(images) - held_out
         bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
-        network.fit(
+        history = network.fit(
             images[:kept],
             labels[:kept],
             epochs=options.epochs,
@@ -235,6 +235,10 @@ def _run(options: argparse.Namespace) -> None:
     if options.save is not None:  # before anything else can fail
         with naming_option("--save", options.save, "a file that can be written"):
             network.save(options.save)
+    if options.plot is not None:
+        from . import _plot_files, plot
+
+        _plot_files.write(plot.curves(history, images=len(images)), "--plot", options.plot)
 
     log("\n--- Testing the CNN ---")
     loss, accuracy = network.evaluate(*test_set, threads=options.threads)
@@ -247,19 +251,6 @@ def _run(options: argparse.Namespace) -> None:
         dtype = network.parameters.dtype
         log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {dtype}")
     lines.close()
-
-
-def _digits(source: str) -> data.Digits:
-    """Load the digits. An error names the option, and not the argument of `data.load`."""
-    if not source:
-        raise ValueError(f'--data: expected "sample", "mnist" or a folder, got {source!r}')
-    try:
-        return data.load(source)
-    except data.DataError as error:
-        message = str(error)
-        raise ValueError(
-            f"--data{message.removeprefix('source')}" if message.startswith("source:") else message
-        ) from None
 
 
 def _network(options: argparse.Namespace, model: str, image_shape: tuple[int, ...], nodes: int) -> Sequential:

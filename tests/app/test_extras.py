@@ -8,6 +8,7 @@ import pytest
 EXTRAS = {
     "onnx": ("onnx", "onnx"),
     "pictures": ("PIL", "Pillow 10.1 or newer"),
+    "plot": ("matplotlib", "matplotlib 3.8 or newer"),
     "sklearn": ("sklearn", "scikit-learn 1.6 or newer"),
 }
 
@@ -15,7 +16,8 @@ EXTRAS = {
 @pytest.mark.parametrize("module", EXTRAS)
 def test_a_missing_package_is_named(module):
     package, name = EXTRAS[module]
-    program = f"import sys; sys.modules[{package!r}] = None; import cnnx.{module}"
+    use = "cnnx.plot.filters(cnnx.models.article_cnn())" if module == "plot" else ""  # imports when it draws
+    program = f"import sys; sys.modules[{package!r}] = None; import cnnx.{module}; {use}"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     line = f"ImportError: cnnx.{module} needs {name}, which is not installed (pip install 'cnnx[{module}]')"
     assert ended.stderr.splitlines()[-1] == line
