@@ -13,7 +13,6 @@
 // With pooling, y is not stored: it is computed again in the backward pass, to find the largest value of each window.
 // Channels are in the lanes, and pixels are added in one order, so all targets compute the same sums.
 #include "max_pool2.hpp"
-#include "relu.hpp"
 #include "target.hpp"
 
 namespace cnnx {
@@ -126,21 +125,27 @@ void batch_norm_take_gradient(const BatchNormValues<T>& values, const T* const* 
   }
 }
 
-// What a channel's values are multiplied by, for one register of channels.
+// What a channel's values are multiplied by, for one register of channels. Whether a ReLU follows is a mask and not a
+// template parameter: compiling these passes once takes long enough.
 template <class Tile>
 struct Channels {
   using V = typename Tile::V;
+  using Mask = decltype(V{} > V{});
   V mean, factor, shift, d_mean, d_slope;
+  Mask with_relu;
 
   template <class T>
-  Channels(const BatchNormValues<T>& values, int at, int count)
+  Channels(const BatchNormValues<T>& values, int at, int count, bool relu)
       : mean(Tile::read(values.mean + at, count)),
         factor(Tile::read(values.factor + at, count)),
         shift(Tile::read(values.shift + at, count)),
         d_mean(Tile::read(values.d_mean + at, count)),
-        d_slope(Tile::read(values.d_slope + at, count)) {}
+        d_slope(Tile::read(values.d_slope + at, count)),
+        with_relu(Mask{} - relu) {}
 
-  V output(const V& x) const { return factor * x + shift; }
+  V y(const V& x) const { return factor * x + shift; }
+  V output(const V& y) const { return (V)(~((y <= 0) & with_relu) & (Mask)y); }
+  V d_y(const V& d_output, const V& y) const { return (V)(((y > 0) | ~with_relu) & (Mask)d_output); }
   V d_input(const V& x, const V& d_y) const { return factor * d_y - (d_mean + d_slope * (x - mean)); }
 };
 
@@ -168,52 +173,37 @@ void for_unread(const BatchNormShape& s, Body&& body) {
     for (int x = 0; x < s.width - s.width % 2; ++x) body((Index{s.height - 1} * s.width + x) * s.channels);
 }
 
-template <bool with_relu, class V>
-V forward_relu(const V& y) {
-  if constexpr (with_relu)
-    return relu(y);
-  else
-    return y;
-}
-template <bool with_relu, class V>
-V backward_relu(const V& gradient, const V& y) {
-  if constexpr (with_relu)
-    return through_relu(gradient, y);
-  else
-    return gradient;
-}
-
 template <class V>
 V largest_of(const V (&y)[4]) {
   return max_or_nan(max_or_nan(y[0], y[1]), max_or_nan(y[2], y[3]));
 }
 
 // In the passes below, the channels of a pixel or a window follow each other, because memory is read fastest in order.
-template <bool with_relu, class T>
-void forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) {
+template <class T>
+void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
   const Window window(s);
   const Index count = Index{s.height} * s.width * s.channels;
   if (!s.pool) {
     for (Index at = 0; at < count; at += s.channels)
       for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-        const Channels<decltype(tile)> channels(values, first, lanes);
-        const auto y = channels.output(tile.read(input + at + first, lanes));
-        tile.write(output + at + first, forward_relu<with_relu>(y), lanes);
+        const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+        const auto y = channels.y(tile.read(input + at + first, lanes));
+        tile.write(output + at + first, channels.output(y), lanes);
       });
     return;
   }
   for_windows(s, [&](Index in, Index out) {
     for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
       typename decltype(tile)::V y[4];
-      const Channels<decltype(tile)> channels(values, first, lanes);
-      for (int q = 0; q < 4; ++q) y[q] = channels.output(tile.read(input + in + window.offset[q] + first, lanes));
-      tile.write(output + out + first, forward_relu<with_relu>(largest_of(y)), lanes);
+      const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+      for (int q = 0; q < 4; ++q) y[q] = channels.y(tile.read(input + in + window.offset[q] + first, lanes));
+      tile.write(output + out + first, channels.output(largest_of(y)), lanes);
     });
   });
 }
 
 // One register of channels of a window: x, and the gradient of y.
-template <bool with_relu, Ties ties, class Tile, class T>
+template <Ties ties, class Tile, class T>
 struct WindowGradient {
   typename Tile::V x[4], d_y[4];
 
@@ -221,16 +211,24 @@ struct WindowGradient {
     typename Tile::V y[4];
     for (int q = 0; q < 4; ++q) {
       x[q] = Tile::read(input + window.offset[q], lanes);
-      y[q] = channels.output(x[q]);
+      y[q] = channels.y(x[q]);
     }
     const auto largest = largest_of(y);
-    hand_out<ties>(d_y, y, largest, backward_relu<with_relu>(Tile::read(d_output, lanes), largest));
+    hand_out<ties>(d_y, y, largest, channels.d_y(Tile::read(d_output, lanes), largest));
   }
 };
 
+// Calls body(the rule for ties) with the rule as a constant.
+template <class Body>
+void with_ties(const BatchNormShape& s, Body&& body) {
+  if (s.ties == Ties::all) return body(std::integral_constant<Ties, Ties::all>{});
+  body(std::integral_constant<Ties, Ties::first>{});
+}
+
 // Sets sums to a sample's d_scale, and from sums[padded_channels] on to its d_offset.
-template <bool with_relu, Ties ties, class T>
-void sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) {
+template <class T>
+void batch_norm_sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& values,
+                     const BatchNormShape& s) noexcept {
   const Window window(s);
   const Index count = Index{s.height} * s.width * s.channels;
   for_channel_tiles<T, 4>(s.channels, [&](auto tile, int first, int lanes) {
@@ -240,7 +238,7 @@ void sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& 
     const auto for_parts = [&](auto body) {
       for (int v = 0; v < tile.vectors; ++v) {
         const int at = first + v * tile.lanes;
-        body(Channels<Part>(values, at, lanes), at, v);
+        body(Channels<Part>(values, at, lanes, s.relu), at, v);
       }
     };
     const auto add = [&](const Channels<Part>& channels, int v, const V& x, const V& d_y) {
@@ -248,18 +246,19 @@ void sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& 
       d_offset[v] += d_y;
     };
     if (s.pool)
-      for_windows(s, [&](Index in, Index out) {
-        for_parts([&](const auto& channels, int at, int v) {
-          const WindowGradient<with_relu, ties, Part, T> of(d_output + out + at, input + in + at, channels, lanes,
-                                                            window);
-          for (int q = 0; q < 4; ++q) add(channels, v, of.x[q], of.d_y[q]);
+      with_ties(s, [&](auto ties) {
+        for_windows(s, [&](Index in, Index out) {
+          for_parts([&](const auto& channels, int at, int v) {
+            const WindowGradient<ties(), Part, T> of(d_output + out + at, input + in + at, channels, lanes, window);
+            for (int q = 0; q < 4; ++q) add(channels, v, of.x[q], of.d_y[q]);
+          });
         });
       });
     else
       for (Index pixel = 0; pixel < count; pixel += s.channels)
         for_parts([&](const auto& channels, int at, int v) {
           const V x = Part::read(input + pixel + at, lanes);
-          add(channels, v, x, backward_relu<with_relu>(Part::read(d_output + pixel + at, lanes), channels.output(x)));
+          add(channels, v, x, channels.d_y(Part::read(d_output + pixel + at, lanes), channels.y(x)));
         });
     for_parts([&](const auto&, int at, int v) {
       Part::write(sums + at, d_scale[v] * Part::read(values.inverse + at, lanes), lanes);
@@ -268,69 +267,39 @@ void sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& 
   });
 }
 
-template <bool with_relu, Ties ties, class T>
-void backward(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>& values,
-              const BatchNormShape& s) {
-  const Window window(s);
-  const Index count = Index{s.height} * s.width * s.channels;
-  // The gradient of one pixel; of_y gives that of y.
-  const auto set = [&](Index pixel, auto&& of_y) {
-    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-      const Channels<decltype(tile)> channels(values, first, lanes);
-      const auto x = tile.read(input + pixel + first, lanes);
-      tile.write(d_input + pixel + first, channels.d_input(x, of_y(tile, channels, x, first, lanes)), lanes);
-    });
-  };
-  if (!s.pool) {
-    for (Index pixel = 0; pixel < count; pixel += s.channels)
-      set(pixel, [&](auto tile, const auto& channels, const auto& x, int first, int lanes) {
-        return backward_relu<with_relu>(tile.read(d_output + pixel + first, lanes), channels.output(x));
-      });
-    return;
-  }
-  for_windows(s, [&](Index in, Index out) {
-    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-      const Channels<decltype(tile)> channels(values, first, lanes);
-      const WindowGradient<with_relu, ties, decltype(tile), T> of(d_output + out + first, input + in + first, channels,
-                                                                  lanes, window);
-      for (int q = 0; q < 4; ++q)
-        tile.write(d_input + in + window.offset[q] + first, channels.d_input(of.x[q], of.d_y[q]), lanes);
-    });
-  });
-  for_unread(s, [&](Index pixel) {
-    set(pixel, [](auto tile, const auto&, const auto&, int, int) { return typename decltype(tile)::V{}; });
-  });
-}
-
-template <class T>
-void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
-  if (s.relu) return forward<true>(output, input, values, s);
-  forward<false>(output, input, values, s);
-}
-
-// Calls body(whether there is a ReLU, the rule for ties) with both as constants.
-template <class Body>
-void with_constants(const BatchNormShape& s, Body&& body) {
-  const auto choose = [&](auto with_relu) {
-    if (s.ties == Ties::all) return body(with_relu, std::integral_constant<Ties, Ties::all>{});
-    body(with_relu, std::integral_constant<Ties, Ties::first>{});
-  };
-  if (s.relu) return choose(std::true_type{});
-  choose(std::false_type{});
-}
-
-template <class T>
-void batch_norm_sums(T* d_parameters, const T* d_output, const T* input, const BatchNormValues<T>& values,
-                     const BatchNormShape& s) noexcept {
-  with_constants(
-      s, [&](auto with_relu, auto ties) { sums<with_relu(), ties()>(d_parameters, d_output, input, values, s); });
-}
-
 template <class T>
 void batch_norm_backward(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>& values,
                          const BatchNormShape& s) noexcept {
-  with_constants(
-      s, [&](auto with_relu, auto ties) { backward<with_relu(), ties()>(d_input, d_output, input, values, s); });
+  const Window window(s);
+  const Index count = Index{s.height} * s.width * s.channels;
+  if (!s.pool) {
+    for (Index pixel = 0; pixel < count; pixel += s.channels)
+      for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+        const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+        const auto x = tile.read(input + pixel + first, lanes);
+        const auto d_y = channels.d_y(tile.read(d_output + pixel + first, lanes), channels.y(x));
+        tile.write(d_input + pixel + first, channels.d_input(x, d_y), lanes);
+      });
+    return;
+  }
+  with_ties(s, [&](auto ties) {
+    for_windows(s, [&](Index in, Index out) {
+      for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+        const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+        const WindowGradient<ties(), decltype(tile), T> of(d_output + out + first, input + in + first, channels, lanes,
+                                                           window);
+        for (int q = 0; q < 4; ++q)
+          tile.write(d_input + in + window.offset[q] + first, channels.d_input(of.x[q], of.d_y[q]), lanes);
+      });
+    });
+  });
+  for_unread(s, [&](Index pixel) {
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+      const auto x = tile.read(input + pixel + first, lanes);
+      tile.write(d_input + pixel + first, channels.d_input(x, decltype(x){}), lanes);
+    });
+  });
 }
 
 template <class T>
