@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -102,6 +103,15 @@ def share(name: str, value: Any) -> float:
     return number(name, value, "a number from 0 to less than 1", lambda found: 0.0 <= found < 1.0)
 
 
+def is_masked(value: Any) -> bool:
+    """Return whether `value` is a masked array.
+
+    There is none before somebody imports `numpy.ma`, and that import takes longer than some trainings.
+    """
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
 def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     """Return `value` as a C-contiguous, aligned array of `dtype`.
 
@@ -112,7 +122,7 @@ def as_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Any:
         return value
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected a numpy array, got {type(value).__name__}")
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError(f"{name}: expected an array without a mask, got a masked array")
     if value.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected an array of real numbers, got dtype {value.dtype}")
@@ -189,7 +199,7 @@ def boolean(name: str, value: Any) -> bool:
 
 def labels(labels: Any, count: int, nodes: int) -> NDArray[np.int32]:
     """Return labels as int32 (count,), after a check that they are integers from 0 to nodes - 1."""
-    if not isinstance(labels, np.ndarray) or isinstance(labels, np.ma.MaskedArray) or labels.dtype.kind not in "iu":
+    if not isinstance(labels, np.ndarray) or is_masked(labels) or labels.dtype.kind not in "iu":
         got = f"dtype {labels.dtype}" if type(labels) is np.ndarray else type(labels).__name__
         raise TypeError(f"labels: expected a numpy array of integers, got {got}")
     if labels.shape != (count,):
