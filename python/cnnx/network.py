@@ -33,7 +33,7 @@ from .layers import Layer
 from .optimizers import Optimizer, chosen
 from .schedules import Schedule, factors
 
-__all__ = ["History", "Pixels", "Progress", "Sequential"]
+__all__ = ["History", "LossFunction", "Pixels", "Progress", "Sequential"]
 
 
 class Sequential(OwnSteps):

@@ -1,4 +1,4 @@
-"""What users write passes type checkers: the code of the README and of docs/, and `user_code.py`.
+"""What users write passes type checkers: the code of the README and of docs/, `user_code.py`, and a package.
 
 The functions on the pages have no annotations. Their calls of cnnx are checked all the same.
 """
@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import cnnx
 HERE = Path(__file__).parent
 ROOT = next(folder for folder in HERE.parents if (folder / "pyproject.toml").exists())
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]  # the sdist has no docs/
+BELTWATCH = ROOT / "examples/embedding/src/beltwatch"  # the sdist has no examples/
 PACKAGES = Path(cnnx.__file__).parents[1]  # the folder that cnnx is imported from
 
 
@@ -38,16 +40,20 @@ def programs(tmp_path_factory):
             (folder / f"{page.stem.replace('-', '_')}.py").write_text("\n".join(blocks), "utf-8")
     assert (folder / "README.py").exists()
     (folder / "user_code.py").write_text((HERE / "user_code.py").read_text())
+    if BELTWATCH.exists():
+        shutil.copytree(BELTWATCH, folder / "beltwatch")
     return folder
 
 
-UNTYPED_PACKAGES = "mnist,onnx.*,onnxruntime.*,scipy.*,sklearn.*"
+UNTYPED_PACKAGES = "joblib.*,mnist,onnx.*,onnxruntime.*,scipy.*,sklearn.*"
 UNTYPED = "disallow_untyped_defs = False\ndisallow_untyped_calls = False\n"  # of functions without annotations
 
 
 def run_mypy(folder, *files):
     pages = "".join(
-        f"[mypy-{Path(file).stem}]\n{UNTYPED}" for file in files if file not in ("README.py", "user_code.py")
+        f"[mypy-{Path(file).stem}]\n{UNTYPED}"
+        for file in files
+        if file not in ("README.py", "beltwatch", "user_code.py")
     )
     (folder / "mypy.ini").write_text(
         f"[mypy]\nstrict = True\n[mypy-{UNTYPED_PACKAGES}]\nignore_missing_imports = True\nfollow_imports = skip\n"
@@ -74,7 +80,8 @@ CHECKERS = [
 
 @pytest.mark.parametrize(("check", "success"), CHECKERS)
 def test_documented_code_passes_type_checkers(programs, check, success):
-    output = check(programs, *sorted(path.name for path in programs.glob("*.py")))
+    packages = [path.parent.name for path in programs.glob("*/__init__.py")]
+    output = check(programs, *sorted(path.name for path in programs.glob("*.py")), *packages)
     assert success in output, output
 
 
