@@ -10,11 +10,11 @@
 - `cnnx.data.load`: the digits of MNIST, a sample of them, or your own data in IDX, CSV or npz files.
 - `cnnx.reference`: the same layers in numpy, written for reading.
 - `cnnx.convert`, `cnnx.onnx`, `cnnx.sklearn`: networks of other libraries and programs. The last two are extras.
-- `cnnx.plot`: pictures of trainings and networks, by the extra of that name.
+- `cnnx.plot`, `cnnx.progress`: pictures of trainings and networks, and progress bars. Both need extras.
 - ``python -m cnnx.train``: the article's whole run.
 
-`cnnx.convert`, `cnnx.data`, `cnnx.models`, `cnnx.reference`, `cnnx.storage` and `cnnx.train` are imported at their
-first use.
+`cnnx.convert`, `cnnx.data`, `cnnx.models`, `cnnx.plot`, `cnnx.progress`, `cnnx.reference`, `cnnx.storage` and
+`cnnx.train` are imported at their first use.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from . import convert as convert
     from . import data as data
     from . import models as models
+    from . import plot as plot
+    from . import progress as progress
     from . import reference as reference
     from . import storage as storage
     from . import train as train
@@ -47,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return read(path)
 
 
-_AT_FIRST_USE = ("convert", "data", "models", "reference", "storage", "train")
+_AT_FIRST_USE = ("convert", "data", "models", "plot", "progress", "reference", "storage", "train")
 
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and so report misspelt names

@@ -325,7 +325,8 @@ class Run:
         window = Window(course, epoch, (step - 1) // course.window * course.window, step)
         loss, recognised = self._losses[window.of_run].mean(), self._correct[window.of_run].mean()
         accuracy = float(recognised) if self.loss.has_classes else math.nan
-        return Progress(window.epoch + 1, window.stop, float(loss), accuracy, validation)
+        is_at = window.epoch + 1, window.stop
+        return Progress(*is_at, float(loss), accuracy, validation, course.epochs, course.steps)
 
 
 def _is_enough(returned: Any) -> bool:

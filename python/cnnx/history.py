@@ -22,6 +22,8 @@ class Progress(NamedTuple):
             without classes.
         validation: at the end of an epoch, the loss and the accuracy on the validation set; None at other times, and
             without such a set.
+        epochs: how many epochs the training has.
+        steps: how many steps an epoch has.
     """
 
     epoch: int
@@ -29,6 +31,8 @@ class Progress(NamedTuple):
     loss: float
     accuracy: float
     validation: tuple[float, float] | None = None
+    epochs: int = 0
+    steps: int = 0
 
 
 OnProgress: TypeAlias = Callable[[Progress], "bool | np.bool_ | None"]

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _command_line, models, storage
+from . import _bars, _command_line, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
@@ -89,7 +89,8 @@ class EpochReport:
     """
 
     def __init__(self, samples: int, batch_size: int, log: Callable[[str], object], bar: TextIO | None) -> None:
-        self.samples, self.batch_size, self.log, self.bar = samples, batch_size, log, bar
+        self.samples, self.batch_size, self.log = samples, batch_size, log
+        self.bar = None if bar is None else _bars.on_terminal(bar, samples)
         self.start_epoch()
         self.is_new = True
 
@@ -107,12 +108,10 @@ class EpochReport:
         before, self.seen = self.seen, min(progress.step * self.batch_size, self.samples)
         self.loss += progress.loss * (self.seen - before)
         self.accuracy += progress.accuracy * (self.seen - before)
-        if self.bar is not None:
-            done = 30 * self.seen // self.samples
-            self._draw(f"\r[{'#' * done}{'.' * (30 - done)}] epoch {progress.epoch}, loss {progress.loss:.3f} ")
+        self._draw(lambda bar: bar.show(progress.epoch, self.seen, progress.loss))
         if self.seen < self.samples:
             return
-        self._draw("\r\033[K")
+        self._draw(lambda bar: bar.clear())
         now = time.perf_counter()
         counted = self.samples - self.skipped
         loss, accuracy = self.loss / counted, self.accuracy / counted
@@ -121,12 +120,11 @@ class EpochReport:
         self.log(f"Epoch {progress.epoch}: Loss {loss:.4f} | Accuracy {accuracy:.2%}{validation} | {speed}")
         self.start_epoch()
 
-    def _draw(self, text: str) -> None:
+    def _draw(self, draw: Callable[[_bars.Characters | _bars.Tqdm], None]) -> None:
         if self.bar is None:
             return
         try:
-            self.bar.write(text)
-            self.bar.flush()
+            draw(self.bar)
         except OSError:  # the training goes on when the terminal is gone
             self.bar = None
 

@@ -1,5 +1,6 @@
 """`python -m cnnx.train` prints the article's lines, and does what its options say."""
 
+import io
 import os
 
 import numpy as np
@@ -214,7 +215,10 @@ def test_another_program_may_train_and_keep_the_lines():
 
 
 def test_a_terminal_that_is_gone_ends_no_training():
-    class Gone:
+    class Gone(io.StringIO):
+        def isatty(self):
+            return True
+
         def write(self, _):
             raise OSError(5, "Input/output error")
 

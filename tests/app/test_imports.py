@@ -17,7 +17,19 @@ def printed(program):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_every_module_is_there_after_import_cnnx():
     """Each name is looked up in a process of its own, so no earlier import helps."""
-    names = ["convert", "reference", "storage", "train", "data", "models", "schedules", "layers", "loss"]
+    names = [
+        "convert",
+        "reference",
+        "storage",
+        "train",
+        "data",
+        "models",
+        "plot",
+        "progress",
+        "schedules",
+        "layers",
+        "loss",
+    ]
     program = f"""
 import os, cnnx
 for name in {names}:
@@ -33,6 +45,8 @@ AT_FIRST_USE = [
     "convert",
     "data",
     "models",
+    "plot",
+    "progress",
     "reference",
     "storage",
     "train",
