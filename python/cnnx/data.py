@@ -42,6 +42,7 @@ MIRRORS = (
 )
 """Where MNIST is downloaded from, in the order of trying."""
 
+_SAMPLE = Path(__file__).with_name("sample.npz")  # not there in a build with CNNX_WITHOUT_DIGITS
 _PATIENCE = 20.0  # seconds that a mirror may keep silent
 
 
@@ -91,7 +92,12 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
         raise TypeError(f'source: expected "sample", "mnist" or a folder, got {type(source).__name__}')
     try:
         if source == "sample":
-            with np.load(Path(__file__).with_name("sample.npz"), allow_pickle=False) as arrays:
+            if not _SAMPLE.exists():
+                raise DataError(
+                    'source: expected "mnist", which downloads all digits, or a folder with your own, because this '
+                    'cnnx was built without its sample of digits; got "sample"'
+                )
+            with np.load(_SAMPLE, allow_pickle=False) as arrays:
                 return Digits(**arrays)
         if source == "mnist":
             folder = _mnist_folder()

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from idx import PARTS, assert_same_digits
 
 from cnnx import data
 from cnnx.data import load
+from cnnx.train import main
 
 SAMPLE_SHA256 = "56a0410aef5ac5ee480b50758abe1b369976adde66488b49fa4d12bc49e0e8a6"
 SAMPLE = Path(data.__file__).with_name("sample.npz")
@@ -50,6 +52,16 @@ def test_no_digit_of_the_sample_is_in_it_twice():
     sample = load()
     images = [image.tobytes() for image in (*sample.train_images, *sample.test_images)]
     assert len(set(images)) == 2000
+
+
+def test_a_build_without_the_sample_says_in_one_line_where_digits_are(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(data, "_SAMPLE", tmp_path / "sample.npz")
+    with pytest.raises(data.DataError, match=r'expected "mnist", .* because this cnnx was built without its sample'):
+        load()
+    assert main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(r'cnnx.train: error: --data: expected "mnist", which downloads all digits, .*\n', printed.err)
 
 
 @pytest.fixture(scope="module")
