@@ -98,7 +98,7 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
             [zeros(11, 11, 64), image, packed, shape], reference.conv3x3_forward(image, filters, biases)
         ),
         "conv3x3_backward_filters": sets(
-            [np.zeros_like(packed), d_output, image, shape], by_tap(d_filters, d_output.sum(axis=(0, 1)))
+            [packed.copy(), d_output, image, shape], packed + by_tap(d_filters, d_output.sum(axis=(0, 1)))
         ),
         "conv3x3_backward_input": sets([zeros(13, 13, 32), d_output, filters, zeros(6 * 288), shape], d_input),
         "conv3x3_gather": Case(

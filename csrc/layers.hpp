@@ -64,7 +64,9 @@ struct Conv3x3Layer {
   }
   // The kernels' shape, for the padded input.
   Conv3x3Shape shape(const Shape& in) const noexcept {
-    return {in.height + ring(), in.width + ring(), channels, count};
+    Conv3x3Shape shape{in.height + ring(), in.width + ring(), channels, count};
+    shape.bias = biases != nullptr;
+    return shape;
   }
 };
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "fused/batch_norm.hpp"
+#include "fused/conv_batch_norm.hpp"
 #include "fused/conv_pool.hpp"
 #include "fused/conv_pool_dense.hpp"
 #include "fused/conv_relu.hpp"
@@ -141,7 +142,8 @@ class Lowering {
 // Rules are tried in this order, and each sees the stages that earlier ones have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
-    fuse_batch_norm<T>, fuse_conv_pool<T>, fuse_conv_pool_dense<T>, fuse_conv_relu_pool<T>, fuse_conv_relu<T>,
+    fuse_batch_norm<T>,      fuse_conv_batch_norm<T>, fuse_conv_pool<T>,
+    fuse_conv_pool_dense<T>, fuse_conv_relu_pool<T>,  fuse_conv_relu<T>,
 };
 
 template <class T>
@@ -189,7 +191,7 @@ void Plan<T>::cut_into_segments() {
   for (std::size_t at = 0; at < stages_.size(); ++at)
     if (auto* const stage = dynamic_cast<BatchStage<T>*>(stages_[at].get())) {
       heads_.push_back({at, stage});
-      stage->statistics_offset = statistics_size_;
+      stage->put_statistics(statistics_size_);
       statistics_size_ += whole_lines<T>(stage->statistics_size());
     }
 }

@@ -95,13 +95,16 @@ void for_pixels_reaching_back(int width, Body&& body) {
 }
 
 // The same in groups of six, and then of the number that is left. One or two pixels would take as long as four, because
-// each multiply-add waits for the one before it in the same sum. So the last six and these are two groups of four.
+// each multiply-add waits for the one before it in the same sum. So the last six and these are two groups of four, and
+// 13 are a group of five and two of four.
 template <class Body>
 void for_sixes_reaching_back(int width, Body&& body) {
   const int sixes = width / 6, rest = width % 6;
-  const bool has_fours = sixes > 0 && (rest == 1 || rest == 2);
+  const bool has_fours = sixes > 0 && (rest == 1 || rest == 2), has_five = sixes > 1 && rest == 1;
   int x = 0;
-  for (; x < 6 * (sixes - has_fours); x += 6) body(x, std::integral_constant<int, 6>{});
+  for (; x < 6 * (sixes - has_fours - has_five); x += 6) body(x, std::integral_constant<int, 6>{});
+  if (has_five) body(x, std::integral_constant<int, 5>{});
+  if (has_five) x += 5;
   if (has_fours) body(x, std::integral_constant<int, 4>{});
   if (has_fours || rest == 4) return body(width - 4, std::integral_constant<int, 4>{});
   if (rest == 5) return body(x, std::integral_constant<int, 5>{});
@@ -160,9 +163,48 @@ __attribute__((noinline)) void conv3x3_tile_apart(T* output, const T* input, con
   conv3x3_tile<Tile, pixels>(output, input, packed, filters, rows, s);
 }
 
+// The same for all pixels of an image with one channel, at least four pixels wide, for one register of filters. The
+// nine taps stay in registers, and neighbouring pixels share what they read.
+template <class T>
+__attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, const T* packed, const Conv3x3Shape& s) {
+  constexpr int pixels = 4;
+  const int padded = padded_channels<T>(s.filters), width = s.width, filters = s.filters, out_width = s.out_width();
+  const int out_height = s.out_height();
+  const bool with_relu = s.relu;
+  Vec<T> filter[9];
+  for (int tap = 0; tap < 9; ++tap) {
+    filter[tap] = load<Vec<T>>(packed + tap * padded);
+    hide(filter[tap]);
+  }
+  const auto bias = load<Vec<T>>(packed + 9 * padded);
+  for (int y = 0; y < out_height; ++y, input += width, output += out_width * filters)
+    for (int from = 0; from < out_width; from += pixels) {
+      const int x = smaller(from, out_width - pixels);
+      Vec<T> sum[pixels];
+      for (auto& of_pixel : sum) of_pixel = bias;
+      for (int dy = 0; dy < 3; ++dy)
+        for (int column = 0; column < pixels + 2; ++column) {
+          const auto pixel = all<Vec<T>>(input[dy * width + x + column]);
+          for (int dx = 0; dx < 3; ++dx)
+            if (const int p = column - dx; p >= 0 && p < pixels) sum[p] += pixel * filter[3 * dy + dx];
+        }
+      if (with_relu)
+        for (auto& of_pixel : sum) of_pixel = relu(of_pixel);
+    // GCC would otherwise store in a loop, and so keep the sums in memory.
+#pragma GCC unroll pixels
+      for (int p = 0; p < pixels; ++p) store(output + (x + p) * filters, sum[p]);
+    }
+}
+
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
+    if constexpr (sizeof(typename decltype(tile)::V) == native_bytes && !tile.partial)
+      if (s.channels == 1 && s.out_width() >= 4) {
+        for (int v = 0; v < tile.vectors; ++v)
+          conv3x3_one_channel(output + first + v * tile.lanes, input, packed + first + v * tile.lanes, s);
+        return;
+      }
     for (int y = 0; y < s.out_height(); ++y) {
       T* const out_row = output + Index{y} * s.out_width() * s.filters + first;
       const T* const row = input + Index{y} * s.width * s.channels;
@@ -184,14 +226,21 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
 
 // d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
 // d_biases[f] = sum over y, x of  d_output[y, x, f]
-// The sums of one tile of taps stay in registers for the whole image.
+// The sums of one tile of taps stay in registers for the whole image. The first `done` lanes belong to other tiles and
+// are dropped.
 template <class Tile, int taps, class T>
-void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* input, int first_tap, int filters,
-                                   const Conv3x3Shape& s) {
+void conv3x3_backward_filters_tile(T* __restrict d_packed, const T* d_output, const T* input, int first_tap,
+                                   int filters, [[maybe_unused]] int done, const Conv3x3Shape& s) {
+  // One division instead of one for each tap, because a tile takes little longer than a few of them.
   const int run = 3 * s.channels;
-  Index offset[taps];
-  for (int t = 0; t < taps; ++t)
-    offset[t] = Index{(first_tap + t) / run} * s.width * s.channels + (first_tap + t) % run;
+  int in_run = first_tap % run;
+  Index offset[taps], at = Index{first_tap / run} * s.width * s.channels + in_run;
+  for (int t = 0; t < taps; ++t) {
+    offset[t] = at++;
+    if (++in_run < run) continue;
+    in_run = 0;
+    at += Index{s.width} * s.channels - run;
+  }
 
   typename Tile::V sum[taps][Tile::vectors] = {};
   for (int y = 0; y < s.out_height(); ++y, input += (s.width - s.out_width()) * s.channels)
@@ -203,22 +252,35 @@ void conv3x3_backward_filters_tile(T* d_packed, const T* d_output, const T* inpu
         for (int v = 0; v < Tile::vectors; ++v) sum[t][v] += pixel * gradient[v];
       }
     }
-  for (int t = 0; t < taps; ++t)
-    for (int v = 0; v < Tile::vectors; ++v)
-      Tile::write(d_packed + Index{first_tap + t} * padded_channels<T>(s.filters) + v * Tile::lanes, sum[t][v],
-                  filters);
+  for (int t = 0; t < taps; ++t, d_packed += padded_channels<T>(s.filters))
+    for (int v = 0; v < Tile::vectors; ++v) {
+      T* const at = d_packed + v * Tile::lanes;
+      if constexpr (sizeof(typename Tile::V) == 16) {
+        if (done > 0) {
+          T rest[Tile::lanes];
+          store(rest, sum[t][v]);
+          for (int lane = done; lane < Tile::lanes; ++lane) at[lane] += rest[lane];
+          continue;
+        }
+      }
+      Tile::write(at, Tile::read(at, filters) + sum[t][v], filters);
+    }
 }
 
-// Sets d_packed, except for the padding of its rows.
+// Adds to d_packed.
 template <class T>
 void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_output, const T* input,
                               const Conv3x3Shape& s) noexcept {
+  const Index padded = padded_channels<T>(s.filters);
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
+    // Only a tile that reaches back begins within a tile of its own size.
+    const int back = first % tile.lanes, done = back > 0 ? tile.lanes - back : 0;
     // The number of taps is a multiple of nine, so these groups cover all of them.
     int tap = 0;
     const auto sweep = [&](auto taps) {
       for (; s.taps() - tap >= taps; tap += taps)
-        conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + first, d_output + first, input, tap, filters, s);
+        conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + tap * padded + first, d_output + first, input,
+                                                            tap, filters, done, s);
     };
     if constexpr (tile.vectors == 1) {
       sweep(std::integral_constant<int, 9>{});
@@ -227,8 +289,8 @@ void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_outp
       sweep(std::integral_constant<int, 3>{});
     }
   });
-  T* const d_biases = d_packed + Index{s.taps()} * padded_channels<T>(s.filters);
-  for (int f = 0; f < s.filters; ++f) d_biases[f] = 0;
+  if (!s.bias) return;
+  T* const d_biases = d_packed + s.taps() * padded;
   for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
     for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
 }

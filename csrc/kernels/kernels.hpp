@@ -19,6 +19,7 @@ struct Conv3x3Shape {
   int unread_rows = 0, unread_columns = 0;
   bool relu = false;  // whether the forward pass applies a ReLU to the outputs
   int zero_rows = 0;  // how many rows of zeros the input has at the top, and at the bottom
+  bool bias = true;   // whether the backward pass computes the gradient of the biases
 
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }

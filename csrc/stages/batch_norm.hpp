@@ -35,7 +35,7 @@ class BatchNormStage final : public BatchStage<T> {
   }
   void meet_forward(const MetBatch<T>& batch) const override {
     const auto& p = batch.parameters;
-    this->kernels().batch_norm_take_batch(packed_->values(p), p.statistics_of(0) + this->statistics_offset,
+    this->kernels().batch_norm_take_batch(packed_->values(p), p.statistics_of(0) + this->statistics_offset(),
                                           p.statistics_stride, batch.samples, packed_->layer().limits(), shape_);
   }
   void forward(const Pass<T>& pass) const override {

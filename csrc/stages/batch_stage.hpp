@@ -37,12 +37,17 @@ class BatchStage : public Stage<T> {
   virtual void look_at_gradient(const Pass<T>&, T* gradient) const = 0;
   virtual void meet_backward(const MetBatch<T>&) const = 0;
 
-  Index statistics_offset = 0;  // in a sample's row of PackedValues::statistics; set by the plan
+  // Sets where the stage's statistics begin in a sample's row of PackedValues::statistics. The plan does this.
+  virtual void put_statistics(Index offset) { statistics_offset_ = offset; }
 
  protected:
+  Index statistics_offset() const noexcept { return statistics_offset_; }
   T* statistics_of(const Pass<T>& pass) const noexcept {
-    return pass.parameters->statistics_of(pass.sample->in_batch) + statistics_offset;
+    return pass.parameters->statistics_of(pass.sample->in_batch) + statistics_offset_;
   }
+
+ private:
+  Index statistics_offset_ = 0;
 };
 
 }  // namespace cnnx

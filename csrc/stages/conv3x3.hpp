@@ -20,7 +20,7 @@ class Convolution {
   };
   struct Scratch {
     Buffer<T> d_padded;
-    Buffer<T> d_packed, flipped, d_ring;  // for a dense output gradient; the vectors below are for a sparse one
+    Buffer<T> d_ring, d_packed, flipped;  // for a dense output gradient; the vectors below are for a sparse one
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
 
@@ -44,10 +44,9 @@ class Convolution {
   }
   void make(Scratch& scratch) const {
     if (same()) scratch.d_padded = new_buffer<T>(padded_size());
-    const Conv3x3Shape turned = backward_shape();
+    make_dense(scratch);
     scratch.d_packed = new_buffer<T>(packed_->by_tap_size());
-    scratch.flipped = new_buffer<T>(packed_filters_size<T>(turned));
-    scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
+    scratch.flipped = new_buffer<T>(packed_filters_size<T>(backward_shape()));
     const auto entries = static_cast<std::size_t>(outputs() + 1);
     scratch.entry_count.resize(static_cast<std::size_t>(shape_.filters));
     scratch.entry_offset.resize(entries);
@@ -55,6 +54,12 @@ class Convolution {
     scratch.entry_start.resize(entries / static_cast<std::size_t>(shape_.filters) + 1);
     scratch.entry_filter.resize(entries);
     scratch.entry_value.resize(entries);
+  }
+
+  // What backward_dense needs.
+  void make_dense(Scratch& scratch) const {
+    const Conv3x3Shape turned = backward_shape();
+    scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
   }
 
   void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept) const {
@@ -72,6 +77,7 @@ class Convolution {
     const auto entries = scratch.entries();
     if (!is_dense || wants_sparse_input) k.conv3x3_gather(entries, d_output, shape_);
     if (is_dense) {
+      std::fill_n(scratch.d_packed.get(), packed_->by_tap_size(), T{0});
       k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, in_ring, shape_);
       k.add_unpacked_filters(gradient, scratch.d_packed.get(), shape_);
     } else {
@@ -83,10 +89,15 @@ class Convolution {
       k.conv3x3_backward_input_sparse(d_padded, entries, filters, shape_);
       if (same()) crop(d_input, d_padded, shape_);
     } else {
-      spread_in_ring(scratch.d_ring.get(), d_output);
       k.pack_flipped_filters(scratch.flipped.get(), filters, shape_);
-      k.conv3x3_forward(d_input, scratch.d_ring.get(), scratch.flipped.get(), backward_shape());
+      backward_input(d_input, d_output, scratch.flipped.get(), scratch);
     }
+  }
+  // The same for packed parameters in the layout by_tap_to_train, when most of d_output is not zero.
+  void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
+                      const Kept& kept, Scratch& scratch) const {
+    kernels().conv3x3_backward_filters(gradient, d_output, same() ? kept.padded.get() : input, shape_);
+    if (d_input != nullptr) backward_input(d_input, d_output, packed_->flipped(parameters), scratch);
   }
 
  private:
@@ -107,6 +118,10 @@ class Convolution {
   Conv3x3Shape backward_shape() const noexcept {
     const int ring = same() ? 0 : 2;
     return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels, 0, 0, false, same() ? 1 : 2};
+  }
+  void backward_input(T* d_input, const T* d_output, const T* flipped, Scratch& scratch) const {
+    spread_in_ring(scratch.d_ring.get(), d_output);
+    kernels().conv3x3_forward(d_input, scratch.d_ring.get(), flipped, backward_shape());
   }
   // Copies d_output into the ring. The ring itself stays zero.
   void spread_in_ring(T* ring, const T* d_output) const noexcept {

@@ -99,15 +99,17 @@ struct PackedValues {
   T* statistics_of(Index sample) const noexcept { return statistics.get() + sample * statistics_stride; }
 };
 
-// A convolution's filters and biases, and their gradient, in one of two layouts:
+// A convolution's filters and biases, and their gradient, in one of these layouts:
 //
-//   by_tap      (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
-//   by_filter   (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
-//               conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
+//   by_tap            (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
+//   by_tap_to_train   the same. The filters (filters, taps) and then the flipped ones, which compute the input's
+//                     gradient, are derived from it.
+//   by_filter         (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
+//                     conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
 template <class T>
 class PackedConv final : public Packed<T> {
  public:
-  enum class Layout { by_tap, by_filter };
+  enum class Layout { by_tap, by_tap_to_train, by_filter };
 
   PackedConv(const Conv3x3Layer<T>& layer, Layout layout, Index flat_offset)
       : Packed<T>({layer.filters, layer.biases}, layer.filters_size(), layer.biases != nullptr ? layer.count : 0,
@@ -125,10 +127,11 @@ class PackedConv final : public Packed<T> {
   // Makes the packed filters and biases those of the convolution and of the batch normalisation after it, with its
   // running statistics. Only for prediction.
   void fold(const BatchNormLayer<T>& norm) { norm_ = norm; }
+  bool is_folded() const noexcept { return norm_.has_value(); }
   bool has_biases() const noexcept { return layer_.biases != nullptr || norm_.has_value(); }
 
   Index by_tap_size() const noexcept { return packed_filters_size<T>(shape_); }
-  Index size() const override { return layout_ == Layout::by_tap ? by_tap_size() : this->weights_size + layer_.count; }
+  Index size() const override { return is_by_tap() ? by_tap_size() : this->weights_size + layer_.count; }
   bool is_small() const override {
     const auto& k = this->kernels();
     if (!norm_.has_value())
@@ -143,7 +146,7 @@ class PackedConv final : public Packed<T> {
     pack_as_is(packed, {folded.filters.data(), folded.biases.data()});
   }
   void unpack(const Arrays<T>& to, const T* packed) const override {
-    if (layout_ == Layout::by_tap) {
+    if (is_by_tap()) {
       this->kernels().unpack_filters(to.weights, to.biases, packed, shape_);
       return;
     }
@@ -156,17 +159,26 @@ class PackedConv final : public Packed<T> {
       for (int f = 0; f < layer_.count; ++f) gradient[this->weights_size + f] = 0;
   }
 
-  Index derived_size() const override { return layout_ == Layout::by_filter ? by_tap_size() : 0; }
+  Index derived_size() const override {
+    if (layout_ == Layout::by_tap) return 0;
+    if (layout_ == Layout::by_filter) return by_tap_size();
+    return flipped_offset() + packed_filters_size<T>({3, 3, shape_.filters, shape_.channels});
+  }
   void derive(T* packed, T* derived) const override {
-    if (layout_ == Layout::by_filter)
-      this->kernels().pack_filters(derived, packed, packed + this->weights_size, shape_);
+    const auto& k = this->kernels();
+    if (layout_ == Layout::by_filter) k.pack_filters(derived, packed, packed + this->weights_size, shape_);
+    if (layout_ != Layout::by_tap_to_train) return;
+    k.unpack_filters(derived, nullptr, packed, shape_);
+    k.pack_flipped_filters(derived + flipped_offset(), derived, shape_);
   }
   // The parameters as the forward kernels read them.
-  const T* by_tap(const PackedValues<T>& p) const noexcept {
-    return layout_ == Layout::by_tap ? p.of(*this) : p.derived_of(*this);
-  }
+  const T* by_tap(const PackedValues<T>& p) const noexcept { return is_by_tap() ? p.of(*this) : p.derived_of(*this); }
+  const T* flipped(const PackedValues<T>& p) const noexcept { return p.derived_of(*this) + flipped_offset(); }
 
  private:
+  bool is_by_tap() const noexcept { return layout_ != Layout::by_filter; }
+  Index flipped_offset() const noexcept { return whole_lines<T>(this->weights_size); }
+
   struct Folded {
     Folded(const PackedConv& conv, const Arrays<T>& from)
         : filters(from.weights, from.weights + conv.weights_size), biases(static_cast<std::size_t>(conv.layer_.count)) {
@@ -189,7 +201,7 @@ class PackedConv final : public Packed<T> {
     std::vector<T> filters, biases;
   };
   void pack_as_is(T* packed, const Arrays<T>& from) const {
-    if (layout_ == Layout::by_tap) {
+    if (is_by_tap()) {
       this->kernels().pack_filters(packed, from.weights, from.biases, shape_);
       return;
     }
