@@ -70,3 +70,9 @@ class History(NamedTuple):
             seen += f"; validation loss {loss:.3f}"
             seen += f", accuracy {accuracy:.1%}" if len(self.correct) > 0 else ""
         return f"History({seen})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: that line, and curves."""
+        from ._curve import as_html  # which only a notebook needs
+
+        return as_html(self)

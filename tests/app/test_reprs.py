@@ -1,5 +1,7 @@
 """What an object prints is what one would type to make it."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from stacks import STACKS, stack
@@ -86,3 +88,27 @@ def test_a_history_is_a_line():
     assert repr(History(losses[:0], correct[:0], np.zeros((0, 2)))) == "History(0 samples)"
     validated = repr(History(losses, correct, np.array([[0.5, 0.9], [0.25, 0.875]])))
     assert validated.endswith("accuracy 50.0%; validation loss 0.250, accuracy 87.5%)")
+
+
+def test_a_notebook_shows_a_history_as_its_line_and_curves():
+    losses, correct = np.arange(500, 0, -1) / 100, np.arange(500) >= 250
+    history = History(losses, correct, np.array([[0.5, 0.9]]))
+    line, curves = ElementTree.fromstring(f"<all>{history._repr_html_()}</all>")
+    assert line.text == repr(history)
+    assert [[text.text for text in svg.iter("text")] for svg in curves] == [
+        ["4.985", "loss", "0.025"],
+        ["100.0%", "accuracy", "0.0%"],
+    ]
+    loss, accuracy = (
+        [tuple(map(int, point.split(","))) for point in line.get("points").split()] for line in curves.iter("polyline")
+    )
+    assert len(loss) == len(accuracy) == 120
+    assert loss == sorted(loss)  # it falls, so it goes to the right and down
+    assert {y for _, y in accuracy[:59]} == {76}
+    assert {y for _, y in accuracy[61:]} == {4}
+
+
+def test_a_notebook_shows_a_history_without_classes_or_samples():
+    one = History(np.array([2.0]), np.zeros(0, np.bool_), np.zeros((0, 2)))
+    assert one._repr_html_().count("<svg") == 1
+    assert one._replace(losses=np.zeros(0))._repr_html_() == "<div>History(0 samples)</div><div></div>"

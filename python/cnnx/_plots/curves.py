@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from .._curve import means
 from ..history import History
 from .sheet import FAINT, GREY, HIGH, INK, LINE, LOW, Picture, rgb
 
@@ -29,10 +30,10 @@ def draw(history: History, images: int | None) -> Picture:
     for i, (name, values, validation) in enumerate(panels):
         axes = figure.add_axes(((i + 0.12) / len(panels), 0.18, 0.7 / len(panels), 0.63), facecolor="none")
         _style(axes, name)
-        places, means = _means(values)
+        places, points = means(values, max(1, min(_POINTS, len(values) // _SAMPLES)))
         places /= images or 1
-        smooth = _smoothed(means)
-        axes.plot(places, means, color=rgb(HIGH), alpha=0.25, lw=1, ls="-", marker="")
+        smooth = _smoothed(points)
+        axes.plot(places, points, color=rgb(HIGH), alpha=0.25, lw=1, ls="-", marker="")
         axes.plot(places, smooth, color=HIGH, lw=2, ls="-", marker="", solid_capstyle="round")
         ends = [("training", float(smooth[-1]), HIGH)]
         if len(validation):
@@ -48,17 +49,11 @@ def draw(history: History, images: int | None) -> Picture:
     return figure
 
 
-def _means(values: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the means of equal parts of the values, and the middle of each part."""
-    edges = np.linspace(0, len(values), max(1, min(_POINTS, len(values) // _SAMPLES)) + 1).round().astype(np.intp)
-    return (edges[:-1] + edges[1:]) / 2, np.add.reduceat(values, edges[:-1]) / np.diff(edges)
-
-
-def _smoothed(means: Numbers) -> Numbers:
+def _smoothed(points: Numbers) -> Numbers:
     """Return the mean around each point, of fewer points near an end."""
-    at = np.arange(len(means))
-    first, end = np.maximum(at - _SMOOTH, 0), np.minimum(at + _SMOOTH + 1, len(means))
-    sums = np.concatenate([[0.0], means.cumsum()])
+    at = np.arange(len(points))
+    first, end = np.maximum(at - _SMOOTH, 0), np.minimum(at + _SMOOTH + 1, len(points))
+    sums = np.concatenate([[0.0], points.cumsum()])
     return np.asarray((sums[end] - sums[first]) / (end - first))
 
 
