@@ -52,9 +52,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST_PYTHON)
 def oldest(session: nox.Session) -> None:
-    """Run the suite on the oldest Python and the oldest numpy that are allowed."""
-    session.install(".[all,test]", "pytest-xdist", f"numpy=={OLDEST_NUMPY}.*")
-    session.run("pytest", "--numprocesses=2", *session.posargs)
+    """Run the layers' tests and the smoke tests on the oldest Python and the oldest numpy that are allowed."""
+    session.install(".[all,test]", f"numpy=={OLDEST_NUMPY}.*")
+    for arguments in [session.posargs] if session.posargs else [["tests/layers"], ["-m", "smoke"]]:
+        session.run("pytest", *arguments)
 
 
 @nox.session

@@ -75,6 +75,7 @@ def test_presets_compute_the_same_in_onnxruntime_on_1000_digits(tmp_path, name, 
     np.testing.assert_allclose(load(tmp_path / "network.onnx").predict(images), expected, atol=CLOSE, rtol=0)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("count", [0, 1, 3])
 @pytest.mark.parametrize("shape", [(6, 9), (7, 4, 3), (9, 8, 2)])
 def test_every_layer_computes_the_same_for_every_number_of_images(tmp_path, rng, dtype, shape, count):
@@ -128,6 +129,7 @@ NETWORKS |= {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("uint8", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_cnnx_writes_comes_back_bit_for_bit(tmp_path, name, uint8):

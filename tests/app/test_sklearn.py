@@ -39,6 +39,7 @@ def trained():
     return CNNClassifier(epochs=3, random_state=0).fit(digits.train_images, digits.train_labels)
 
 
+@pytest.mark.smoke
 @pytest.mark.filterwarnings("ignore")  # the checks use odd data on purpose
 @pytest.mark.parametrize(
     ("estimator", "model"), [(CNNClassifier(), MLPClassifier()), (CNNRegressor(), MLPRegressor())], ids=repr
@@ -111,6 +112,7 @@ LABELS = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", LABELS)
 def test_labels_of_every_kind_come_back(small_digits, kind):
     X, y = small_digits
