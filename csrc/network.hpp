@@ -35,6 +35,8 @@ class Network {
   Index work() const noexcept { return fused_.work(); }
   Index parameter_count() const noexcept { return fused_.parameter_count(); }
   Index buffer_count() const noexcept { return fused_.buffer_count(); }
+  // How many shards training cuts a batch into.
+  Index shards_of(Index samples) const noexcept { return cnnx::shards_of(fused_, samples); }
 
   // See Trainer.
   void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,

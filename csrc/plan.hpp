@@ -77,6 +77,8 @@ class Plan {
   // calls meet_forward or meet_backward with the number of the later segment. `backward` adds to `gradient`, which is
   // laid out like packed parameters.
   std::size_t segments() const noexcept { return heads_.size() + 1; }
+  // The first stage of a segment other than the first.
+  const BatchStage<T>& head(std::size_t segment) const { return *heads_[segment - 1].stage; }
   void forward(Workspaces<T> samples, std::size_t segment) const;
   void backward(Workspaces<T> samples, std::size_t segment, T* gradient) const;
   void meet_forward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_forward(batch); }
@@ -95,7 +97,6 @@ class Plan {
  private:
   void cut_into_segments();
   void choose_samples_at_once();
-  const BatchStage<T>& head(std::size_t segment) const { return *heads_[segment - 1].stage; }
   std::size_t begin_of(std::size_t segment) const noexcept { return segment == 0 ? 0 : heads_[segment - 1].at; }
   std::size_t end_of(std::size_t segment) const noexcept {
     return segment < heads_.size() ? heads_[segment].at : stages_.size();
@@ -103,7 +104,6 @@ class Plan {
   void forward(Workspaces<T> samples, std::size_t first, std::size_t last) const;
   void backward(Workspaces<T> samples, std::size_t first, std::size_t last, T* gradient) const;
 
-  // The first stage of a segment other than the first.
   struct Head {
     std::size_t at;
     const BatchStage<T>* stage;

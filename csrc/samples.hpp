@@ -8,6 +8,8 @@
 
 namespace cnnx {
 
+class Ranks;
+
 // Images (count, height, width) or (count, height, width, channels): either bytes, which are scaled to x / 255 - 0.5
 // while they are read, or values, which are used unchanged. The other pointer is null.
 template <class T>
@@ -61,6 +63,7 @@ struct Batches {
   const double* average_shares = nullptr;  // (steps(),), how much of a step's parameters goes into the average; or null
 
   bool moves_buffers = false;  // whether Network::gradient writes the buffers, as training does
+  Ranks* ranks = nullptr;      // the processes that share each batch of training; or null
 
   Index steps() const noexcept { return samples / batch_size + (samples % batch_size != 0); }
   // The window of the steps from `step` to `end` - 1.
@@ -75,7 +78,9 @@ struct Batches {
             background,
             seed,
             samples_before + first,
-            average_shares != nullptr ? average_shares + step : nullptr};
+            average_shares != nullptr ? average_shares + step : nullptr,
+            moves_buffers,
+            ranks};
   }
 };
 

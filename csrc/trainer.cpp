@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
+
+#include "ranks.hpp"
 
 namespace cnnx {
 namespace {
@@ -33,13 +36,13 @@ struct Trainer<T>::Run {
   const Results<T>& results;
 };
 
-// The number of shards that a batch is cut into. It does not depend on the number of threads, and it is a power of two,
-// for the tree in which shards are added. Each shard has a gradient of its own, and enough arithmetic that clearing and
-// adding this gradient takes little of the time.
+// It does not depend on the number of threads, and it is a power of two, for the tree in which shards are added. Each
+// shard has a gradient of its own, and enough arithmetic that clearing and adding this gradient takes little of the
+// time.
 template <class T>
-Index Trainer<T>::shards_of(Index samples) const noexcept {
+Index shards_of(const Plan<T>& plan, Index samples) noexcept {
   constexpr Index least_work = 32;  // multiplications for each parameter
-  const Index worth = samples * plan_.work() / (least_work * std::max<Index>(plan_.parameter_count(), 1));
+  const Index worth = samples * plan.work() / (least_work * std::max<Index>(plan.parameter_count(), 1));
   Index shards = 1;
   while (2 * shards <= std::min({worth, samples, most_shards})) shards *= 2;
   return shards;
@@ -55,9 +58,9 @@ void Trainer<T>::check(const Batches<T>& batches) const {
 }
 
 template <class T>
-int Trainer<T>::make_memory(Index samples, int threads) {
-  const Index shards = shards_of(samples);
-  threads = static_cast<int>(std::min<Index>(threads, shards));
+int Trainer<T>::make_memory(Index samples, int threads, const Ranks* ranks) {
+  const Index shards = shards_of(plan_, samples), of_a_rank = ranks != nullptr ? ranks->most(shards) : shards;
+  threads = static_cast<int>(std::min<Index>(threads, of_a_rank));
   const auto at_once = static_cast<std::size_t>(threads * plan_.samples_at_once());
   const std::size_t in_flight = plan_.segments() == 1 ? at_once : static_cast<std::size_t>(samples);
   while (scratches_.size() < at_once) scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
@@ -66,9 +69,9 @@ int Trainer<T>::make_memory(Index samples, int threads) {
     if (plan_.segments() == 1) workspaces_.back()->use(*scratches_[workspaces_.size() - 1]);
   }
   plan_.make_statistics(parameters_, samples);
-  while (shards_.size() < static_cast<std::size_t>(shards)) {
-    shards_.push_back(new_buffer<T>(plan_.packed_size()));
-    gradients_[shards_.size() - 1] = shards_.back().get();
+  if (gradients_[shards - 1] == nullptr) {
+    shards_ = new_buffer<T>(shards * plan_.packed_size());
+    for (Index shard = 0; shard < shards; ++shard) gradients_[shard] = shards_.get() + shard * plan_.packed_size();
   }
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
   return threads;
@@ -130,7 +133,10 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
                        const Results<T>& results, SharedMutex& writing) {
   check(batches);
   // All memory is made before the first step, so that no allocation can fail after it.
-  threads = make_memory(std::min(batches.batch_size, batches.samples), threads);
+  threads = make_memory(std::min(batches.batch_size, batches.samples), threads, batches.ranks);
+  std::optional<SharedResults<T>> shared_results;
+  if (batches.ranks != nullptr)
+    shared_results.emplace(*batches.ranks, batches, [&](Index samples) { return shards_of(plan_, samples); });
   const auto make_state = [&](Buffer<T>& state, const T* given) {
     if (given != nullptr && state == nullptr) state = new_buffer<T>(plan_.packed_size());
   };
@@ -138,6 +144,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
   make_state(second_state_, optimizer.second_state);
   make_state(average_, optimizer.average);
   take_parameters();
+  has_seen_ = false;  // until this window is complete
 
   const auto for_states = [&](const auto& body) {
     for (const auto& p : plan_.parameters()) {
@@ -154,6 +161,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
     step_sample_by_sample(run);
   else
     step_batch_by_batch(run, threads, [&](Index step) { update(optimizer, batches, step); });
+  if (shared_results.has_value()) shared_results->gather(*batches.ranks, results);
 
   const std::unique_lock lock(writing);
   plan_.unpack(parameters_);
@@ -176,7 +184,7 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
     if (p->frozen)
       std::fill_n(flat + p->flat_offset, p->count(), T{0});
     else
-      p->unpack(p->in(flat), shards_[0].get() + p->offset);
+      p->unpack(p->in(flat), gradients_[0] + p->offset);
 }
 
 template <class T>
@@ -203,31 +211,36 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
     take_losses(block, run, step);
     for (std::size_t i = stages.size(); i-- > w.goes_back_to;)
       if (stages[i]->is_frozen())
-        stages[i]->backward(w.passes[i], shards_[0].get());
+        stages[i]->backward(w.passes[i], gradients_[0]);
       else
-        stages[i]->backward_update(w.passes[i], learn_rate, shards_[0].get());
+        stages[i]->backward_update(w.passes[i], learn_rate, gradients_[0]);
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
   parameters_.in_place = false;
 }
 
 // For each step, puts the gradient into the first shard, and then calls update(step) in one thread. If the loss has no
-// gradient, there is no backward pass.
+// gradient, there is no backward pass. If the ranks throw, all threads stop at their next meeting.
 template <class T>
 template <class Update>
 void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
   const Batches<T>& batches = run.batches;
   const bool has_gradient = batches.loss.has_gradient();
   const std::size_t last = plan_.segments() - 1;
+  Ranks* const ranks = batches.ranks;
   std::atomic<Index> next_shard{0};
+  std::exception_ptr failure;  // written while the threads meet
   run_team(threads, [&](int thread, Barrier& all_threads) {
     const Index at_once = plan_.samples_at_once();
     for (Index step = 0; step < batches.steps(); ++step) {
       const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
-      const ShardedBatch batch{count, shards_of(count)};
-      // Calls body(block, its first sample, its shard's gradient) for all samples, and then `alone` in one thread.
+      const ShardedBatch batch{count, shards_of(plan_, count)};
+      const Index mine = ranks != nullptr ? ranks->start(batch.shards, ranks->rank) : 0;
+      const Index others = ranks != nullptr ? ranks->start(batch.shards, ranks->rank + 1) : batch.shards;
+      // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then `alone` in one
+      // thread. Returns whether training goes on.
       const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
-        for (Index shard = next_shard++; shard < batch.shards; shard = next_shard++) {
+        for (Index shard = mine + next_shard++; shard < others; shard = mine + next_shard++) {
           T* const gradient = gradients_[shard];
           begin(gradient);
           const Index end = batch.start(shard + 1);
@@ -235,39 +248,60 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
             body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
         }
         all_threads.meet([&] {
-          alone();
+          try {
+            alone();
+          } catch (...) {
+            failure = std::current_exception();
+          }
           next_shard = 0;
         });
+        return failure == nullptr;
       };
       const auto finish = [&] {
-        if (has_gradient) finish_gradient(batch, batches.loss.is_mean());
+        if (has_gradient) finish_gradient(batch, batches);
         update(step);
       };
-      for (std::size_t segment = 0; segment <= last; ++segment)
-        for_samples(
+      bool goes_on = true;
+      for (std::size_t segment = 0; goes_on && segment <= last; ++segment)
+        goes_on = for_samples(
             [&](T* gradient) {
               if (segment == last) clear(gradient);
             },
             [&](Workspaces<T> samples, Index at, T* gradient) { go_forward(samples, run, at, segment, gradient); },
             [&] {
               if (segment < last)
-                plan_.meet_forward(segment + 1, met(batch));
+                meet_forward(segment + 1, batch, ranks);
               else if (last > 0 && has_gradient)
-                plan_.meet_backward(last, met(batch));
+                meet_backward(last, batch, ranks);
               else
                 finish();
             });
-      for (std::size_t segment = has_gradient ? last : 0; segment-- > 0;)
-        for_samples([](T*) {},
-                    [&](Workspaces<T> samples, Index at, T* gradient) { go_back(samples, run, at, segment, gradient); },
-                    [&] {
-                      if (segment > 0)
-                        plan_.meet_backward(segment, met(batch));
-                      else
-                        finish();
-                    });
+      for (std::size_t segment = has_gradient ? last : 0; goes_on && segment-- > 0;)
+        goes_on = for_samples(
+            [](T*) {},
+            [&](Workspaces<T> samples, Index at, T* gradient) { go_back(samples, run, at, segment, gradient); },
+            [&] {
+              if (segment > 0)
+                meet_backward(segment, batch, ranks);
+              else
+                finish();
+            });
+      if (!goes_on) return;
     }
   });
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+template <class T>
+void Trainer<T>::meet_forward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks) {
+  if (ranks != nullptr) gather_statistics(*ranks, plan_.head(segment), parameters_, batch);
+  plan_.meet_forward(segment, met(batch));
+}
+
+template <class T>
+void Trainer<T>::meet_backward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks) {
+  if (ranks != nullptr) gather_gradients(*ranks, plan_.head(segment), gradients_, batch.shards, plan_.packed_size());
+  plan_.meet_backward(segment, met(batch));
 }
 
 template <class T>
@@ -340,14 +374,14 @@ void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) c
   }
 }
 
-// Adds the shards as a balanced binary tree, so that several machines could each compute a subtree and agree to the
-// bit.
+// Adds the shards as a balanced binary tree, of which ranks can each compute a subtree and agree to the bit.
 template <class T>
-void Trainer<T>::finish_gradient(const ShardedBatch& batch, bool is_mean) const {
-  if (batch.samples > 1)
-    active_target().kernels<T>().add_as_tree(gradients_, static_cast<int>(batch.shards),
-                                             is_mean ? T{1} / static_cast<T>(batch.samples) : T{1},
-                                             plan_.packed_size());
+void Trainer<T>::finish_gradient(const ShardedBatch& batch, const Batches<T>& batches) const {
+  const T factor = batches.loss.is_mean() ? T{1} / static_cast<T>(batch.samples) : T{1};
+  if (batches.ranks != nullptr)
+    add_over_ranks(*batches.ranks, gradients_, batch.shards, factor, plan_.packed_size());
+  else if (batch.samples > 1)
+    active_target().kernels<T>().add_as_tree(gradients_, static_cast<int>(batch.shards), factor, plan_.packed_size());
   for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
 }
 
@@ -356,8 +390,7 @@ void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches
   const auto from = [](T* values, Index at) { return values != nullptr ? values + at : nullptr; };
   plan_.for_trained([&](Index at, Index count) {
     apply_formula(optimizer, parameters_.values.get() + at, from(first_state_.get(), at), from(second_state_.get(), at),
-                  shards_[0].get() + at, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1,
-                  count);
+                  gradients_[0] + at, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1, count);
   });
   plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
   if (optimizer.average == nullptr) return;
@@ -394,6 +427,8 @@ void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer
 
 template class Trainer<float>;
 template class Trainer<double>;
+template Index shards_of(const Plan<float>&, Index) noexcept;
+template Index shards_of(const Plan<double>&, Index) noexcept;
 template void apply(std::span<const Trained<float>>, const float*, const Optimizer<float>&, double);
 template void apply(std::span<const Trained<double>>, const double*, const Optimizer<double>&, double);
 template void apply(const Plan<float>&, const float*, const Optimizer<float>&, double);

@@ -17,7 +17,8 @@ class Trainer {
 
   // Takes a step for each batch, with the mean of its samples' gradients. Throws std::invalid_argument if a batch is
   // smaller than the plan's least_batch. Locks `writing` while it writes the caller's
-  // arrays. The number of threads changes no result.
+  // arrays. The number of threads changes no result, and neither does that of ranks. What these throw leaves the
+  // caller's parameters as they were.
   void train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
              const Results<T>& results, SharedMutex& writing);
 
@@ -42,10 +43,9 @@ class Trainer {
 
   static constexpr Index steps_a_derivation = 1024;  // few enough to limit rounding errors, enough to cost little time
 
-  Index shards_of(Index samples) const noexcept;
   void check(const Batches<T>& batches) const;
   // Makes all memory for batches of `samples`. Returns how many of the threads such a batch keeps busy.
-  int make_memory(Index samples, int threads);
+  int make_memory(Index samples, int threads, const Ranks* ranks = nullptr);
   void take_parameters();
   bool are_as_seen() const noexcept;
   void see();
@@ -60,8 +60,10 @@ class Trainer {
   void load_samples(Workspaces<T> block, const Run& run, Index first) const;
   void take_losses(Workspaces<T> block, const Run& run, Index first) const;
   MetBatch<T> met(const ShardedBatch& batch);
+  void meet_forward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
+  void meet_backward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
   void clear(T* gradient) const noexcept;
-  void finish_gradient(const ShardedBatch& batch, bool is_mean) const;
+  void finish_gradient(const ShardedBatch& batch, const Batches<T>& batches) const;
   void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
 
   const Plan<T>& plan_;
@@ -71,13 +73,17 @@ class Trainer {
   // of a batch has one.
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
   std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // for each thread, as many as samples go through at once
-  std::vector<Buffer<T>> shards_;   // the gradients of a batch's shards; at the end of a step, the first has the mean
+  Buffer<T> shards_;                // the gradients of a batch's shards; at the end of a step, the first has the mean
   T* gradients_[most_shards] = {};  // pointers to them
   Buffer<T> first_state_, second_state_, average_;
   std::vector<T> seen_;  // a copy of the caller's parameters from when they were last read or written
   bool has_seen_ = false;
   Index steps_ = 0;  // steps sample by sample since the parameters were packed
 };
+
+// The number of shards that a batch is cut into.
+template <class T>
+Index shards_of(const Plan<T>& plan, Index samples) noexcept;
 
 // Some parameters in an array of the caller's. They begin at `at` in the flat array of all parameters.
 template <class T>
@@ -96,6 +102,8 @@ void apply(const Plan<T>& plan, const T* gradient, const Optimizer<T>& optimizer
 
 extern template class Trainer<float>;
 extern template class Trainer<double>;
+extern template Index shards_of(const Plan<float>&, Index) noexcept;
+extern template Index shards_of(const Plan<double>&, Index) noexcept;
 extern template void apply(std::span<const Trained<float>>, const float*, const Optimizer<float>&, double);
 extern template void apply(std::span<const Trained<double>>, const double*, const Optimizer<double>&, double);
 extern template void apply(const Plan<float>&, const float*, const Optimizer<float>&, double);

@@ -9,6 +9,7 @@
 #include "gil.hpp"
 #include "layers.hpp"
 #include "losses.hpp"
+#include "ranks.hpp"
 
 namespace cnnx {
 namespace {
@@ -87,12 +88,14 @@ class BoundNetwork {
   virtual ~BoundNetwork() = default;
   virtual Index parameter_count() const = 0;
   virtual py::dtype dtype() const = 0;
+  virtual Index shards(Index samples) const = 0;
   // The samples are those of one or more batches. `learn_rates` has a number for each batch.
   // `average` moves towards the parameters and then the buffers after each batch, by the batch's share of the way.
+  // `ranks` shares each batch with other processes (ranks.hpp), or is None.
   virtual void train(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, Index batch_size,
                      const py::array& learn_rates, const BoundOptimizer& optimizer, int threads, py::array losses,
                      py::array correct, const std::optional<py::array>& average,
-                     const std::optional<py::array>& average_shares) = 0;
+                     const std::optional<py::array>& average_shares, const py::object& ranks) = 0;
   virtual void gradient(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, int threads,
                         py::array flat, py::array losses, py::array correct, const std::optional<py::array>& d_images,
                         bool moves_buffers) = 0;
@@ -114,11 +117,12 @@ class TypedNetwork final : public BoundNetwork {
 
   Index parameter_count() const override { return network_.parameter_count(); }
   py::dtype dtype() const override { return py::dtype::of<T>(); }
+  Index shards(Index samples) const override { return network_.shards_of(samples); }
 
   void train(const py::array& images, const BoundLoss& loss, const BoundSamples& samples, Index batch_size,
              const py::array& learn_rates, const BoundOptimizer& optimizer, int threads, py::array losses,
-             py::array correct, const std::optional<py::array>& average,
-             const std::optional<py::array>& average_shares) override {
+             py::array correct, const std::optional<py::array>& average, const std::optional<py::array>& average_shares,
+             const py::object& ranks) override {
     const py::object alive = itself();
     check_arrays(Access::write);
     const auto pixels = checked_images(images);
@@ -135,6 +139,8 @@ class TypedNetwork final : public BoundNetwork {
       settings.average = checked<T>(*average, "average", {static_cast<int>(count)}, Access::write);
       batches.average_shares = checked<double>(*average_shares, "average_shares", {static_cast<int>(batches.steps())});
     }
+    std::optional<BoundRanks> bound_ranks;
+    if (!ranks.is_none()) batches.ranks = &bound_ranks.emplace(ranks);
     const WithoutLock unlocked;
     network_.train(pixels, batches, settings, threads, results);
   }
@@ -343,7 +349,8 @@ void bind_network(py::module_& module) {
       .def_property_readonly("dtype", &Bound::dtype)
       .def("train", &Bound::train, array("images"), "loss"_a, "samples"_a, "batch_size"_a, array("learn_rates"),
            "optimizer"_a, "threads"_a, array("losses"), array("correct"), "average"_a = py::none(),
-           "average_shares"_a = py::none())
+           "average_shares"_a = py::none(), "ranks"_a = py::none())
+      .def("shards", &Bound::shards, "samples"_a)
       .def("gradient", &Bound::gradient, array("images"), "loss"_a, "samples"_a, "threads"_a, array("gradient"),
            array("losses"), array("correct"), "d_images"_a = py::none(), "moves_buffers"_a = false)
       .def("forward", &Bound::forward, array("images"), "samples"_a, "threads"_a)
