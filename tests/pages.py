@@ -6,4 +6,5 @@ NEEDED = {  # page -> what it imports
     "own-pictures": "PIL",
     "plots": "matplotlib",
     "scikit-learn": "sklearn",
+    "several-machines": "mpi4py",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from ._checks import FloatArray
 from ._losses import Loss
 from .layers import Layer
 from .optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from ._ranks import Ranks
 
 
 class Samples(NamedTuple):
@@ -54,6 +57,7 @@ class Steps(NamedTuple):
         average: follows the parameters, or None.
         average_shares: (steps,), how far it moves towards them; None without it.
         layers: the network's.
+        ranks: share each batch with this process, or None.
     """
 
     batch_size: int
@@ -62,6 +66,7 @@ class Steps(NamedTuple):
     average: Average | None
     average_shares: NDArray[np.float64] | None
     layers: Sequence[Layer]
+    ranks: Ranks | None = None
 
 
 def gradient_of(
@@ -214,6 +219,7 @@ class Batch:
             correct=correct,
             average=None if steps.average is None else steps.average.values,
             average_shares=steps.average_shares,
+            ranks=steps.ranks,
         )
 
     def _train_by_step(

@@ -6,7 +6,6 @@ JSON text: what the run was asked to do, how many steps it has taken, and everyt
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core, _stack
+from ._arguments import asked, settings, words
 from ._images import Pixels
 from ._whole_files import check_writable, naming, writing
 from .early_stopping import Memory
@@ -23,6 +23,7 @@ from .history import History
 from .storage import LONGEST_TEXT, check_version, read
 
 if TYPE_CHECKING:
+    from ._ranks import Ranks
     from ._training import Course, Draws, Run
 
 
@@ -39,13 +40,13 @@ class Checkpoints:
         self._path, self._every, self._source = path, every, source
         self._asked: dict[str, Any] = {}
 
-    def check(self, run: Run, **asked: Any) -> None:
-        """Remember what the run is asked to do; `asked` is what it does not know itself.
+    def check(self, run: Run, **more: Any) -> None:
+        """Remember what the run is asked to do; `more` is what it does not know itself.
 
         Raises:
             ValueError: the run that wrote the checkpoint was asked to do something else.
         """
-        self._asked = {**_asked(run), **{name: _words(value) for name, value in asked.items()}}
+        self._asked = {**asked(run), **{name: words(value) for name, value in more.items()}}
         if (length := len(json.dumps(self._asked))) > LONGEST_TEXT // 2:  # the rest takes a few thousand characters
             raise ValueError(f"checkpoint: expected layers that {LONGEST_TEXT // 2} characters describe, got {length}")
         if self._source is not None:
@@ -90,7 +91,7 @@ class Checkpoints:
                 asked=self._asked,
                 steps=run.steps,
                 draws=draws.state(is_within_epoch=order is not None),
-                optimizer=_settings(run.optimizer),
+                optimizer=settings(run.optimizer),
                 pixels=run.pixels,
                 place={"steps": place.steps, "plain": place.plain},
                 best=best,
@@ -202,8 +203,10 @@ class Source:
         raise ValueError(f"{name}: expected {expected}, as in the checkpoint {str(self._path)!r}, got {got}")
 
 
-def checkpoints(checkpoint: Any, checkpoint_every: Any, resume: Any) -> Checkpoints | None:
+def checkpoints(checkpoint: Any, checkpoint_every: Any, resume: Any, ranks: Ranks | None) -> Checkpoints | None:
     """Check these arguments of `fit`, and read the checkpoint to go on from. None if there are none.
+
+    Of several ranks, only rank 0 reads and writes files. It gives the others what it has read.
 
     Raises:
         OSError: the checkpoint cannot be read, or the file cannot be written.
@@ -213,13 +216,16 @@ def checkpoints(checkpoint: Any, checkpoint_every: Any, resume: Any) -> Checkpoi
     every = None if checkpoint_every is None else _checks.positive_integer("checkpoint_every", checkpoint_every)
     if path is None and every is not None:
         raise TypeError(f"checkpoint_every: expected checkpoint=path beside it, got only {every}")
-    if path is not None:
+    is_first = ranks is None or ranks.is_first
+    if path is not None and is_first:
         check_writable(path)
+    starts = path is not None and source is not None and source.absolute() == path.absolute() and not source.exists()
+    found = None if source is None or starts or not is_first else _read(source)
+    if ranks is not None:
+        found = ranks.round("resume", found)[0]
     if path is None and source is None:
         return None
-    if source is not None and path is not None and source.absolute() == path.absolute() and not source.exists():
-        source = None
-    return Checkpoints(path, every, None if source is None else _read(source))
+    return Checkpoints(path if is_first else None, every, found)
 
 
 def _path(name: str, given: Any) -> Path | None:
@@ -242,52 +248,6 @@ def _read(path: Path) -> Source:
 
     source: Source = read(path, "a checkpoint of fit", take)
     return source
-
-
-def _asked(run: Run) -> dict[str, Any]:
-    """Return what decides the bits of a run, in words for the message of an error."""
-    asked = {
-        "images": _digest(run.images),
-        "loss": str(run.loss),
-        "labels": _digest(run.targets),
-        "sample_weight and class_weight": None if run.weights is None else _digest(run.weights),
-        "validation": None if run.validation is None else " and ".join(map(_digest, run.validation)),
-        "batch_size": run.course.batch_size,
-        "optimizer": _words(run.optimizer),
-        "early_stopping": None if run.best is None else _words(run.best.settings),
-        "average": None if run.average is None else run.average.decay,
-        "layers": len(run.network.layers),
-    }
-    for position, layer in enumerate(run.network.layers):
-        first = next(i for i, other in enumerate(run.network.layers) if other is layer)
-        known = {} if layer._own is not None else layer.settings()  # nobody can tell what an own layer is like
-        settings = ", ".join(f"{name}={value!r}" for name, value in known.items())
-        words = f"{layer.kind}({settings}){'' if layer.trainable else ' with trainable=False'}"
-        asked[f"layers[{position}]"] = words if first == position else f"layers[{first}] again"
-    return asked
-
-
-def _digest(array: NDArray[Any]) -> str:
-    checksum = hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, digest_size=6).hexdigest()
-    return f"{array.dtype} of shape {array.shape} with checksum {checksum}"
-
-
-def _words(value: Any) -> Any:
-    """Return what JSON can hold and a message can show."""
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, np.random.Generator):
-        return f"a generator with {type(value.bit_generator).__name__}"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    settings = ", ".join(f"{name}={setting!r}" for name, setting in sorted(_settings(value).items()))
-    return f"{type(value).__name__}({settings})"
-
-
-def _settings(value: Any) -> dict[str, Any]:
-    """Return the settings of an optimizer, an augmentation or an early stopping, without an optimizer's arrays."""
-    past = getattr(value, "_past", ())
-    return {name: setting for name, setting in value._arguments().items() if name not in past}
 
 
 def _arrays(run: Run) -> dict[str, Any]:

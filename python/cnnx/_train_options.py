@@ -143,6 +143,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many threads share a batch, and the test (default: one for each CPU); it does not change the result",
     )
+    parser.add_argument(
+        "--mpi",
+        action="store_true",
+        help="share each batch with the other processes that mpiexec has started, also on several machines; only the "
+        "first of them prints and writes files. It does not change the result (needs pip install 'cnnx[mpi]')",
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the trained network here, for cnnx.load")
     parser.add_argument(
         "--plot",

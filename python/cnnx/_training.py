@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from .schedules import Factors
 
 if TYPE_CHECKING:
     from ._checkpoints import Checkpoints
+    from ._shared_runs import SharedRun
     from .network import Sequential
 
 _SHORT = 0.01  # seconds: without on_progress, windows grow until they take longer than this
@@ -159,6 +161,8 @@ class Run:
         on_progress: called after each `window` steps of an epoch and at its end, or None. It stops the run by returning
             True.
         checkpoints: writes where the run is, and may put it where another one was; or None.
+        shared: the other processes that share each batch, or None.
+        reports: whether `on_progress` is given, in any of these processes.
         steps: how many steps have been taken.
     """
 
@@ -174,6 +178,8 @@ class Run:
     average: Average | None = None
     on_progress: OnProgress | None = None
     checkpoints: Checkpoints | None = None
+    shared: SharedRun | None = None
+    reports = False
 
     def __init__(
         self, network: Sequential, images: Any, targets: Any, course: Course, optimizer: Optimizer, factors: Factors
@@ -191,6 +197,8 @@ class Run:
         self._validated: list[tuple[float, float]] = []
         self.steps = 0
         order = None if self.checkpoints is None else self.checkpoints.go_on(self, draws)
+        if self.shared is not None:
+            self.shared.check_start(draws)
         epoch, step = divmod(self.steps, course.steps)
         is_enough = self.best is not None and self.best.is_long_ago
         try:
@@ -199,6 +207,8 @@ class Run:
                     order = draws.order(course.images)
                 is_enough = self._train_epoch(epoch, step, order, draws)
                 epoch, step, order = epoch + 1, 0, None
+            if self.shared is not None:
+                self.shared.check_state()
         finally:  # also after an error or Ctrl-C
             network._history = history = self.history()
             with network._lock:
@@ -239,7 +249,7 @@ class Run:
     def _next_window(self, epoch: int, start: int) -> Window:
         """Return the steps until the next report, the next checkpoint or the epoch's end."""
         course = self.course
-        since_report = 0 if self.on_progress is None else start % course.window
+        since_report = start % course.window if self.reports else 0
         stop = min(start - since_report + course.window, course.steps)
         if self.checkpoints is not None:
             before = epoch * course.steps
@@ -253,6 +263,8 @@ class Run:
         while step < course.steps:
             started = time.perf_counter()
             window = self._next_window(epoch, step)
+            if self.shared is not None:
+                self.shared.check_state()
             with self.network._lock:
                 steps_before = self.optimizer.steps
                 try:
@@ -265,10 +277,12 @@ class Run:
             is_enough = False
             if self.best is not None and validation is not None:
                 is_enough = self.best.is_enough(validation, *self._changing())
-            if self.on_progress is not None:
-                if step % course.window == 0 or step == course.steps:
-                    is_enough = _is_enough(self.on_progress(self._progress(epoch, step, validation))) or is_enough
-            elif step - window.start == course.window and time.perf_counter() - started < _SHORT:
+            if self.on_progress is not None and (step % course.window == 0 or step == course.steps):
+                is_enough = _is_enough(self.on_progress(self._progress(epoch, step, validation))) or is_enough
+            is_short = time.perf_counter() - started < _SHORT
+            if self.shared is not None:
+                is_enough, is_short = self.shared.decide(is_enough, is_short)
+            if not self.reports and is_short and step - window.start == course.window:
                 course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
             if self.checkpoints is not None and (is_enough or self.checkpoints.is_due(self.steps, course)):
                 self.checkpoints.write(self, draws, order if step < course.steps else None)
@@ -290,8 +304,11 @@ class Run:
             samples = Samples(order[window.of_epoch], of_window, self.background, seed, window.of_run.start)
             batch = Batch(plan, self.images, self.targets, self.weights, self.loss, self.threads)
             shares = None if self.average is None else self.average.shares(*window.steps_of_run)
-            steps = Steps(course.batch_size, learn_rates, optimizer, self.average, shares, self.network.layers)
-            batch.train(samples, steps, losses, self._correct[window.of_run])
+            with nullcontext() if self.shared is None else self.shared.exchanging() as ranks:
+                steps = Steps(
+                    course.batch_size, learn_rates, optimizer, self.average, shares, self.network.layers, ranks
+                )
+                batch.train(samples, steps, losses, self._correct[window.of_run])
             failure = _what_is_not_finite(losses, changing)
         except Exception:  # for example no memory. After Ctrl-C the window is complete, and stays
             _put_back(changing, kept)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from . import _activations, _averaging, _checks, _describe, _images, _losses, _random, _stack
 from ._batch import Batch
 from ._checks import FloatArray
+from ._communicator import Communicator
 from ._images import Pixels
 from ._losses import LossFunction, LossName
 from ._own_steps import OwnSteps
@@ -33,7 +35,7 @@ from .layers import Layer
 from .optimizers import Optimizer, chosen
 from .schedules import Schedule, factors
 
-__all__ = ["History", "LossFunction", "Pixels", "Progress", "Sequential"]
+__all__ = ["Communicator", "History", "LossFunction", "Pixels", "Progress", "Sequential"]
 
 
 class Sequential(OwnSteps):
@@ -100,6 +102,7 @@ class Sequential(OwnSteps):
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         resume: str | os.PathLike[str] | None = None,
+        comm: Communicator | None = None,
     ) -> History:
         """Train the layers. With only a learn rate, each step has one image and the loss is the article's.
 
@@ -162,6 +165,9 @@ class Sequential(OwnSteps):
                 `threads`, `progress_every`, `checkpoint_every` and `on_progress` may differ, and so may `epochs` if the
                 schedule gives the same factors for the steps until the checkpoint. A file that does not exist is an
                 error, unless `checkpoint` is the same file: then the training starts.
+            comm: the processes that share each batch, for example ``mpi4py.MPI.COMM_WORLD``, or another `Communicator`.
+                Each of them calls `fit` with the same arguments, and gets the bits that one process would get. None
+                for this process alone.
 
         Returns:
             The loss of each sample, whether it was recognised, and the results of the validation, until the training
@@ -171,42 +177,57 @@ class Sequential(OwnSteps):
             TypeError, ValueError: an argument is not as described, the layers do not fit together, or one of their
                 arrays was made read-only. Nothing has changed.
             OSError: a checkpoint cannot be written or read. The last one that was written stays.
+            RuntimeError: another process of `comm` has failed.
             FloatingPointError: a loss, its gradient or a parameter is no longer finite. Parameters and optimizer are as
                 before that window, or with `early_stopping` as after the best epoch.
         """
         from ._training import Course, Draws, Run  # which predictions do not need
 
-        chosen_loss = _losses.chosen(loss, label_smoothing)
-        images, targets = self._labelled(images, labels, chosen_loss)
-        weights = self._weights(images, labels, sample_weight, class_weight)
-        pixels = _images.pixels(images)
-        course = Course(len(images), epochs, batch_size, progress_every)
-        shuffle = _checks.boolean("shuffle", shuffle)
-        if on_progress is not None and not callable(on_progress):
-            raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
-        if augment is not None and not isinstance(augment, Augmentation):
-            raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
-        run = Run(self, images, targets, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
-        run.loss, run.weights, run.validation_loss = chosen_loss, weights, _losses.chosen(loss)
-        run.average = _averaging.average(average, self.layers)
-        if (checkpoint, checkpoint_every, resume) != (None, None, None):
-            from ._checkpoints import checkpoints  # which few trainings need
+        if comm is None:
+            ranks: Any = nullcontext()
+        else:
+            from ._ranks import Ranks  # which few trainings need
 
-            run.checkpoints = checkpoints(checkpoint, checkpoint_every, resume)
-        run.on_progress, run.best = on_progress, best_epoch(early_stopping, validation, chosen_loss.has_classes)
-        run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
-        if validation is not None:
-            run.validation = self._validation(validation, images.shape[1:], run.validation_loss)
-        run.pixels = pixels.and_of(self.pixels)
-        run.background = _images.background(augment, pixels)
-        generator = _random.generator(rng)
-        self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
-        least = course.images % course.batch_size or course.batch_size
-        _stack.check_least_batch(self.layers, images.shape[1:], least)
-        if run.checkpoints is not None:
-            run.checkpoints.check(run, shuffle=shuffle, augment=augment, rng=rng)
-        self._warn_of(images, pixels)
-        return run.train(Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
+            ranks = Ranks(comm)
+        with ranks as ranks:
+            chosen_loss = _losses.chosen(loss, label_smoothing)
+            images, targets = self._labelled(images, labels, chosen_loss)
+            weights = self._weights(images, labels, sample_weight, class_weight)
+            pixels = _images.pixels(images)
+            course = Course(len(images), epochs, batch_size, progress_every)
+            shuffle = _checks.boolean("shuffle", shuffle)
+            if on_progress is not None and not callable(on_progress):
+                raise TypeError(f"on_progress: expected a callable or None, got {type(on_progress).__name__}")
+            if augment is not None and not isinstance(augment, Augmentation):
+                raise TypeError(f"augment: expected an augmentation of cnnx or None, got {type(augment).__name__}")
+            run = Run(self, images, targets, course, chosen(learn_rate, optimizer), factors(schedule, course.all_steps))
+            run.loss, run.weights, run.validation_loss = chosen_loss, weights, _losses.chosen(loss)
+            run.average = _averaging.average(average, self.layers)
+            if ranks is not None or (checkpoint, checkpoint_every, resume) != (None, None, None):
+                from ._checkpoints import checkpoints  # which few trainings need
+
+                run.checkpoints = checkpoints(checkpoint, checkpoint_every, resume, ranks)
+            run.on_progress, run.reports = on_progress, on_progress is not None
+            run.best = best_epoch(early_stopping, validation, chosen_loss.has_classes)
+            run.threads, run.validation_threads = thread_count(threads, course.batch_size, least=1), threads
+            if ranks is not None and threads is None:
+                run.threads = run.validation_threads = ranks.threads(run.threads)
+            if validation is not None:
+                run.validation = self._validation(validation, images.shape[1:], run.validation_loss)
+            run.pixels = pixels.and_of(self.pixels)
+            run.background = _images.background(augment, pixels)
+            generator = _random.generator(rng)
+            self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
+            least = course.images % course.batch_size or course.batch_size
+            _stack.check_least_batch(self.layers, images.shape[1:], least)
+            if run.checkpoints is not None:
+                run.checkpoints.check(run, shuffle=shuffle, augment=augment, rng=rng)
+            if ranks is not None:
+                from ._shared_runs import SharedRun
+
+                run.shared = SharedRun(run, ranks, shuffle=shuffle, augment=augment, checkpoint_every=checkpoint_every)
+            self._warn_of(images, pixels)
+            return run.train(Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
 
     @property
     def history(self) -> History | None:

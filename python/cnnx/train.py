@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from . import _bars, _command_line, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
+
+if TYPE_CHECKING:
+    from ._ranks import Ranks
 
 __all__ = ["main", "progress_line", "train"]
 
@@ -171,7 +174,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_files(options)
+    if options.mpi:
+        from ._mpi import run  # which few trainings need
+
+        run(options, _train)
+    else:
+        check_files(options)
+        _train(options)
+
+
+def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
     model = options.model or "article_cnn"
     is_article = model == "article_cnn" and options.batch_size == 1 and options.optimizer == "sgd"
     others = (options.load, options.augment, options.schedule, options.average, options.label_smoothing)
@@ -227,9 +239,12 @@ def _run(options: argparse.Namespace) -> None:
             average=options.average,
             on_progress=EpochReport(kept, options.batch_size, log, bar),
             **files,
+            comm=None if ranks is None else ranks.ready(),
         )
         images = images[:kept]
     seconds = time.perf_counter() - start
+    if ranks is not None and not ranks.is_first:  # rank 0 has the same network, and does the rest
+        return
     if options.save is not None:  # before anything else can fail
         with naming_option("--save", options.save, "a file that can be written"):
             network.save(options.save)

@@ -28,7 +28,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 BLOCK = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 KINDS = {"python", "sh", "text", "cmake"}
 DIRECTIVES = {"{eval-rst}", "{literalinclude}", "{toctree}"}  # for Sphinx, which checks them
-KNOWN_PROGRAMS = {"bash", "cmake", "nox", "pip", "pre-commit", "pytest", "python"}
+KNOWN_PROGRAMS = {"bash", "cmake", "mpiexec", "nox", "pip", "pre-commit", "pytest", "python"}
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 SAME_RUN = 0.03  # the same training on another CPU rounds differently, and may recognise a few other digits
 
