@@ -96,7 +96,7 @@ inline std::vector<Index> samples_of(const Ranks& ranks, const ShardedBatch& bat
 template <class T>
 void gather_statistics(Ranks& ranks, const BatchStage<T>& stage, const PackedValues<T>& values,
                        const ShardedBatch& batch) {
-  ranks.gather(Rows::of(values.statistics_of(0) + stage.statistics_offset, batch.samples, stage.statistics_size(),
+  ranks.gather(Rows::of(values.statistics_of(0) + stage.statistics_offset(), batch.samples, stage.statistics_size(),
                         values.statistics_stride),
                samples_of(ranks, batch));
 }

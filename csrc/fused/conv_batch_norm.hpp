@@ -21,7 +21,10 @@ class ConvBatchNormStage final : public BatchStage<T> {
   const Packed<T>& packed() const override { return norm_.packed(); }
   Index statistics_size() const override { return norm_.statistics_size(); }
   Index values_of_a_channel() const override { return norm_.values_of_a_channel(); }
-  void put_statistics(Index offset) override { norm_.put_statistics(offset); }
+  void put_statistics(Index offset) override {
+    BatchStage<T>::put_statistics(offset);
+    norm_.put_statistics(offset);
+  }
   Index outputs() const override { return norm_.outputs(); }
   Index work() const override { return conv_.work(); }
   std::unique_ptr<Memory> new_memory() const override {

@@ -39,9 +39,9 @@ class BatchStage : public Stage<T> {
 
   // Sets where the stage's statistics begin in a sample's row of PackedValues::statistics. The plan does this.
   virtual void put_statistics(Index offset) { statistics_offset_ = offset; }
+  Index statistics_offset() const noexcept { return statistics_offset_; }
 
  protected:
-  Index statistics_offset() const noexcept { return statistics_offset_; }
   T* statistics_of(const Pass<T>& pass) const noexcept {
     return pass.parameters->statistics_of(pass.sample->in_batch) + statistics_offset_;
   }
