@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import models
+from . import _views, models
 from ._command_line import OneLineParser
 from ._whole_files import check_writable
 from .augment import Augmentation, RandomAffine, RandomFlip, RandomShift
@@ -118,6 +118,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="hold the last N training digits out, and test on them after each epoch; not in the article's run "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--test-views",
+        choices=_views.KINDS,
+        help="in the test, take the mean answer for several views of each image, which is right more often: as it is "
+        "and one pixel up, down, left and right (moved), or as it is and mirrored, which is for clothes and not for "
+        "digits (mirrored; default: only as it is)",
     )
     parser.add_argument(
         "--seed",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _bars, _command_line, models, storage
+from . import _bars, _command_line, _views, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
@@ -254,7 +254,10 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
         _plot_files.write(plot.curves(history, images=len(images)), "--plot", options.plot)
 
     log("\n--- Testing the CNN ---")
-    loss, accuracy = network.evaluate(*test_set, threads=options.threads)
+    if options.test_views is None:
+        loss, accuracy = network.evaluate(*test_set, threads=options.threads)
+    else:
+        loss, accuracy = _views.evaluate(network, *test_set, options.test_views, options.threads)
     lines(f"Test Loss: {loss}")
     lines(f"Test Accuracy: {accuracy}")
     steps = options.epochs * -(-len(images) // options.batch_size)

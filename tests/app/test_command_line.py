@@ -137,6 +137,28 @@ def test_label_smoothing_is_that_of_fit():
     assert outcome(lines) == network.evaluate(digits.test_images[:200], digits.test_labels[:200])
 
 
+MOVED = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]  # where the view begins in an image with a frame of one pixel
+
+
+@pytest.mark.parametrize("kind", ["moved", "mirrored"])
+def test_test_views_take_the_mean_answer(kind):
+    lines = run_well("--limit", 200, "--epochs", 2, "--test-views", kind)
+    digits = cnnx.data.load()
+    np.random.seed(0)
+    network = article_cnn()
+    network.fit(digits.train_images[:200], digits.train_labels[:200], epochs=2, learn_rate=0.005)
+    images, labels = digits.test_images[:200], digits.test_labels[:200]
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    moved = [framed[:, y : y + 28, x : x + 28] for y, x in MOVED]
+    views = moved if kind == "moved" else [images, images[..., ::-1]]
+    means = np.prod([network.predict(view) for view in views], axis=0) ** (1 / len(views))
+    right = (means / means.sum(axis=1, keepdims=True))[np.arange(200), labels]
+    loss, accuracy = outcome(lines)
+    np.testing.assert_allclose(loss, -np.log(right).mean(), rtol=1e-9)
+    assert accuracy == np.mean(means.argmax(axis=1) == labels)
+    assert (loss, accuracy) != network.evaluate(images, labels)
+
+
 @pytest.mark.parametrize("options", [(), ("--batch-size", 8)])
 def test_average_tests_and_saves_the_average(tmp_path, options):
     lines = run_well("--limit", 200, "--epochs", 2, "--average", 0.99, *options, "--save", tmp_path / "network")

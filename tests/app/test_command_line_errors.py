@@ -14,6 +14,7 @@ BAD_OPTIONS = [
     *(("--learn-rate", bad) for bad in ("-0.1", "nan", "-inf", "fast")),
     *(("--label-smoothing", bad) for bad in ("-0.1", "1", "nan", "some")),
     *(("--average", bad) for bad in ("0", "1", "nan", "most")),
+    *(("--test-views", bad) for bad in ("turned", "")),
     *(("--seed", bad) for bad in ("-1", "4294967296", "x")),
     *(("--dtype", bad) for bad in ("float16", "")),
     *(("--ties", bad) for bad in ("last", "ALL")),
