@@ -1,6 +1,7 @@
 // Makes every allocation of a call fail once. The call must then throw std::bad_alloc, or give its usual result without
 // the memory, and must not wait for a thread that did not start. If it throws, parameters, the optimizer's memory and
 // its steps must be unchanged.
+#include <algorithm>
 #include <atomic>
 #include <cnnx/network.hpp>
 #include <cstdint>
@@ -62,9 +63,11 @@ namespace {
 
 constexpr int size = 12, filters = 4, more = 5, nodes = 3, inputs = 5 * 5 * more, images = 64;
 
-// A network with most kinds of stages, its parameters, and an optimizer's memory.
+// A network with most kinds of stages, its parameters, and an optimizer's memory. With a normalisation, its parameters
+// and running statistics are the last of the values, and training goes batch by batch.
 struct Problem {
-  std::vector<float> values = std::vector<float>(9 * filters + 9 * filters * more + more + inputs * nodes + nodes);
+  std::vector<float> values =
+      std::vector<float>(9 * filters + 9 * filters * more + more + inputs * nodes + nodes + 4 * filters);
   std::vector<float> first = std::vector<float>(values.size()), second = first, gradient = first;
   std::int64_t steps = 0;
   std::vector<std::uint8_t> pixels = std::vector<std::uint8_t>(images * size * size);
@@ -75,7 +78,7 @@ struct Problem {
   std::unique_ptr<bool[]> correct = std::make_unique<bool[]>(images);
   std::unique_ptr<cnnx::Network<float>> network;
 
-  Problem() {
+  explicit Problem(bool with_norm) {
     std::mt19937 random(0);
     std::normal_distribution<float> normal(0, 0.1F);
     for (float& value : values) value = normal(random);
@@ -84,12 +87,18 @@ struct Problem {
     for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int32_t>(i % nodes);
     float *const conv = values.data(), *const same = conv + 9 * filters, *const biases = same + 9 * filters * more;
     float *const weights = biases + more, *const last = weights + inputs * nodes;
-    network = std::make_unique<cnnx::Network<float>>(
-        std::vector<cnnx::Layer<float>>{
-            cnnx::Conv3x3Layer<float>{conv, nullptr, filters, 1, false, false}, cnnx::MaxPool2Layer{cnnx::Ties::all},
-            cnnx::ReLULayer{}, cnnx::Conv3x3Layer<float>{same, biases, more, filters, true}, cnnx::DropoutLayer{0.25},
-            cnnx::SoftmaxLayer<float>{{weights, last, inputs, nodes}}},
-        cnnx::Shape::image(size, size));
+    float* const norm = last + nodes;
+    std::fill_n(norm + 3 * filters, filters, 1.0F);  // the running variance
+    std::vector<cnnx::Layer<float>> layers{cnnx::Conv3x3Layer<float>{conv, nullptr, filters, 1, false, false},
+                                           cnnx::MaxPool2Layer{cnnx::Ties::all},
+                                           cnnx::ReLULayer{},
+                                           cnnx::Conv3x3Layer<float>{same, biases, more, filters, true},
+                                           cnnx::DropoutLayer{0.25},
+                                           cnnx::SoftmaxLayer<float>{{weights, last, inputs, nodes}}};
+    if (with_norm)
+      layers.insert(layers.begin() + 1, cnnx::BatchNormLayer<float>{norm, norm + filters, norm + 2 * filters,
+                                                                    norm + 3 * filters, filters, 0.9, 1e-5});
+    network = std::make_unique<cnnx::Network<float>>(layers, cnnx::Shape::image(size, size));
   }
 
   cnnx::Images<float> samples() const { return {pixels.data(), nullptr, images}; }
@@ -110,12 +119,12 @@ struct Problem {
 using Call = std::function<void(Problem&)>;
 
 // Makes the call's first allocation fail, then its second, and so on until none is left. Returns their number.
-long fail_each(const std::string& name, const Call& call) {
-  Problem expected;
+long fail_each(const std::string& name, bool with_norm, const Call& call) {
+  Problem expected(with_norm);
   call(expected);
-  const Problem before;
+  const Problem before(with_norm);
   for (long k = 0;; ++k) {
-    Problem problem;
+    Problem problem(with_norm);
     bool threw = false;
     allowed = k;
     try {
@@ -149,7 +158,9 @@ int main() {
         {"apply", [](Problem& p) { p.network->apply(p.gradient.data(), p.adam(), 0.01); }},
         {"predict", [=](Problem& p) { p.network->predict(p.samples(), p.loss(), threads, p.results()); }},
     };
-    for (const auto& [name, call] : calls)
-      std::printf("%s, %d threads: %ld allocations failed one by one\n", name, threads, fail_each(name, call));
+    for (const bool with_norm : {false, true})
+      for (const auto& [name, call] : calls)
+        std::printf("%s%s, %d threads: %ld allocations failed one by one\n", name, with_norm ? ", BatchNorm" : "",
+                    threads, fail_each(name, with_norm, call));
   }
 }
