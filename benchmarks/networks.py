@@ -78,6 +78,18 @@ def multiplications(case: Case) -> tuple[int, int]:
     return forward, forward + backward
 
 
+def rounding_of_norms(case: Case) -> float:
+    """Return how far float32 may move the mean of a channel, as a share of the values' mean magnitude.
+
+    A sum of n numbers, one after another, is off by at most n · 2⁻²⁴ of the sum of their magnitudes (Higham 2002,
+    section 4.2); n is `batch · height · width`, the most of any "norm" (0 without one). PyTorch adds like this, each
+    thread its part of the batch, so it errs most with one thread.
+    """
+    return (
+        max((case.batch * given[0] * given[1] for kind, _, _, given in walk(case) if kind == "norm"), default=0) / 2**24
+    )
+
+
 class Problem(NamedTuple):
     """A case with its images, labels, and the parameters to begin from.
 

@@ -25,7 +25,18 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import turns
 from machine import Peak, cpu_name
-from networks import ARTICLE, CLASSES, COLOUR, CONVNET, NORMALISED, Array, Case, Problem, multiplications
+from networks import (
+    ARTICLE,
+    CLASSES,
+    COLOUR,
+    CONVNET,
+    NORMALISED,
+    Array,
+    Case,
+    Problem,
+    multiplications,
+    rounding_of_norms,
+)
 from peers import ours
 from turns import TOLERANCE, line, number, spread
 from twin import EverySecond, Twin
@@ -184,7 +195,7 @@ def measure(case: Case, rows: list[Row], args: Any, folder: Path) -> list[Conten
             given.save(saved)
         python = sys.executable if row.module in ("ours", "article") else args.peers
         contender = Contender(row.name, python, row.module, row.options, saved)
-        contender.verify(solved[row.problem], TOLERANCE[row.dtype])
+        contender.verify(solved[row.problem], max(TOLERANCE[row.dtype], rounding_of_norms(case.to_verify())))
         images = row.options.get("images")
         contender.items = images or case.batch
         contender.fill(args.seconds, row.least, 10**9 if images else DIGITS // case.batch)
