@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from . import _checks, models
+from . import _checks, _sklearn_input, models
 from ._checks import FloatArray
 from ._images import UINT8
 from ._losses import LossName
@@ -70,9 +70,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any = "no_validation", *, reset: bool, **checks: bool) -> tuple[Any, Any]:
         """Return X as images, uint8 or floats, and y as an array. `checks` are those of scikit-learn's for y."""
+        X = _sklearn_input.samples(X)
         given = X.shape[1:] if isinstance(X, np.ndarray) and X.ndim > 2 else None
         if given is not None:
-            X = X.reshape(len(X), -1)
+            X = X.reshape(len(X), math.prod(given))
+        elif not reset:
+            self._refuse_one(getattr(X, "shape", None))
         checked = validate_data(self, X, y, reset=reset, accept_sparse="csr", **checks)
         X, y = checked if isinstance(checked, tuple) else (checked, None)
         X = X.toarray() if issparse(X) else X
@@ -84,6 +87,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"X: expected images of shape {self.image_shape_}, got {given}")
         X = X if X.dtype == UINT8 else X.astype(self._dtype, copy=False)
         return X.reshape(len(X), *self.image_shape_), y
+
+    def _refuse_one(self, shape: Any) -> None:
+        """Refuse an image without the first axis, which scikit-learn would take for samples of `width` features."""
+        if shape == self.image_shape_ and shape[0] > 1:
+            raise ValueError(f"X: expected images (n, {str(shape)[1:]}, got one image {shape} (X[np.newaxis] helps)")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -25,6 +25,7 @@ _CSV_NAME = re.compile(r"(.*[-_. ])?(train|test)\.csv", re.IGNORECASE)
 _NPZ_KEYS = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("train_images", "train_labels", "test_images", "test_labels"),
+    ("training_images", "training_labels", "test_images", "test_labels"),
 )
 _SHOWN = 8  # names in an error, at most
 
@@ -35,17 +36,27 @@ def read(source: Path) -> list[NDArray[Any]]:
         return matched(_read_npz(source))
     if not source.is_dir():
         raise DataError(f'source: expected "sample", "mnist", an existing folder or an npz file, got {str(source)!r}')
-    for folder in (source, source / "raw", *sorted(source.glob("*/raw"))):  # raw: torchvision's folders
-        if sets := _idx_sets(folder):
-            prefix, files = _only_set(source, sets)
-            if missing := [part for part in _PARTS if part not in files]:
-                raise DataError(
-                    f"{folder}: expected MNIST's four files, gzipped or not; no {', '.join(missing)} beside "
-                    f"{_listed(files.values())}"
-                )
-            parts = [(files[part], read_idx(files[part])) for part in _PARTS]
-            return matched(parts, is_transposed=prefix.startswith("emnist"))
-    return _read_tables(source)
+    found = {folder: sets for folder in _idx_folders(source) if (sets := _idx_sets(folder))}
+    if not found:
+        return _read_tables(source)
+    if len(found) > 1 and source not in found:
+        names = ", ".join(str(folder.relative_to(source)) for folder in found)
+        raise DataError(f"{source}: expected one data set, got several, in {names}")
+    folder = next(iter(found))
+    prefix, files = _only_set(source, found[folder])
+    if missing := [part for part in _PARTS if part not in files]:
+        raise DataError(
+            f"{folder}: expected MNIST's four files, gzipped or not; no {', '.join(missing)} beside "
+            f"{_listed(files.values())}"
+        )
+    parts = [(files[part], read_idx(files[part])) for part in _PARTS]
+    return matched(parts, is_transposed=prefix.startswith("emnist"))
+
+
+def _idx_folders(source: Path) -> list[Path]:
+    """Return where the IDX files may be: the folder itself, torchvision's `raw`, and `gzip` of EMNIST's archive."""
+    inside = (path for name in ("raw", "gzip") for path in (source / name, *sorted(source.glob(f"*/{name}"))))
+    return [source, *inside]
 
 
 def _idx_sets(folder: Path) -> dict[str, dict[str, Path]]:
@@ -77,7 +88,11 @@ def _only_set(source: Path, sets: dict[str, dict[str, Path]]) -> tuple[str, dict
 def _read_tables(folder: Path) -> list[NDArray[Any]]:
     """Read a folder without IDX files: its two CSV files, or its npz file."""
     files = [path for path in folder.iterdir() if path.is_file()]  # opening a pipe would wait for its writer
-    tables = {match[2].lower(): path for path in files if (match := _CSV_NAME.fullmatch(path.name))}
+    named = [(match[2].lower(), path) for path in files if (match := _CSV_NAME.fullmatch(path.name))]
+    tables = dict(named)
+    if len(named) > 2:
+        names = _listed(path for _, path in named)
+        raise DataError(f"{folder}: expected two files train.csv and test.csv, got several data sets: {names}")
     if len(tables) == 2:
         parts = [(tables[role], array) for role in ("train", "test") for array in read_csv(tables[role])]
         return matched(parts, is_transposed=tables["train"].name.lower().startswith("emnist"))
@@ -99,37 +114,39 @@ def _listed(paths: Iterable[Path]) -> str:
 def read_csv(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read square images and their labels: a row has the label and then the pixels, as in Kaggle's files.
 
-    The first line may have the columns' names.
+    The first line may have the columns' names. The label is then the column "label" or "class", if there is one.
 
     Returns:
         The images (n, side, side) and the labels (n,).
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
-        names = file.readline().strip().split(",")
-    has_names = not names[0].strip().isdigit()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        names = [name.strip(" \"'").lower() for name in file.readline().strip().split(",")]
+    has_names = not names[0].isdigit()
+    label = next((names.index(name) for name in ("label", "class") if name in names), 0)
     side = math.isqrt(len(names) - 1)
     if side * side != len(names) - 1 or side == 0:
         help = " (there is no label)" if math.isqrt(len(names)) ** 2 == len(names) > 1 else ""
         raise DataError(f"{path}: expected a label and the pixels of a square image, got {len(names)} columns{help}")
     try:
-        table = np.loadtxt(path, np.uint8, delimiter=",", skiprows=int(has_names), ndmin=2, encoding="utf-8")
+        table = np.loadtxt(path, np.uint8, delimiter=",", skiprows=int(has_names), ndmin=2, encoding="utf-8-sig")
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: expected integers from 0 to 255, got another table ({error})") from None
     if not len(table):
         raise DataError(f"{path}: expected at least one image, got none")
-    return np.ascontiguousarray(table[:, 1:]).reshape(-1, side, side), table[:, 0].copy()
+    return np.delete(table, label, axis=1).reshape(-1, side, side), table[:, label].copy()
 
 
 def _read_npz(path: Path) -> list[Part]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            stored = {name.lower(): name for name in arrays.files}
             for keys in _NPZ_KEYS:
-                if set(keys) <= set(arrays.files):
-                    return [(path, arrays[key]) for key in keys]
+                if set(keys) <= set(stored):
+                    return [(path, arrays[stored[key]]) for key in keys]
             names = ", ".join(sorted(arrays.files)[:_SHOWN]) or "none"
     except (EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: expected an npz file, got another or a damaged one ({error})") from None
-    raise DataError(f"{path}: expected arrays {' or '.join(', '.join(keys) for keys in _NPZ_KEYS)}; got {names}")
+    raise DataError(f"{path}: expected arrays {' or '.join(', '.join(keys) for keys in _NPZ_KEYS[:2])}; got {names}")
 
 
 def matched(parts: list[Part], *, is_transposed: bool = False) -> list[NDArray[Any]]:

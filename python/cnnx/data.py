@@ -81,7 +81,7 @@ def load(source: str | os.PathLike[str] = "sample") -> Digits:
               torchvision (also in its folders, such as MNIST/raw). EMNIST's transposed images are turned upright.
               Images with channels have four dimensions, and idx4 in their names.
             - two CSV files, train.csv and test.csv, or with more before that, such as mnist_train.csv: in each row the
-              label and then the pixels of a square image.
+              label and then the pixels of a square image. A column named label or class may be anywhere.
             - one npz file.
 
     Raises:

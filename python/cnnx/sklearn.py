@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import models
+from . import _sklearn_input, models
 from ._checks import FloatArray
 from ._extras import missing
 from .layers import Dense, Softmax
@@ -31,10 +31,9 @@ __all__ = ["CNNClassifier", "CNNRegressor"]
 class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """A classifier for images or plain features, used as scikit-learn's MLPClassifier.
 
-    X is (n, features), as scikit-learn has it, or images: (n, height, width) or (n, height, width, channels). A
-    sparse X is made dense. Bytes
-    (uint8) are read as x / 255 - 0.5, and other numbers unchanged, so scale them, for example by a StandardScaler in a
-    Pipeline. Labels are integers or strings, in an array or a list.
+    X is (n, features), as scikit-learn has it, or images: (n, height, width) or (n, height, width, channels), in an
+    array or a list. A sparse X is made dense. Bytes (uint8) are read as x / 255 - 0.5, and other numbers unchanged, so
+    scale them, for example by a StandardScaler in a Pipeline. Labels are integers or strings, in an array or a list.
 
     Args:
         network: makes the network. None makes two convolutions with 16 and 32 filters, each followed by pooling and
@@ -111,7 +110,9 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         if is_first:
             if classes is None:
                 raise ValueError("classes: expected all labels at the first call of partial_fit, got None")
-            self.classes_ = np.unique(np.asarray(classes))
+            self.classes_ = np.unique(np.asarray(_sklearn_input.labels("classes", classes)))
+            if not self.classes_.size:
+                raise ValueError("classes: expected at least one label, got none")
             self._make(len(self.classes_))
         elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise ValueError(f"classes: expected {self.classes_}, as in the first call, got {classes}")
@@ -137,7 +138,7 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return logarithms
 
     def _labelled(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, NDArray[Any]]:
-        images, y = self._read(X, y, reset=reset)
+        images, y = self._read(X, _sklearn_input.labels("y", y), reset=reset)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         return images, y
@@ -180,6 +181,7 @@ class CNNRegressor(RegressorMixin, MultiOutputMixin, Estimator):  # type: ignore
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, is_partial: bool) -> CNNRegressor:
         is_new = not is_partial or not hasattr(self, "network_")
+        _sklearn_input.refuse_texts(y)
         images, y = self._read(X, y, reset=is_new, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)

@@ -14,6 +14,8 @@ NAMES = {
     "capitals": "{}-images-idx3-ubyte.GZ {}-labels-idx1-ubyte.GZ",
     "EMNIST": "emnist-balanced-{}-images-idx3-ubyte.gz emnist-balanced-{}-labels-idx1-ubyte.gz",
     "QMNIST": "qmnist-{}-images-idx3-ubyte.gz qmnist-{}-labels-idx2-int.gz",
+    "EMNIST's archive": "gzip/emnist-mnist-{}-images-idx3-ubyte.gz gzip/emnist-mnist-{}-labels-idx1-ubyte.gz",
+    "EMNIST, unpacked": "EMNIST/raw/emnist-digits-{}-images.idx3-ubyte EMNIST/raw/emnist-digits-{}-labels.idx1-ubyte",
     "torchvision": "MNIST/raw/{}-images-idx3-ubyte MNIST/raw/{}-labels-idx1-ubyte",
     "Windows": "{0}-images-idx3-ubyte/{0}-images.idx3-ubyte {0}-labels-idx1-ubyte/{0}-labels.idx1-ubyte",
 }
@@ -31,7 +33,7 @@ def transposed(digits):
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_folder_may_have_the_names_that_people_have(tmp_path, digits, kind):
-    stored = transposed(digits) if kind == "EMNIST" else digits
+    stored = transposed(digits) if kind.startswith("EMNIST") else digits
     for name, part in zip(names_of(kind), PARTS, strict=True):
         content = idx(stored[part])
         write(tmp_path / name, gzip.compress(content) if name.lower().endswith(".gz") else content)
@@ -56,6 +58,18 @@ def test_several_sets_in_a_folder_are_named(tmp_path, digits):
             write(tmp_path / name, idx(digits[part]))
     with pytest.raises(DataError, match=r"expected one data set, got several: emnist-balanced-\*, qmnist-\*$"):
         load(tmp_path)
+
+
+def test_sets_in_several_folders_or_tables_are_named(tmp_path, digits):
+    for folder in ("FashionMNIST", "MNIST"):
+        for name, part in zip(CANONICAL_MD5, PARTS, strict=True):
+            write(tmp_path / folder / "raw" / name, idx(digits[part]))
+    with pytest.raises(DataError, match=r"expected one data set, got several, in FashionMNIST/raw, MNIST/raw$"):
+        load(tmp_path)
+    for name in ("fashion_train.csv", "fashion_test.csv", "mnist_train.csv"):
+        write(tmp_path / "tables" / name, b"label,pixel0\n1,2")
+    with pytest.raises(DataError, match=r"got several data sets: fashion_test.csv, fashion_train.csv, mnist_train"):
+        load(tmp_path / "tables")
 
 
 def test_an_error_lists_what_is_there(tmp_path):
@@ -125,6 +139,16 @@ def test_kaggle_s_csv_files(tmp_path, square, prefix, has_names):
     assert_same_digits(load(tmp_path), square)
 
 
+@pytest.mark.parametrize("begin", ["\ufeff", '\ufeff"label","pixel0"\r\n', "pixel0, Class\n"])
+def test_a_table_s_mark_of_bytes_names_and_order_of_columns(tmp_path, begin):
+    rows = "200,3\n100,5" if "Class" in begin else "3,200\n5,100"
+    for role in ("train", "test"):
+        write(tmp_path / f"{role}.csv", (begin + rows).encode())
+    got = load(tmp_path)
+    assert got.train_images.tolist() == got.test_images.tolist() == [[[200]], [[100]]]
+    assert got.train_labels.tolist() == [3, 5]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -141,7 +165,15 @@ def test_a_table_that_is_no_digits_is_one_sentence(tmp_path, text, message):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("keys", [("x_train", "y_train", "x_test", "y_test"), PARTS])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "Y_train", "X_test", "Y_test"),
+        ("training_images", "training_labels", "test_images", "test_labels"),
+        PARTS,
+    ],
+)
 def test_an_npz_file_or_a_folder_with_one(tmp_path, digits, keys):
     arrays = {key: digits[part] for key, part in zip(keys, PARTS, strict=True)}
     arrays[keys[1]] = arrays[keys[1]].astype(np.int64)[:, np.newaxis]
