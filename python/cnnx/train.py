@@ -218,13 +218,15 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
         if not options.quiet:
             lines(line)
 
+    bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
+    kept = len(images) - held_out
+    report = EpochReport(kept, options.batch_size, log, bar)  # imports what draws the bar, before the clock starts
     log("MNIST CNN initialized!")
     start = time.perf_counter()
     if is_article:
         history = train(network, images, labels, epochs=options.epochs, learn_rate=options.learn_rate, log=log, **files)
     else:
-        kept = len(images) - held_out
-        bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
+        report.start_epoch()
         history = network.fit(
             images[:kept],
             labels[:kept],
@@ -237,7 +239,7 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
             augment=AUGMENTATIONS[options.augment],
             validation=(images[kept:], labels[kept:]) if held_out else None,
             average=options.average,
-            on_progress=EpochReport(kept, options.batch_size, log, bar),
+            on_progress=report,
             **files,
             comm=None if ranks is None else ranks.ready(),
         )

@@ -148,7 +148,7 @@ def train(digits: cnnx.data.Digits, folder: Path) -> History:
     loaded.apply(cnnx.SGD(0.01, momentum=0.9))
     rows: NDArray[np.float64] = np.eye(10)[labels]
     network.fit(images, rows, epochs=1, learn_rate=0.01, label_smoothing=0.1, sample_weight=np.ones(64))
-    network.fit(images, labels, epochs=1, learn_rate=0.01, class_weight={0: 2.0})
+    network.fit(images, labels, epochs=1, learn_rate=0.01, class_weight={0: 2.0}, on_progress=cnnx.progress.bar())
     out: NDArray[np.float32] = loaded.forward(images)
     d_images: NDArray[np.float32] = loaded.backward((out - rows).astype(np.float32))
     print(d_images.shape)
