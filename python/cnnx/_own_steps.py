@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,29 +121,37 @@ class OwnSteps(ImageChecks):
         self._forwarded = images, given.shape, seed
         return outputs
 
-    def backward(self, d_outputs: FloatArray, *, threads: int | None = None) -> FloatArray:
-        """Go back through the last `forward`: set `gradient`, and return the gradient for the images.
+    @overload
+    def backward(
+        self, d_outputs: FloatArray, *, d_images: Literal[False] = False, threads: int | None = None
+    ) -> None: ...
+    @overload
+    def backward(self, d_outputs: FloatArray, *, d_images: Literal[True], threads: int | None = None) -> FloatArray: ...
+    def backward(
+        self, d_outputs: FloatArray, *, d_images: bool = False, threads: int | None = None
+    ) -> FloatArray | None:
+        """Go back through the last `forward`: set `gradient`, and return the gradient for the images if it is wanted.
 
         The gradient of a parameter is the sum over the batch. So for the mean of the samples' losses, `d_outputs` has
         the gradients of the losses, divided by n. `apply` takes the step.
 
         The network computes the forward pass again, with the same values dropped, so images and parameters must be as
-        they were in `forward`. It does so without fused layers, which have no gradient for the images. That takes
-        several times as long as `gradients`, and up to a hundred times for the article's network. A function as the
-        `loss` of `fit` or `gradients` needs no such gradient, and costs only a second forward pass.
+        they were in `forward`. The two together take as long as `gradients` and another forward pass.
 
         Args:
             d_outputs: (n, nodes), the gradient of the loss for the outputs that `forward` has returned. For a Softmax
                 these are the probabilities, as in the article's `backprop`.
+            d_images: whether the gradient for the images is wanted. Fused layers have none, so this takes several times
+                as long, and up to a hundred times for the article's network.
             threads: how many threads share the batch, as in `fit`.
 
         Returns:
-            The gradient for the pixels as the first layer reads them, in the images' shape and the layers' dtype. uint8
-            images are read as x / 255 - 0.5.
+            With `d_images`, the gradient for the pixels as the first layer reads them, in the images' shape and the
+            layers' dtype. uint8 images are read as x / 255 - 0.5. Otherwise None.
 
         Raises:
             RuntimeError: there was no `forward` before.
-            TypeError, ValueError: `d_outputs` is not as described.
+            TypeError, ValueError: an argument is not as described.
         """
         if self._forwarded is None:
             raise RuntimeError("backward: expected forward before it, got none")
@@ -151,7 +159,8 @@ class OwnSteps(ImageChecks):
         plan, count, dtype = self._plan(images.shape[1:]), len(images), _stack.dtype_of(self.layers)
         nodes = _stack.node_count(self.layers, images.shape[1:])
         d_outputs = _checks.as_shaped("d_outputs", d_outputs, dtype, (count, nodes))
-        d_images = np.empty((count, images[0].size), dtype)
+        _checks.boolean("d_images", d_images)
+        of_images = np.empty((count, images[0].size), dtype) if d_images else None
         gradient_of(
             plan,
             images,
@@ -159,6 +168,6 @@ class OwnSteps(ImageChecks):
             Samples(np.arange(count), seed=seed),
             thread_count(threads, count, least=1),
             self.gradient,
-            d_images,
+            of_images,
         )
-        return d_images.reshape(given_shape)
+        return of_images.reshape(given_shape) if of_images is not None else None

@@ -34,7 +34,7 @@ def test_both_are_the_layers_passes_one_after_another(rng, names, dtype, kind):
     network, plain = Sequential(stack(cnnx, names, dtype)), stack(reference, names, dtype)
     outputs = network.forward(images)
     d_outputs = uniform(rng, outputs.shape, dtype)
-    d_images = network.backward(d_outputs)
+    d_images = network.backward(d_outputs, d_images=True)
 
     expected, total = [], 0
     for image, gradient in zip(as_floats(images, dtype), d_outputs, strict=True):
@@ -57,7 +57,7 @@ def test_both_take_the_statistics_of_the_batch(rng, names, dtype):
     probabilities = network.forward(images)
     d_probabilities = np.zeros_like(probabilities)
     d_probabilities[np.arange(7), labels] = -1 / (7 * probabilities[np.arange(7), labels])  # of the mean cross-entropy
-    assert network.backward(d_probabilities).shape == images.shape
+    assert network.backward(d_probabilities, d_images=True).shape == images.shape
     assert_close(network.gradient, expected, TERMS)
 
 
@@ -71,7 +71,7 @@ def test_gradients_are_the_derivatives_dropout_included(rng, names):
         return float(np.sum(direction * network.forward(images, rng=4)))
 
     loss()
-    d_images = network.backward(direction)
+    d_images = network.backward(direction, d_images=True)
     gradient = network.gradient.copy()
     for values, analytic in ((images, d_images), (network.parameters, gradient)):
         flat, some = values.reshape(-1), rng.permutation(values.size)[:40]
@@ -118,7 +118,7 @@ def test_the_number_of_threads_changes_no_bit(rng, threads, count, names, dtype)
     network = Sequential(stack(cnnx, names, dtype))
     for used in (1, threads):
         outputs = network.forward(images, threads=used, rng=6)
-        d_images = network.backward(outputs, threads=used)
+        d_images = network.backward(outputs, d_images=True, threads=used)
         seen.append((outputs, d_images, network.gradient.copy()))
     for one, many in zip(*seen, strict=True):
         assert_same_bits(many, one)
@@ -140,6 +140,22 @@ def stack_predict(images):
     return Sequential(stack(cnnx, STACKS[0])).predict(images)
 
 
+@pairwise(names=[*OF_SAMPLES, *OF_BATCHES, DROPPING], dtype=DTYPES, target=cnnx.targets())
+def test_without_the_images_gradient_it_is_the_gradient_of_the_loss(rng, names, dtype):
+    """To the bit, because both then take the same fused layers."""
+    network, images = Sequential(stack(cnnx, names, dtype)), problem(rng, names, 8)[0]
+
+    def loss(outputs, targets):
+        return np.sum(outputs * targets, axis=1), targets
+
+    weights = uniform(rng, network.predict(images).shape, dtype)
+    network.gradients(images, weights, loss=loss, rng=2)
+    expected = network.gradient * dtype(8)  # of the sum, which is exact for a power of two
+    network.forward(images, rng=2)
+    assert network.backward(weights) is None
+    assert_same_bits(network.gradient, expected)
+
+
 @pytest.mark.parametrize("kind", ["few pixels", "blocks with a lone corner", "digits"])
 def test_the_gradient_for_images_of_any_kind(rng, kind):
     """Also where the article's network would look only at what is not background."""
@@ -148,7 +164,7 @@ def test_the_gradient_for_images_of_any_kind(rng, kind):
     network, floats = Sequential(layers), as_floats(images, np.float64)
     d_outputs = uniform(rng, (3, 3))
     network.forward(images)
-    for image, expected, gradient in zip(floats, network.backward(d_outputs), d_outputs, strict=True):
+    for image, expected, gradient in zip(floats, network.backward(d_outputs, d_images=True), d_outputs, strict=True):
         forward_by_hand(layers, image)
         for layer in reversed(copy.deepcopy(layers)):
             gradient = layer.backprop(gradient, *([0.0] if layer.parameters() else []))
@@ -161,7 +177,7 @@ def test_the_images_gradient_has_the_images_shape(rng, shape):
     network.image_shape = IMAGE
     outputs = network.forward(rng.integers(0, 256, shape, np.uint8))
     assert outputs.shape == (4 if shape[0] == 4 else 1, 5)
-    d_images = network.backward(np.ones_like(outputs))
+    d_images = network.backward(np.ones_like(outputs), d_images=True)
     assert d_images.shape == shape
     assert d_images.dtype == np.float32
 
@@ -170,7 +186,7 @@ def test_a_colour_image_has_a_gradient_for_every_channel(rng):
     network = Sequential([cnnx.Conv3x3(4, 3, rng=0), cnnx.ReLU(), cnnx.MaxPool2(), cnnx.Dense(2 * 3 * 4, 2, rng=0)])
     images, direction = rng.uniform(-1, 1, (2, 6, 8, 3)), uniform(rng, (2, 2))
     network.forward(images)
-    d_images = network.backward(direction)
+    d_images = network.backward(direction, d_images=True)
     numeric = central_difference(lambda: float(np.sum(direction * network.forward(images))), images)
     assert_is_derivative(d_images, numeric, terms=100)
 
