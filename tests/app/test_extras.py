@@ -28,3 +28,11 @@ def test_plain_cnnx_imports_no_extra(module):
     package, _ = EXTRAS[module]
     program = f"import sys, cnnx, cnnx.train, cnnx.data, cnnx.models, cnnx.storage; print({package!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_missing_mpi_is_named():
+    program = "import sys; sys.modules['mpi4py'] = None; from cnnx.train import main; sys.exit(main(['--mpi']))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    line = "--mpi needs mpi4py with an MPI library, which is not installed (pip install 'cnnx[mpi]')"
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"cnnx.train: error: {line}\n"

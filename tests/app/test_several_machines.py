@@ -17,10 +17,10 @@ import pytest
 import cnnx
 from cnnx.train import main
 
-pytest.importorskip("mpi4py", reason="the package of an extra is not installed")
+pytest.importorskip("mpi4py", reason="mpi4py is not installed (extra mpi)")
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 if MPIEXEC is None:
-    pytest.skip("mpiexec is not installed", allow_module_level=True)
+    pytest.skip("mpiexec is not installed (extra mpi)", allow_module_level=True)
 HANG = 60  # seconds that nothing here takes
 OPTIONS = ["--model", "small_convnet", "--batch-size", "48", "--optimizer", "adam", "--augment", "shift", "--average"]
 OPTIONS += ["0.9", "--validation", "100", "--epochs", "1", "--limit", "400"]
