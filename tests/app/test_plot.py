@@ -51,6 +51,7 @@ def test_the_user_s_settings_neither_change_nor_matter(trained):
         assert draw(*trained) == pictures
 
 
+@pytest.mark.smoke
 def test_a_confusion_has_every_count(trained):
     network, _ = trained
     digits = sample()

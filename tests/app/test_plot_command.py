@@ -113,6 +113,7 @@ def test_without_a_display_save_is_asked_for(model, tmp_path):
     )
 
 
+@pytest.mark.smoke
 def test_a_training_s_curves_are_written(tmp_path):
     options = ["--limit", 200, "--epochs", 2]
     plain = command_line.run_well(*options)

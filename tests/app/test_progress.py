@@ -35,6 +35,7 @@ def test_a_progress_says_how_far_the_end_is():
     ]
 
 
+@pytest.mark.smoke
 def test_a_terminal_shows_a_bar_for_each_epoch():
     pytest.importorskip("tqdm", reason="tqdm is not installed (extra progress)")
     terminal = Terminal()
