@@ -75,6 +75,24 @@ ACCURATE = [
         0.002,
         LONG | {"epochs": 12},
     ),
+    Row(
+        "batch normalisation after the poolings and the last convolution, 14 epochs",
+        "conv32 pool norm relu same64 relu conv64 pool norm relu conv128 norm relu drop0.4",
+        0.002,
+        LONG | {"epochs": 14},
+    ),
+    Row(
+        "pooling after each of three convolutions, 28 epochs",
+        "same32 relu pool same64 relu pool same128 relu pool drop0.4",
+        0.002,
+        LONG | {"epochs": 28},
+    ),
+    Row(
+        "the same, batch normalisation after each pooling, 12 epochs",
+        "same32 pool norm relu same64 pool norm relu same128 pool norm relu drop0.4",
+        0.003,
+        LONG | {"epochs": 12},
+    ),
 ]
 GROUPS = {"fast": FAST, "accurate": ACCURATE}
 
