@@ -114,15 +114,19 @@ def _listed(paths: Iterable[Path]) -> str:
 def read_csv(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read square images and their labels: a row has the label and then the pixels, as in Kaggle's files.
 
-    The first line may have the columns' names. The label is then the column "label" or "class", if there is one.
+    The first line may have the columns' names. The label is then the column "label" or "class", if there is one, and
+    else the first.
 
     Returns:
         The images (n, side, side) and the labels (n,).
     """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         names = [name.strip(" \"'").lower() for name in file.readline().strip().split(",")]
-    has_names = not names[0].isdigit()
-    label = next((names.index(name) for name in ("label", "class") if name in names), 0)
+    labels = [column for column, name in enumerate(names) if name in ("label", "class")]
+    if len(labels) > 1:
+        raise DataError(f'{path}: expected one column "label" or "class", got {len(labels)}')
+    has_names = bool(labels) or _is_name(names[0])
+    label = labels[0] if labels else 0
     side = math.isqrt(len(names) - 1)
     if side * side != len(names) - 1 or side == 0:
         help = " (there is no label)" if math.isqrt(len(names)) ** 2 == len(names) > 1 else ""
@@ -134,6 +138,15 @@ def read_csv(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if not len(table):
         raise DataError(f"{path}: expected at least one image, got none")
     return np.delete(table, label, axis=1).reshape(-1, side, side), table[:, label].copy()
+
+
+def _is_name(cell: str) -> bool:
+    """Return whether a first cell is a column's name. A number of any form is data, and so is an empty cell."""
+    try:
+        float(cell)
+    except ValueError:
+        return cell != ""
+    return False
 
 
 def _read_npz(path: Path) -> list[Part]:

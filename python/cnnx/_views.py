@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _checks
 from .network import Sequential
 
 __all__ = ["KINDS", "evaluate"]
@@ -31,6 +32,7 @@ def evaluate(
         threads: as in `Sequential.predict`.
     """
     answers = [network.predict(view, threads=threads).astype(np.float64) for view in _views(images, kind)]
+    labels = _checks.labels(labels, len(images), answers[0].shape[1])
     least = np.finfo(np.float64).tiny  # the logarithm of a probability that is too small for its dtype
     totals = np.mean([np.log(np.maximum(answer, least)) for answer in answers], axis=0)
     losses = np.log(np.exp(totals).sum(axis=1)) - totals[np.arange(len(labels)), labels]

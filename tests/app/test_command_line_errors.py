@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import run, write_digits
 
+from cnnx.models import article_cnn
+
 BAD_OPTIONS = [
     *(("--data", bad) for bad in ("absent", "", "Sample")),
     *(("--limit", bad) for bad in ("0", "-1", "ten", "1.5", "")),
@@ -80,6 +82,14 @@ def test_an_option_that_this_run_would_ignore_is_refused(kind):
     code, lines, errors = run("--limit", 200, *options)
     assert (code, lines, len(errors)) == (2, [], 1)
     assert re.match(rf"cnnx\.train: error: {options[0]}: expected none .*, got .* \(.*\)$", errors[0])
+
+
+@pytest.mark.parametrize("views", [(), ("--test-views", "moved")])
+def test_a_label_without_a_node_ends_with_one_line(tmp_path, rng, views):
+    folder = write_digits(tmp_path / "digits", rng, (8, 8), test_labels=9)
+    article_cnn(image_shape=(8, 8), nodes=5).save(tmp_path / "five.npz")
+    code, _, errors = run("--data", folder, "--load", tmp_path / "five.npz", "--epochs", 1, *views)
+    assert (code, errors) == (2, ["cnnx.train: error: labels: expected 0 to 4, got 9 to 9"])
 
 
 @pytest.mark.parametrize("options", [("--learn-rate", "1e308"), ("--learn-rate", "1e308", "--batch-size", 4)])

@@ -139,9 +139,9 @@ def test_kaggle_s_csv_files(tmp_path, square, prefix, has_names):
     assert_same_digits(load(tmp_path), square)
 
 
-@pytest.mark.parametrize("begin", ["\ufeff", '\ufeff"label","pixel0"\r\n', "pixel0, Class\n"])
+@pytest.mark.parametrize("begin", ["\ufeff", '\ufeff"label","pixel0"\r\n', "pixel0, Class\n", "0,label\n"])
 def test_a_table_s_mark_of_bytes_names_and_order_of_columns(tmp_path, begin):
-    rows = "200,3\n100,5" if "Class" in begin else "3,200\n5,100"
+    rows = "200,3\n100,5" if begin.startswith(("pixel0", "0")) else "3,200\n5,100"
     for role in ("train", "test"):
         write(tmp_path / f"{role}.csv", (begin + rows).encode())
     got = load(tmp_path)
@@ -156,6 +156,9 @@ def test_a_table_s_mark_of_bytes_names_and_order_of_columns(tmp_path, begin):
         ("a,b,c\n1,2,3", r"expected a label and the pixels of a square image, got 3 columns$"),
         ("label,pixel0\n1,300", r"expected integers from 0 to 255"),
         ("label,pixel0\n1,x", r"expected integers from 0 to 255"),
+        ("-3,200\n5,100", r"expected integers from 0 to 255"),
+        (",200\n5,100", r"expected integers from 0 to 255"),
+        ("class,pixel0,label\n1,2,3", r'expected one column "label" or "class", got 2$'),
     ],
 )
 def test_a_table_that_is_no_digits_is_one_sentence(tmp_path, text, message):
