@@ -66,7 +66,8 @@ class SharedRun:
         return any(enough for enough, _ in told), told[0][1]
 
     def exchanging(self) -> AbstractContextManager[Ranks]:
-        """While this lasts, the other ranks wait for this one's bytes."""
+        """While this lasts, the other ranks wait for this one's bytes. Before it, all of them check their state."""
+        self.check_state()
         return self._ranks.exchanging()
 
     def _state(self) -> dict[str, Any]:

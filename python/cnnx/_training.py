@@ -263,8 +263,6 @@ class Run:
         while step < course.steps:
             started = time.perf_counter()
             window = self._next_window(epoch, step)
-            if self.shared is not None:
-                self.shared.check_state()
             with self.network._lock:
                 steps_before = self.optimizer.steps
                 try:
@@ -304,6 +302,7 @@ class Run:
             samples = Samples(order[window.of_epoch], of_window, self.background, seed, window.of_run.start)
             batch = Batch(plan, self.images, self.targets, self.weights, self.loss, self.threads)
             shares = None if self.average is None else self.average.shares(*window.steps_of_run)
+            # This window is prepared before that, because an error after it ends all ranks: they wait for this one.
             with nullcontext() if self.shared is None else self.shared.exchanging() as ranks:
                 steps = Steps(
                     course.batch_size, learn_rates, optimizer, self.average, shares, self.network.layers, ranks

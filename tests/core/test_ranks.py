@@ -147,6 +147,28 @@ def test_an_error_on_one_rank_is_one_on_all(error):
     assert [f"{type(result).__name__}: {result}" for result in results] == [told, error, told]
 
 
+def test_a_rank_that_cannot_begin_a_window_tells_the_others():
+    networks = [Sequential(layers()) for _ in range(2)]
+
+    def lock_filters(_):
+        networks[1].layers[0].filters.flags.writeable = False
+
+    options = {"progress_every": 1, "average": None, "validation": None}
+    results = on_ranks(
+        2,
+        lambda comm: train(
+            comm,
+            network=networks[comm.rank],
+            optimizer=cnnx.SGD(0.1),
+            on_progress=lock_filters if comm.rank else None,
+            **options,
+        ),
+    )
+    assert "writ" in str(results[1])
+    told = f"OtherRankError: comm: rank 1 of 2 has ended with {type(results[1]).__name__}: {results[1]}"
+    assert messages(results[:1]) == {told}
+
+
 def test_a_rank_that_fails_within_a_step_ends_all(capfd):
     optimizer, network, sends = cnnx.SGD(0.1), Sequential(layers()), []
 
