@@ -71,11 +71,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _read(self, X: Any, y: Any = "no_validation", *, reset: bool, **checks: bool) -> tuple[Any, Any]:
         """Return X as images, uint8 or floats, and y as an array. `checks` are those of scikit-learn's for y."""
         X = _sklearn_input.samples(X)
+        if not reset:
+            self._refuse_one(getattr(X, "shape", None))
         given = X.shape[1:] if isinstance(X, np.ndarray) and X.ndim > 2 else None
         if given is not None:
             X = X.reshape(len(X), math.prod(given))
-        elif not reset:
-            self._refuse_one(getattr(X, "shape", None))
         checked = validate_data(self, X, y, reset=reset, accept_sparse="csr", **checks)
         X, y = checked if isinstance(checked, tuple) else (checked, None)
         X = X.toarray() if issparse(X) else X
@@ -89,9 +89,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return X.reshape(len(X), *self.image_shape_), y
 
     def _refuse_one(self, shape: Any) -> None:
-        """Refuse an image without the first axis, which scikit-learn would take for samples of `width` features."""
+        """Refuse an image without the first axis, which scikit-learn would take for `height` samples."""
         if shape == self.image_shape_ and shape[0] > 1:
             raise ValueError(f"X: expected images (n, {str(shape)[1:]}, got one image {shape} (X[np.newaxis] helps)")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_iter_")  # which the first training sets at its end; a refused one leaves a network
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -99,7 +102,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _make(self, nodes: int) -> None:
-        """Make a network and what trains it."""
+        """Make a network and what trains it. The estimator is fitted only after its first training."""
+        self.__dict__.pop("n_iter_", None)
         random = check_random_state(self.random_state)
         self._rng = np.random.default_rng(random.randint(2**31 - 1))
         self.network_ = _network(self.network, self._last, self._presets)(
@@ -115,6 +119,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _train(self, images: Any, targets: Any, weights: Any, *, is_partial: bool) -> None:
         """Train the network: for `epochs`, or for a single one if this is a part of the samples."""
         if weights is not None:
+            _sklearn_input.refuse_mask("sample_weight", weights)
             weights = _check_sample_weight(weights, images, ensure_non_negative=True)
             if not weights.any():
                 raise ValueError("sample_weight: expected some weights above zero, got none")

@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from . import _checks
+
 
 def samples(X: Any) -> Any:
     """Return X as it is, or as an array if it was a list. Refuse what would be read as numbers that it does not mean.
 
     Raises:
-        TypeError: X is a masked array, or holds dates, times or records.
+        TypeError: X is a masked array or a list of them, or holds dates, times or records.
         ValueError: X is a list of samples whose shapes differ.
     """
+    refuse_mask("X", X)
     if isinstance(X, (list, tuple)):
         try:
             X = np.asarray(X)
         except ValueError:  # numpy's message does not say which argument it is
             raise ValueError("X: expected samples of one shape, got a list of samples whose shapes differ") from None
-    _refuse_mask("X", X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "mMV":
         raise TypeError(f"X: expected numbers, got an array of dtype {X.dtype}")
     return X
@@ -29,10 +31,10 @@ def labels(name: str, y: Any) -> Any:
     """Return y, with integers and strings in arrays of their own dtypes if they were objects.
 
     Raises:
-        TypeError: strings are mixed with others, or y is a masked array.
+        TypeError: strings are mixed with others, or y is a masked array or has masked labels.
         ValueError: a label is neither a number nor a string, or an integer does not fit into 64 bits.
     """
-    _refuse_mask(name, y)
+    refuse_mask(name, y)
     if isinstance(y, np.ndarray) and y.dtype.kind == "T":
         return np.array(y.tolist())
     is_list = isinstance(y, (list, tuple))
@@ -53,12 +55,13 @@ def labels(name: str, y: Any) -> Any:
 
 def refuse_texts(y: Any) -> None:
     """Refuse targets that are no numbers; TypeError."""
-    _refuse_mask("y", y)
+    refuse_mask("y", y)
     dtype = np.asarray(y).dtype if isinstance(y, (list, tuple)) else getattr(y, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "USTmMV":
         raise TypeError(f"y: expected numbers, got an array of dtype {dtype}")
 
 
-def _refuse_mask(name: str, array: Any) -> None:
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array whose numbers all count, got a masked array (.filled() may help)")
+def refuse_mask(name: str, array: Any) -> None:
+    """Refuse a masked array, and a list of them, whose masks would be lost; TypeError."""
+    if _checks.is_masked(array) or (isinstance(array, (list, tuple)) and any(map(_checks.is_masked, array))):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked array (.filled() may help)")

@@ -105,19 +105,22 @@ class CNNClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             classes: all labels that will ever come. The first call needs them.
             sample_weight: as in `fit`.
         """
-        is_first = not hasattr(self, "network_")
+        is_first = not self.__sklearn_is_fitted__()
         images, labels = self._labelled(X, y, reset=is_first)
+        known = None if classes is None else np.unique(np.asarray(_sklearn_input.labels("classes", classes)))
+        if not is_first:
+            if known is not None and not np.array_equal(known, self.classes_):
+                raise ValueError(f"classes: expected {self.classes_}, as in the first call, got {known}")
+            known = self.classes_
+        elif known is None:
+            raise ValueError("classes: expected all labels at the first call of partial_fit, got None")
+        elif not known.size:
+            raise ValueError("classes: expected at least one label, got none")
+        if not np.isin(labels, known).all():
+            raise ValueError(f"y: expected labels of classes {known}, got {np.unique(labels)}")
         if is_first:
-            if classes is None:
-                raise ValueError("classes: expected all labels at the first call of partial_fit, got None")
-            self.classes_ = np.unique(np.asarray(_sklearn_input.labels("classes", classes)))
-            if not self.classes_.size:
-                raise ValueError("classes: expected at least one label, got none")
-            self._make(len(self.classes_))
-        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
-            raise ValueError(f"classes: expected {self.classes_}, as in the first call, got {classes}")
-        if not np.isin(labels, self.classes_).all():
-            raise ValueError(f"y: expected labels of classes {self.classes_}, got {np.unique(labels)}")
+            self.classes_ = known
+            self._make(len(known))
         self._train(images, np.searchsorted(self.classes_, labels), sample_weight, is_partial=True)
         return self
 
@@ -180,7 +183,7 @@ class CNNRegressor(RegressorMixin, MultiOutputMixin, Estimator):  # type: ignore
         return self._fit(X, y, sample_weight, is_partial=True)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, is_partial: bool) -> CNNRegressor:
-        is_new = not is_partial or not hasattr(self, "network_")
+        is_new = not is_partial or not self.__sklearn_is_fitted__()
         _sklearn_input.refuse_texts(y)
         images, y = self._read(X, y, reset=is_new, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
