@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ._ranks import Ranks
     from ._training import Course, Draws, Run
 
+_SEEN = ("losses", "correct", "validation")  # the arrays of a history
+
 
 class Checkpoints:
     """Where and when a run writes its checkpoints, and the one that it goes on from.
@@ -76,7 +78,8 @@ class Checkpoints:
             return
         with run.network._lock:
             own, place = _arrays(run), run.plan().place()
-            arrays = {**own, **run.history()._asdict(), "factors": run.factors(0, run.steps).astype(np.float32)}
+            seen, factors = run.history(), run.factors(0, run.steps).astype(np.float32)
+            arrays = {**own, **{name: getattr(seen, name) for name in _SEEN}, "factors": factors}
             if order is not None:
                 arrays["order"] = order
             if place.packed is not None:
@@ -163,7 +166,7 @@ class Source:
             for name, array in own.items():
                 if not name.startswith("optimizer.") and array.flags.writeable:  # a frozen layer's may be read-only
                     array[...] = arrays[name]
-            run.go_on(text.steps, History(*(arrays[name] for name in History._fields)), Pixels(*text.pixels))
+            run.go_on(text.steps, History(*(arrays[name] for name in _SEEN)), Pixels(*text.pixels))
             if run.best is not None and text.best is not None:
                 best = [(name, (own[name], values)) for name, values in _under("best.", arrays).items()]
                 parameters = [pair for name, pair in best if name.startswith("layers.")]

@@ -222,7 +222,8 @@ class Run:
         """Return what was seen until now."""
         done = self.course.samples_in(self.steps)
         recognised = self._correct[: done if self.loss.has_classes else 0]
-        return History(self._losses[:done], recognised, np.array(self._validated).reshape(-1, 2))
+        validation = np.array(self._validated).reshape(-1, 2)
+        return History(self._losses[:done], recognised, validation, self.course.images)
 
     def go_on(self, steps: int, history: History, pixels: _images.Pixels) -> None:
         """Take over from another run, which has taken `steps` steps and seen `history` and `pixels`."""

@@ -52,11 +52,13 @@ class History(NamedTuple):
             the cross-entropy.
         validation: float64 (epochs, 2), the loss and the accuracy on the validation set after each epoch; (0, 2)
             without such a set. The accuracy is NaN for a loss without classes.
+        images: how many images an epoch has, which is n.
     """
 
     losses: NDArray[np.float64]
     correct: NDArray[np.bool_]
     validation: NDArray[np.float64]
+    images: int = 0
 
     def __repr__(self) -> str:
         """Return one line: the means over all samples, and the last validation."""

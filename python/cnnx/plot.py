@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["confusion", "curves", "feature_maps", "filters", "main", "mistakes"]
 
 
-def curves(history: History, *, images: int | None = None) -> Figure:
+def curves(history: History) -> Figure:
     """Draw the loss over a training, and the accuracy if there are classes.
 
     The strong line is a running mean of the thin one, whose points are means over half a percent of the training each.
@@ -36,28 +36,25 @@ def curves(history: History, *, images: int | None = None) -> Figure:
 
     Args:
         history: what `Sequential.fit` returned.
-        images: how many images an epoch had, which gives an axis in epochs. None finds it if there was a validation
-            after each epoch; without one the axis is in images.
 
     Raises:
         TypeError: `history` is none.
-        ValueError: it is empty, or its epochs had not all the same number of images and `images` is None.
+        ValueError: it is empty, or has more validations than epochs.
     """
     if not isinstance(history, History):
         raise TypeError(f"history: expected what Sequential.fit returns, got {type(history).__name__}")
     if not len(history.losses):
         raise ValueError("history: expected at least one sample, got none (the training ended in its first window)")
-    if images is not None:
-        images = _checks.positive_integer("images", images)
-    elif len(history.validation):
-        images, rest = divmod(len(history.losses), len(history.validation))
-        if rest:
-            raise ValueError(
-                "images: expected how many images an epoch had, because the training ended within an epoch, got None"
-            )
+    images = _checks.positive_integer("history.images", history.images)
+    epochs = len(history.losses) // images
+    if len(history.validation) > epochs:
+        raise ValueError(
+            f"history.validation: expected at most {epochs}, one after each epoch of {images} images, got "
+            f"{len(history.validation)}"
+        )
     from ._plots.curves import draw
 
-    return draw(history, images)
+    return draw(history)
 
 
 def filters(network: Sequential, layer: int | None = None) -> Figure:

@@ -243,7 +243,6 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
             **files,
             comm=None if ranks is None else ranks.ready(),
         )
-        images = images[:kept]
     seconds = time.perf_counter() - start
     if ranks is not None and not ranks.is_first:  # rank 0 has the same network, and does the rest
         return
@@ -253,7 +252,7 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
     if options.plot is not None:
         from . import _plot_files, plot
 
-        _plot_files.write(plot.curves(history, images=len(images)), "--plot", options.plot)
+        _plot_files.write(plot.curves(history), "--plot", options.plot)
 
     log("\n--- Testing the CNN ---")
     if options.test_views is None:

@@ -110,34 +110,59 @@ def test_other_images_and_many_filters_are_drawn(rng, shape):
     assert len(png(plot.filters(network))) > 1000
 
 
-def test_curves_have_epochs_if_they_are_known(trained):
-    _, history = trained
-    labels = [axes.get_xlabel() for axes in plot.curves(history).axes]
-    assert labels == ["epochs", "epochs"]
-    losses = History(np.full(200, 2.0), np.zeros(0, np.bool_), np.zeros((0, 2)))
-    (axes,) = plot.curves(losses).axes
-    assert (axes.get_xlabel(), axes.get_xlim()) == ("images", (0, 200))
-    assert texts(axes.figure) == ["training\n2.000"]
-    (axes,) = plot.curves(losses, images=50).axes
-    assert (axes.get_xlabel(), axes.get_xlim()) == ("epochs", (0, 4))
+def history_of(losses, validation=(), images=25):
+    """Return a history without classes, whose validation has these losses."""
+    validated = np.stack([validation, np.full(len(validation), np.nan)], axis=1)
+    return History(np.asarray(losses, float), np.zeros(0, np.bool_), validated, images)
+
+
+def test_a_training_that_stopped_within_an_epoch_has_its_validation_at_the_epoch_s_end():
+    digits = sample()
+    some = digits.train_images[:100], digits.train_labels[:100]
+    options = {"epochs": 4, "batch_size": 10, "learn_rate": 0.01, "rng": 0, "validation": some, "progress_every": 5}
+    history = cnnx.Sequential([cnnx.Softmax(784, 10, rng=0)]).fit(
+        *some, **options, on_progress=lambda progress: progress.epoch == 2
+    )
+    assert (len(history.losses), len(history.validation)) == (150, 1)
+    for axes in plot.curves(history).axes:
+        assert (axes.get_xlabel(), axes.get_xlim()) == ("epochs", (0, 1.5))
+        assert axes.lines[2].get_xdata() == [1]
 
 
 def test_curves_are_the_means_of_the_history():
-    losses = np.repeat(np.arange(1, 9) / 8, 25)
-    history = History(losses, np.zeros(0, np.bool_), np.zeros((0, 2)))
-    thin, strong = plot.curves(history).axes[0].lines
-    np.testing.assert_allclose(
-        thin.get_xydata(), np.stack([np.arange(8) * 25 + 12.5, np.arange(1, 9) / 8], 1), atol=0.6
-    )
-    assert strong.get_ydata().mean() == pytest.approx(losses.mean())
+    (axes,) = plot.curves(history_of(np.repeat(np.arange(1, 9) / 8, 25), images=50)).axes
+    thin, strong = axes.lines
+    np.testing.assert_allclose(thin.get_xdata(), (np.arange(8) * 25 + 12.5) / 50)
+    np.testing.assert_allclose(thin.get_ydata(), np.arange(1, 9) / 8)
+    np.testing.assert_allclose(strong.get_ydata(), 4.5 / 8)
+    assert texts(axes.figure) == ["training\n0.562"]
+    assert axes.get_xlim() == (0, 4)
 
 
-NONE = History(np.zeros(0), np.zeros(0, np.bool_), np.zeros((0, 2)))
-UNEVEN = History(np.ones(7), np.zeros(0, np.bool_), np.ones((2, 2)))
+def test_the_strong_line_is_the_mean_of_up_to_17_points():
+    _, strong = plot.curves(history_of(np.repeat(np.arange(40.0) ** 2, 25))).axes[0].lines
+    # The sum of the squares from 0 to n is n (n + 1) (2n + 1) / 6.
+    expected = [204 / 9, 506 / 12, 400 + 2 * 204 / 17, (20540 - 9455) / 9]  # of 0..8, 0..11, 12..28 and 31..39
+    np.testing.assert_allclose(strong.get_ydata()[[0, 3, 20, 39]], expected)
+    np.testing.assert_allclose(strong.get_xdata()[[0, 3, 20, 39]], [0.5, 3.5, 20.5, 39.5])
+
+
+@pytest.mark.parametrize(
+    ("losses", "least", "most"), [((-4, -1), -4.2, 0.2), ((-1, 3), -1.2, 3.2), ((1, 3), 0, 3.15), ((0, 0), 0, 1)]
+)
+def test_the_axis_goes_up_and_has_0(losses, least, most):
+    (axes,) = plot.curves(history_of(np.full(25, losses[0]), [losses[1]])).axes
+    assert axes.get_ylim() == pytest.approx((least, most))
+
+
+NONE = history_of([])
+UNKNOWN = history_of(np.ones(7), [1.0], images=0)
+CROWDED = history_of(np.ones(7), [1.0, 1.0], images=4)
 WRONG = {
     "history: expected what Sequential.fit returns, got int": lambda _: plot.curves(3),
     "history: expected at least one sample, got none": lambda _: plot.curves(NONE),
-    "images: expected how many images an epoch had": lambda _: plot.curves(UNEVEN),
+    "history.images: expected an integer of at least 1, got 0": lambda _: plot.curves(UNKNOWN),
+    "history.validation: expected at most 1, one after each epoch of 4 images, got 2": lambda _: plot.curves(CROWDED),
     "layer: expected the position of a Conv3x3: 0, got 1": lambda network: plot.filters(network, 1),
     "layer: expected a network with a Conv3x3, got None": lambda _: plot.filters(cnnx.Sequential([cnnx.ReLU()])),
     "names: expected 10, one for each output, got 1": lambda network: plot.feature_maps(

@@ -101,7 +101,7 @@ def train(kind, dtype, generator, **more):
     history = network.fit(images, labels, **run)
     drawn = rng.random() if isinstance(rng, np.random.Generator) else np.random.random() if rng is None else None
     past = [array.tobytes() for array in optimizer.states()]
-    return bits(network), past, [array.tobytes() for array in history], drawn, network.pixels, network.image_shape
+    return bits(network), past, [np.array(it).tobytes() for it in history], drawn, network.pixels, network.image_shape
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def small_run(path, network=None, *, count=20, optimizer=None, **more):
     made, images, labels = small_problem(count=count)
     network, optimizer = network or made, optimizer or cnnx.SGD(0.1, 0.9)
     history = network.fit(images, labels, optimizer=optimizer, checkpoint=path, **{**OPTIONS, **more})
-    return bits(network), [array.tobytes() for array in history], network.pixels, repr(optimizer)
+    return bits(network), [np.array(it).tobytes() for it in history], network.pixels, repr(optimizer)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])

@@ -35,7 +35,7 @@ def train(comm=None, *, dtype=np.float64, has_norm=False, network=None, images=I
 
 def ends(trained):
     network, history, optimizer = trained
-    return bits(network), [array.tobytes() for array in (*history, *optimizer.states())]
+    return bits(network), [array.tobytes() for array in (*history[:3], *optimizer.states())]
 
 
 def messages(results):

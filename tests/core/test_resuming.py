@@ -28,7 +28,7 @@ def train(layers=None, optimizer=None, images=None, **options):
 
 def ends(trained):
     network, history = trained
-    return bits(network), [array.tobytes() for array in history]
+    return bits(network), [np.array(it).tobytes() for it in history]
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ _LOG = 8.0  # from this ratio of the first and the last loss on, the axis is log
 Numbers = NDArray[np.float64]
 
 
-def draw(history: History, images: int | None) -> Picture:
-    """Draw the loss, and the accuracy if there are classes; `images` is how many an epoch has, None if unknown."""
+def draw(history: History) -> Picture:
+    """Draw the loss, and the accuracy if there are classes."""
     panels = [("Loss", history.losses, history.validation[:, 0])]
     if len(history.correct):
         panels.append(("Accuracy", history.correct.astype(np.float64), history.validation[:, 1]))
@@ -31,7 +31,7 @@ def draw(history: History, images: int | None) -> Picture:
         axes = figure.add_axes(((i + 0.12) / len(panels), 0.18, 0.7 / len(panels), 0.63), facecolor="none")
         _style(axes, name)
         places, points = means(values, max(1, min(_POINTS, len(values) // _SAMPLES)))
-        places /= images or 1
+        places /= history.images
         smooth = _smoothed(points)
         axes.plot(places, points, color=rgb(HIGH), alpha=0.25, lw=1, ls="-", marker="")
         axes.plot(places, smooth, color=HIGH, lw=2, ls="-", marker="", solid_capstyle="round")
@@ -41,10 +41,10 @@ def draw(history: History, images: int | None) -> Picture:
             axes.plot(epochs, validation, color=LOW, lw=1.5, ls="-", marker="o", ms=4, mec=LOW, mfc=LOW, clip_on=False)
             ends.append(("validation", float(validation[-1]), LOW))
         _scale(axes, name, smooth, validation)
-        axes.set_xlim(0, len(values) / (images or 1))
+        axes.set_xlim(0, len(values) / history.images)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.set_xlabel("epochs" if images else "images", color=GREY, fontsize=9)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.set_xlabel("epochs", color=GREY, fontsize=9)
         _name_ends(axes, ends, "{:.1%}" if name == "Accuracy" else "{:.3f}")
     return figure
 
@@ -83,7 +83,9 @@ def _scale(axes: Any, name: str, smooth: Numbers, validation: Numbers) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_ylim(min(0.0, float(seen.min())), float(seen.max()) * 1.05 or 1.0)
+        least, most = min(0.0, float(seen.min())), max(0.0, float(seen.max()))  # a loss of one's own may be below 0
+        margin = (most - least) / 20 or 1.0
+        axes.set_ylim(least - margin if least < 0 else 0.0, most + margin)
 
 
 def _name_ends(axes: Any, ends: list[tuple[str, float, str]], form: str) -> None:
