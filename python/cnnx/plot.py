@@ -67,6 +67,7 @@ def filters(network: Sequential, layer: int | None = None) -> Figure:
     Raises:
         TypeError, ValueError: there is no convolution at that position.
     """
+    _check(network)
     found = {position: it for position, it in enumerate(network.layers) if isinstance(it, Conv3x3)}
     chosen = next(iter(found), None) if layer is None else _checks.integer("layer", layer)
     if chosen is None or chosen not in found:
@@ -81,7 +82,8 @@ def feature_maps(network: Sequential, image: NDArray[Any], *, names: Sequence[st
     """Draw one image's way through a network: the image, what each layer makes of it, and the outputs as bars.
 
     Each map has its values in blue above 0 and in orange below; all maps of a layer have one scale. ReLU, BatchNorm and
-    Dropout share a panel with the layer before them. Of many outputs, the ten largest are drawn.
+    Dropout share a panel with the layer before them. Of many outputs, the ten largest are drawn, and of more maps than
+    fit, the first.
 
     Args:
         network: the network.
@@ -91,6 +93,7 @@ def feature_maps(network: Sequential, image: NDArray[Any], *, names: Sequence[st
     Raises:
         TypeError, ValueError: the network does not take the image, or the number of names is not that of outputs.
     """
+    _check(network)
     outputs = network.activations(image)
     names = _names(names, next(reversed(outputs.values())).size)
     from ._plots import maps
@@ -149,16 +152,23 @@ def mistakes(
 
 def _predicted(network: Sequential, images: Any, labels: Any) -> tuple[Any, NDArray[np.int32], NDArray[Any]]:
     """Return checked images (n, height, width) or (n, height, width, channels), their labels, and the outputs."""
+    _check(network)
     stack, _ = network._labelled(images, labels, CrossEntropy())
     outputs = network.predict(stack)
     return stack, _checks.labels(labels, len(stack), outputs.shape[1]), outputs
+
+
+def _check(network: Any) -> None:
+    if not isinstance(network, Sequential):
+        raise TypeError(f"network: expected a Sequential, got {type(network).__name__}")
 
 
 def _names(names: Sequence[str] | None, count: int) -> list[str]:
     """Return a name for each output: its number if no names were given."""
     if names is None:
         return [str(number) for number in range(count)]
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    is_list = isinstance(names, (Sequence, np.ndarray)) and not isinstance(names, str)
+    if not is_list or not all(isinstance(name, str) for name in names):
         raise TypeError(f"names: expected a list of texts, got {names!r}")
     if len(names) != count:
         raise ValueError(f"names: expected {count}, one for each output, got {len(names)}")

@@ -102,6 +102,15 @@ def test_maps_have_a_panel_for_each_layer_that_changes_more_than_single_values()
     assert f"{output.max():.0%}" in written
 
 
+def test_of_more_maps_than_fit_the_first_are_drawn(rng):
+    for count, size in {3481: "3481", 3482: "3482, the first 3481", 3725: "3725, the first 3481"}.items():
+        network = cnnx.Sequential([cnnx.Dense(16, count, rng=0), cnnx.Softmax(count, 2, rng=0)])
+        figure = plot.feature_maps(network, rng.uniform(0, 1, (4, 4)))
+        assert size in texts(figure)
+        heights = [len(image.get_array()) for image in figure.axes[0].images]
+        assert heights == [280, 59 * 7 - 2]
+
+
 @pytest.mark.parametrize("shape", [(12, 17), (12, 12, 3), (12, 12, 2)], ids=str)
 def test_other_images_and_many_filters_are_drawn(rng, shape):
     channels = shape[2] if len(shape) == 3 else 1
@@ -165,6 +174,20 @@ WRONG = {
     "history.validation: expected at most 1, one after each epoch of 4 images, got 2": lambda _: plot.curves(CROWDED),
     "layer: expected the position of a Conv3x3: 0, got 1": lambda network: plot.filters(network, 1),
     "layer: expected a network with a Conv3x3, got None": lambda _: plot.filters(cnnx.Sequential([cnnx.ReLU()])),
+    "network: expected a Sequential, got int": lambda _: plot.filters(3),
+    "network: expected a Sequential, got str": lambda _: plot.feature_maps("digits.npz", sample().test_images[0]),
+    "network: expected a Sequential, got list": lambda _: plot.confusion(
+        [], sample().test_images, sample().test_labels
+    ),
+    "network: expected a Sequential, got NoneType": lambda _: plot.mistakes(
+        None, sample().test_images, sample().test_labels
+    ),
+    "names: expected a list of texts, got 5": lambda network: plot.feature_maps(
+        network, sample().test_images[0], names=5
+    ),
+    "names: expected a list of texts, got <generator": lambda network: plot.feature_maps(
+        network, sample().test_images[0], names=(str(i) for i in range(10))
+    ),
     "names: expected 10, one for each output, got 1": lambda network: plot.feature_maps(
         network, sample().test_images[0], names=["a"]
     ),

@@ -32,6 +32,8 @@ from .sheet import (
 
 _HEAD = 68  # pixels: above a panel, for its name
 _HEIGHT, _BETWEEN, _BAR = 416, 52, 210  # of a panel of maps, between panels, the longest bar
+_GAP, _TILE = 2, 5  # pixels: the least between the maps of a panel, and the least height and width of one
+_MOST_ROWS = (_HEIGHT + _GAP) // (_TILE + _GAP)
 _MOST_BARS = 10
 
 
@@ -43,8 +45,8 @@ def feature_maps(network: Sequential, image: NDArray[Any], outputs: list[NDArray
         if group[-1] < len(outputs) - 1:
             output = outputs[group[-1]]
             kinds = " + ".join(network.layers[position].kind for position in group)
-            panels.append((kinds, _size(output.shape), _mosaic(output)))
-    widths = [max(panel.shape[1], 14 * len(name)) for name, _, panel in panels]
+            panels.append((kinds, *_mosaic(output)))
+    widths = [max(panel.shape[1], 14 * len(name), 11 * len(size)) for name, size, panel in panels]
     bars = _names_width(names) + _BAR + 70
     sheet = Sheet(2 * MARGIN + sum(widths) + len(widths) * _BETWEEN + bars, 2 * MARGIN + _HEAD + _HEIGHT)
 
@@ -82,23 +84,28 @@ def _single(pixels: Pixels) -> Pixels:
     return framed(resized(pixels, round(side * pixels.shape[0]), round(side * pixels.shape[1])))
 
 
-def _mosaic(output: NDArray[Any]) -> Pixels:
-    """Return maps (height, width, count), or plain values (count,), side by side and on one scale of colours."""
+def _mosaic(output: NDArray[Any]) -> tuple[str, Pixels]:
+    """Return the size of maps (height, width, count), or of plain values (count,), and a picture of all that fit.
+
+    They are side by side and on one scale of colours.
+    """
     maps = output.reshape(1, 1, -1) if output.ndim == 1 else output.reshape(*output.shape[:2], -1)
-    height, width, count = maps.shape
+    height, width, all_maps = maps.shape
+    count = min(all_maps, _MOST_ROWS**2)
+    size = _size(output.shape) + (f", the first {count}" if count < all_maps else "")
     rows, columns = _arrangement(count)
-    gap = max(2, 32 // rows)
+    gap = max(_GAP, 32 // rows)
     tall = (_HEIGHT - (rows - 1) * gap) // rows
-    wide = max(1, round(tall * width / height))
+    wide = max(_TILE, round(tall * width / height))
     largest = float(np.abs(maps).max())
-    return tiled([resized(signed(maps[:, :, i], largest), tall, wide) for i in range(count)], columns, gap)
+    return size, tiled([resized(signed(maps[:, :, i], largest), tall, wide) for i in range(count)], columns, gap)
 
 
 def _arrangement(count: int) -> tuple[int, int]:
     """Return rows and columns for a number of tiles: no more columns than rows, and no gaps unless it gets too tall."""
     least = math.ceil(math.sqrt(count))
     rows = next(rows for rows in range(least, count + 1) if count % rows == 0)
-    rows = rows if rows <= 2.5 * least else least
+    rows = rows if rows <= min(2.5 * least, _MOST_ROWS) else least
     return rows, -(-count // rows)
 
 
