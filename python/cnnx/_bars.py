@@ -30,13 +30,13 @@ class Characters:
 class Tqdm:
     """A bar of tqdm, which also tells the speed and the time that is left."""
 
-    def __init__(self, makes: Any, samples: int) -> None:
-        self._makes, self.samples = makes, samples
+    def __init__(self, make_bar: Any, samples: int) -> None:
+        self._make_bar, self.samples = make_bar, samples
         self._drawn: Any = None
 
     def show(self, epoch: int, seen: int, loss: float) -> None:
         if self._drawn is None:
-            self._drawn = self._makes(total=self.samples, desc=f"epoch {epoch}", unit=" digits", leave=False)
+            self._drawn = self._make_bar(total=self.samples, desc=f"epoch {epoch}", unit=" digits", leave=False)
         self._drawn.set_postfix_str(f"loss {loss:.3f}", refresh=False)
         self._drawn.update(seen - self._drawn.n)
 
@@ -48,5 +48,5 @@ class Tqdm:
 
 def on_terminal(terminal: TextIO, samples: int) -> Characters | Tqdm:
     """Return a bar for epochs of `samples` samples: tqdm's if it is installed."""
-    makes = progress.maker(terminal)
-    return Characters(terminal, samples) if makes is None else Tqdm(makes, samples)
+    make_bar = progress.bar_maker(terminal)
+    return Characters(terminal, samples) if make_bar is None else Tqdm(make_bar, samples)

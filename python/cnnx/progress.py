@@ -23,13 +23,17 @@ def bar(file: TextIO | None = None) -> OnProgress:
 
     Args:
         file: the terminal to draw on; None for stderr.
+
+    Raises:
+        TypeError: `file` is no text file.
     """
-    file = sys.stderr if file is None else file
-    makes = maker(file)
-    return _no_bar if makes is None else Bar(makes)
+    if file is not None and not (hasattr(file, "isatty") and hasattr(file, "write")):
+        raise TypeError(f"file: expected a terminal or another text file, or None, got {file!r}")
+    make_bar = bar_maker(sys.stderr if file is None else file)
+    return _no_bar if make_bar is None else Bar(make_bar)
 
 
-def maker(file: TextIO | None) -> Any:
+def bar_maker(file: TextIO | None) -> Any:
     """Return tqdm's class for bars on a terminal or in a notebook; None if nobody watches or tqdm is missing."""
     is_notebook = file is sys.stderr and _is_notebook()
     is_watched = is_notebook or (file is not None and file.isatty())
@@ -57,17 +61,19 @@ def _is_notebook() -> bool:
 
 
 class Bar:
-    """Draws a bar for each epoch with what `maker` has returned."""
+    """Draws a bar for each epoch with what `bar_maker` has returned."""
 
-    def __init__(self, makes: Any) -> None:
-        self._makes, self._epoch = makes, 0
+    def __init__(self, make_bar: Any) -> None:
+        self._make_bar, self._epoch = make_bar, 0
         self._drawn: Any = None
 
     def __call__(self, progress: Progress) -> None:
         """Draw the bar up to the end of a window."""
-        if self._drawn is None or progress.epoch != self._epoch:
+        if self._drawn is not None and not self._goes_on(progress):  # an error or Ctrl-C has ended an earlier training
+            self._close()
+        if self._drawn is None:
             self._epoch = progress.epoch
-            self._drawn = self._makes(
+            self._drawn = self._make_bar(
                 total=progress.steps, desc=f"epoch {progress.epoch}/{progress.epochs}", unit=" steps"
             )
         told = f"loss {progress.loss:.3f}"
@@ -76,8 +82,16 @@ class Bar:
         self._drawn.set_postfix_str(told, refresh=False)
         self._drawn.update(progress.step - self._drawn.n)
         if progress.step == progress.steps:
-            self._drawn.close()
-            self._drawn = None
+            self._close()
+
+    def _goes_on(self, progress: Progress) -> bool:
+        """Whether a window follows what is drawn."""
+        is_same_epoch = (progress.epoch, progress.steps) == (self._epoch, self._drawn.total)
+        return is_same_epoch and progress.step > self._drawn.n
+
+    def _close(self) -> None:
+        self._drawn.close()
+        self._drawn = None
 
 
 def _no_bar(_: Progress) -> None:

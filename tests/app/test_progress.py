@@ -48,6 +48,33 @@ def test_a_terminal_shows_a_bar_for_each_epoch():
         )
 
 
+@pytest.mark.parametrize(
+    "later",
+    [{"steps": 4, "step": 2}, {"steps": 10, "step": 2}, {"steps": 10, "step": 4}, {"epoch": 2, "step": 6}],
+    ids=str,
+)
+def test_after_an_error_the_next_training_has_a_bar_of_its_own(later):
+    pytest.importorskip("tqdm", reason="tqdm is not installed (extra progress)")
+    terminal = Terminal()
+    bar = progress.bar(terminal)
+    first = Progress(1, 4, 0.75, 0.5, None, 2, 10)
+    bar(first)  # and then comes Ctrl-C
+    second = first._replace(**later)
+    bar(second)
+    bar(second._replace(step=second.steps, loss=0.25))
+    old, new, end = terminal.getvalue().split("\n")
+    assert re.search(r"epoch 1/2: .* 4/10 .*loss 0\.750", old.split("\r")[-1])
+    assert re.search(
+        rf"epoch {second.epoch}/2: 100%.* {second.steps}/{second.steps} .*loss 0\.250", new.split("\r")[-1]
+    )
+    assert end == ""
+
+
+def test_what_is_no_terminal_is_named():
+    with pytest.raises(TypeError, match="file: expected a terminal or another text file"):
+        progress.bar(3)
+
+
 def test_without_a_terminal_nothing_is_drawn(capsys):
     file = io.StringIO()
     train(progress.bar(file))
