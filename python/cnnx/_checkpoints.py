@@ -209,7 +209,8 @@ class Source:
 def checkpoints(checkpoint: Any, checkpoint_every: Any, resume: Any, ranks: Ranks | None) -> Checkpoints | None:
     """Check these arguments of `fit`, and read the checkpoint to go on from. None if there are none.
 
-    Of several ranks, only rank 0 reads and writes files. It gives the others what it has read.
+    Of several ranks, only rank 0 reads and writes files. It gives the others what it has read. All of them must be
+    given paths, which may differ.
 
     Raises:
         OSError: the checkpoint cannot be read, or the file cannot be written.
@@ -219,6 +220,9 @@ def checkpoints(checkpoint: Any, checkpoint_every: Any, resume: Any, ranks: Rank
     every = None if checkpoint_every is None else _checks.positive_integer("checkpoint_every", checkpoint_every)
     if path is None and every is not None:
         raise TypeError(f"checkpoint_every: expected checkpoint=path beside it, got only {every}")
+    if ranks is not None:
+        given = {"checkpoint": path, "resume": source}
+        ranks.agree("the files of fit", {name: None if file is None else "a path" for name, file in given.items()})
     is_first = ranks is None or ranks.is_first
     if path is not None and is_first:
         check_writable(path)

@@ -35,7 +35,7 @@ class Told(NamedTuple):
     """What a rank tells in a round.
 
     Attributes:
-        place: in which round it believes to be.
+        place: the round that it takes part in.
         value: what it tells.
         failure: its error in words, or None.
         is_interrupted: whether Ctrl-C has reached it.

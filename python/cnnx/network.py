@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from .history import History, OnProgress, Progress
 from .layers import Layer
 from .optimizers import Optimizer, chosen
 from .schedules import Schedule, factors
+
+if TYPE_CHECKING:
+    from ._ranks import Ranks
 
 __all__ = ["Communicator", "History", "LossFunction", "Pixels", "Progress", "Sequential"]
 
@@ -184,12 +187,12 @@ class Sequential(OwnSteps):
         from ._training import Course, Draws, Run  # which predictions do not need
 
         if comm is None:
-            ranks: Any = nullcontext()
+            entered: AbstractContextManager[Ranks | None] = nullcontext()
         else:
             from ._ranks import Ranks  # which few trainings need
 
-            ranks = Ranks(comm)
-        with ranks as ranks:
+            entered = Ranks(comm)
+        with entered as ranks:
             chosen_loss = _losses.chosen(loss, label_smoothing)
             images, targets = self._labelled(images, labels, chosen_loss)
             weights = self._weights(images, labels, sample_weight, class_weight)

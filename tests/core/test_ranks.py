@@ -65,6 +65,8 @@ DIFFERENT = {
     "schedule": {"schedule": "cosine"},
     "optimizer": {"optimizer": cnnx.Adam(0.02)},
     "progress_every": {"progress_every": 7},
+    "checkpoint": {"checkpoint": "run.npz"},
+    "resume": {"resume": "absent.npz"},
     "random numbers": {"rng": 4},
     "parameters": {"network": Sequential([cnnx.Conv3x3(4, in_channels=1, rng=7), *layers()[1:]])},
     r"layers\[1\]": {"network": Sequential([layers()[0], cnnx.Dropout(0.5), *layers()[2:]])},
