@@ -24,6 +24,11 @@ def _background(name: str, value: Any) -> float | None:
     return None if value is None else _checks.number(name, value, "a finite number or None", math.isfinite)
 
 
+def _no_background(name: str, value: Any) -> None:
+    if value is not None:
+        raise ValueError(f"{name}: expected None, because no pixel comes from outside the image, got {value!r}")
+
+
 class Augmentation(KnownAttributes):
     """The base class of augmentations.
 
@@ -80,8 +85,10 @@ class RandomFlip(Augmentation):
     """Mirrors every image with a probability of 1/2, so that left and right change places.
 
     It is for things that look alike from both sides, such as clothes, and not for digits and letters. No pixel comes
-    from outside the image, so `background` has no effect.
+    from outside the image, so `background` is None and stays so.
     """
+
+    background = Setting(_no_background)
 
     def __init__(self) -> None:
         self.background = None

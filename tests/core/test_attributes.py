@@ -43,11 +43,8 @@ BAD_SETTINGS = [
     *(("RandomShift", "pixels", bad) for bad in (-1, 1.5, "2", True)),
     *(("RandomAffine", name, bad) for name in ("rotation", "scale", "shift") for bad in (-0.1, NAN, "1", None)),
     ("RandomAffine", "scale", 1.0),
-    *(
-        (kind, "background", bad)
-        for kind in ("RandomShift", "RandomAffine", "RandomFlip")
-        for bad in (NAN, float("inf"), "0", True)
-    ),
+    *((kind, "background", bad) for kind in ("RandomShift", "RandomAffine") for bad in (NAN, float("inf"), "0", True)),
+    *(("RandomFlip", "background", bad) for bad in (7.0, "0")),
     *(("EarlyStopping", "patience", bad) for bad in (0, -1, 2.5, True, "3", None)),
     *(("EarlyStopping", "monitor", bad) for bad in ("val_loss", "", None, 0)),
     *(("EarlyStopping", "restore_best", bad) for bad in (1, "yes", None)),
