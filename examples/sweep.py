@@ -70,6 +70,8 @@ def main(arguments=None):
     parser.add_argument("--address", help="of the scheduler of dask or ray; without it, one is started here")
     parser.add_argument("--jobs", type=int, default=-1, help="how many trials run at once; -1 for one a CPU")
     options = parser.parse_args(arguments)
+    if options.address is not None and options.backend not in ("dask", "ray"):
+        parser.error(f"--address: expected none for {options.backend}, which has no scheduler, got {options.address!r}")
     connect(options.backend, options.address)
     results = sweep(options.backend, options.jobs)
 

@@ -108,6 +108,17 @@ def test_the_end_waits_until_all_is_learned(parts):
     assert threading.active_count() == 1
 
 
+def test_outside_the_with_statement_nothing_is_learned(parts):
+    inspector, example, message = new_inspector(0), (parts[0].picture, parts[0].kind), "^learn: expected to be"
+    with pytest.raises(RuntimeError, match=message):
+        inspector.learn(*example)
+    with inspector:
+        inspector.learn(*example)
+    with pytest.raises(RuntimeError, match=message):
+        inspector.learn(*example)
+    assert inspector.steps == 1
+
+
 def test_a_belt_that_is_too_fast_loses_examples_and_does_not_stop(parts):
     free = threading.Event()
 

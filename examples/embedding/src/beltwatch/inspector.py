@@ -23,7 +23,7 @@ class Inspector:
     """Judges pictures, and learns from those that somebody else has judged.
 
     Use it in a ``with`` statement: the thread starts there, and at its end has learned all that it was told. Any thread
-    may call `judge` and `learn`.
+    may call `judge` at any time, and `learn` within the statement.
 
     Args:
         network: what judges. It ends with a Softmax.
@@ -49,7 +49,8 @@ class Inspector:
         self._rule, self._loss, self._rng = rule, loss, rng or np.random.default_rng()
         self._told: queue.Queue[Example | None] = queue.Queue(waiting)
         self._memory: deque[Example] = deque(maxlen=remembered)
-        self._is_over = False
+        self._lock = threading.Lock()  # of `dropped` and `_is_open`
+        self._is_open = self._is_over = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="inspector")
 
@@ -60,18 +61,28 @@ class Inspector:
         return int(probabilities.argmax()), float(probabilities.max())
 
     def learn(self, picture: NDArray[np.uint8], label: int) -> None:
-        """Let the thread learn an example when it has time. The picture may change afterwards."""
+        """Let the thread learn an example when it has time. The picture may change afterwards.
+
+        Raises:
+            RuntimeError: the thread does not run, or an error has ended it.
+        """
         self._check()
-        try:
-            self._told.put_nowait((picture.copy(), label))
-        except queue.Full:
-            self.dropped += 1
+        with self._lock:
+            if not self._is_open:
+                raise RuntimeError("learn: expected to be called within the with statement, where the thread runs")
+            try:
+                self._told.put_nowait((picture.copy(), label))
+            except queue.Full:
+                self.dropped += 1
 
     def __enter__(self) -> Inspector:
         self._thread.start()
+        self._is_open = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        with self._lock:  # no example comes after the last one
+            self._is_open = False
         self._told.put(None)
         self._thread.join()
         if error is None:
