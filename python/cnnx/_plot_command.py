@@ -72,13 +72,14 @@ def _run(options: argparse.Namespace) -> None:
 
 def _filters(network: Sequential, options: argparse.Namespace) -> Figure:
     try:
-        return plot.filters(network, options.layer)
+        position, _ = plot._convolution(network, options.layer)
     except ValueError as error:
         raise ValueError(f"--{error}" if options.layer is not None else f"{options.model}: {error}") from None
+    return plot.filters(network, position)
 
 
 def _of_digits(network: Sequential, options: argparse.Namespace) -> Figure:
-    digits = _command_line.digits(options.data or "sample")
+    digits = _command_line.digits("sample" if options.data is None else options.data)
     if options.picture == "maps":
         digit = options.digit or 0
         if digit >= len(digits.test_images):

@@ -196,7 +196,8 @@ def check_files(options: argparse.Namespace) -> None:
             with naming_option(option, path, "a file that can be written"):
                 check_writable(path)
     if options.plot is not None:
-        from . import _plot_files, _plots  # noqa: F401  # matplotlib is missed before the training, and not after it
+        # A missing matplotlib is reported before the training, and not after it.
+        from . import _plot_files, _plots  # noqa: F401
 
         _plot_files.check("--plot", options.plot)
     written = [(name, getattr(options, name)) for name in ("save", "plot", "checkpoint")]

@@ -68,14 +68,10 @@ def filters(network: Sequential, layer: int | None = None) -> Figure:
         TypeError, ValueError: there is no convolution at that position.
     """
     _check(network)
-    found = {position: it for position, it in enumerate(network.layers) if isinstance(it, Conv3x3)}
-    chosen = next(iter(found), None) if layer is None else _checks.integer("layer", layer)
-    if chosen is None or chosen not in found:
-        places = f"the position of a Conv3x3: {', '.join(map(str, found))}" if found else "a network with a Conv3x3"
-        raise ValueError(f"layer: expected {places}, got {layer}")
+    position, convolution = _convolution(network, layer)
     from ._plots import filters as drawn
 
-    return drawn.filters(found[chosen], chosen)
+    return drawn.filters(convolution, position)
 
 
 def feature_maps(network: Sequential, image: NDArray[Any], *, names: Sequence[str] | None = None) -> Figure:
@@ -161,6 +157,16 @@ def _predicted(network: Sequential, images: Any, labels: Any) -> tuple[Any, NDAr
 def _check(network: Any) -> None:
     if not isinstance(network, Sequential):
         raise TypeError(f"network: expected a Sequential, got {type(network).__name__}")
+
+
+def _convolution(network: Sequential, layer: int | None) -> tuple[int, Conv3x3]:
+    """Return a position and the convolution there, the first one if `layer` is None."""
+    found = {position: it for position, it in enumerate(network.layers) if isinstance(it, Conv3x3)}
+    chosen = next(iter(found), None) if layer is None else _checks.integer("layer", layer)
+    if chosen is None or chosen not in found:
+        places = f"the position of a Conv3x3: {', '.join(map(str, found))}" if found else "a network with a Conv3x3"
+        raise ValueError(f"layer: expected {places}, got {layer}")
+    return chosen, found[chosen]
 
 
 def _names(names: Sequence[str] | None, count: int) -> list[str]:

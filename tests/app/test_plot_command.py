@@ -61,6 +61,7 @@ BAD = [
     (["--digit", 1000], "--digit: expected less than 1000, got 1000"),
     (["filters", "--layer", 1], "--layer: expected the position of a Conv3x3: 0, got 1"),
     (["--data", "absent"], "--data: "),
+    (["--data", ""], '--data: expected "sample", "mnist" or a folder, got \'\''),
     (["--save", "picture.jpg"], "--save: expected a file name that ends in .png, .svg or .pdf, got 'picture.jpg'"),
     (["--save", "absent/picture.png"], "--save: expected a file that can be written, got 'absent/picture.png'"),
 ]
@@ -111,6 +112,15 @@ def test_without_a_display_save_is_asked_for(model, tmp_path):
         ended.stderr
         == "cnnx.plot: error: --save: expected FILE, because matplotlib can open no window here, got none\n"
     )
+
+
+def test_an_error_of_matplotlib_does_not_blame_the_model(model, tmp_path):
+    ended = in_a_process(model, tmp_path, "nonsense")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("cnnx.plot: error: Key backend: 'nonsense' is not a valid value")
+    cnnx.Sequential([cnnx.Softmax(4, 2, rng=0)]).save(tmp_path / "dense.npz")
+    message = f"{tmp_path / 'dense.npz'}: layer: expected a network with a Conv3x3, got None"
+    assert run(tmp_path / "dense.npz", "filters") == (2, "", f"cnnx.plot: error: {message}\n")
 
 
 @pytest.mark.smoke
