@@ -17,7 +17,6 @@ import cnnx_kernels as table
 
 from cnnx import reference
 
-KERNELS = getattr(table, sys.argv[2])
 T = np.dtype(sys.argv[2]).type
 RATE, LANES = 0.01, 64 // np.dtype(T).itemsize
 PLACES, DENSE = table.DenseShape(169, 8, 10), table.DenseShape(1, 1600, 10)  # after the pooling; Keras's
@@ -35,7 +34,7 @@ class Kit:
 
     def run(self, name: str, *arguments: Any, count: int = 1) -> tuple[float, Any]:
         """Call a kernel and return the seconds that it took, and its result."""
-        return getattr(KERNELS, name)(self.target, count, *arguments)
+        return getattr(table, name)(self.target, count, *arguments)
 
     def unpacked(self, packed: Array, shape: Any) -> Array:
         """Return weights (inputs, 10) in numpy's layout."""
@@ -86,7 +85,7 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
     # count, offset, gradient, of each filter; start, filter, value, of each output: room for every output, and one more
     arrays = [zeros(121 * 64 + 1, dtype=dtype) for dtype in (np.int32, np.int32, T, np.int32, np.int32, T)]
     arrays[0], arrays[3] = arrays[0][:64], arrays[3][:122]
-    entries = KERNELS.SparseGradient(*arrays)
+    entries = table.SparseGradient(*arrays)
     kit.run("conv3x3_gather", entries, few, shape)
     found = [arrays[0], arrays[3], arrays[4][: starts[-1]], arrays[5][: starts[-1]]]
     return {
@@ -106,7 +105,7 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
             [is_entry.sum(axis=0), starts, is_entry.nonzero()[1], few[few != 0]],
             lambda _: found,
         ),
-        "conv3x3_backward_filters_sparse": sets([zeros(flat.size), entries, image, shape], few_gradient),
+        "conv3x3_backward_filters_sparse": sets([gradient, entries, image, shape], gradient + few_gradient),
         "conv3x3_backward_input_sparse": sets([zeros(13, 13, 32), entries, filters, shape], few_input),
     }
 
@@ -149,8 +148,8 @@ def article(kit: Kit) -> dict[str, Case]:
     first = (2 * (np.arange(169) // 13 * 28 + np.arange(169) % 13)).astype(np.int32)
 
     def looked_at(values: Array, background: Array) -> Any:
-        kept = zeros(KERNELS.conv_pool_kept_size(shape))
-        return KERNELS.PooledImage(pixels, -0.5, listed, count, first, values, background, kept)
+        kept = zeros(table.conv_pool_kept_size(shape))
+        return table.PooledImage(pixels, -0.5, listed, count, first, values, background, kept)
 
     values, background = zeros(169, 8), zeros(LANES)
     image, fused = looked_at(values, background), looked_at(zeros(169, 8), zeros(LANES))
@@ -159,7 +158,7 @@ def article(kit: Kit) -> dict[str, Case]:
     rest[:8] = d_pooled[~is_listed].sum(axis=0)
 
     dense_biases, d_totals = kit.draw(10), kit.draw(10)
-    weights, held = kit.draw(1352, 10), zeros(KERNELS.packed_dense_size(PLACES))
+    weights, held = kit.draw(1352, 10), zeros(table.packed_dense_size(PLACES))
     kit.run("dense_pack", held, weights, PLACES)
     kit.run("dense_fold", held, PLACES)
     kit.run("conv_pool_dense_forward", zeros(10), fused, packed, held, dense_biases, True, shape, PLACES)
@@ -201,7 +200,7 @@ def article(kit: Kit) -> dict[str, Case]:
 def dense(kit: Kit) -> dict[str, Case]:
     """The dense layer of Keras's convnet, on one sample and on twelve."""
     weights, biases, d_totals, inputs = kit.draw(1600, 10), kit.draw(10), kit.draw(12, 10), kit.draw(12, 1600)
-    packed = zeros(KERNELS.packed_dense_size(DENSE))
+    packed = zeros(table.packed_dense_size(DENSE))
     d_packed, totals, d_inputs, d_biases = np.zeros_like(packed), zeros(12, 10), zeros(12, 1600), zeros(10)
     kit.run("dense_pack", packed, weights, DENSE)
     one, d_one, d_input = inputs[0], d_totals[0], weights @ d_totals[0]
@@ -209,7 +208,7 @@ def dense(kit: Kit) -> dict[str, Case]:
 
     return {
         "dense_forward": sets(
-            [zeros(10), KERNELS.DenseInput(one, None, None, 1), weights, biases, DENSE], one @ weights + biases
+            [zeros(10), table.DenseInput(one, None, None, 1), weights, biases, DENSE], one @ weights + biases
         ),
         "dense_backward_update": sets([zeros(1600), weights, biases, d_one, one, RATE, DENSE], d_input, *stepped),
         "dense_forward_packed": sets([zeros(10), one, packed, biases, DENSE], one @ weights + biases),
@@ -242,7 +241,7 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
     images, scale, offset = kit.draw(samples, height, width, channels), kit.draw(channels), kit.draw(channels)
     moments = zeros(samples, 2, channels)
     moments[:, 0] = images.mean(axis=(1, 2))
-    moments[:, 1] = ((images - moments[:, :1, np.newaxis, 0]) ** 2).sum(axis=(1, 2))
+    moments[:, 1] = ((images - moments[:, 0, np.newaxis, np.newaxis]) ** 2).sum(axis=(1, 2))
     normalised, mean, variance = reference.batch_norm_batch_forward(images, scale, offset, eps)
     inverse = 1 / np.sqrt(variance + eps)
     right = [mean, inverse, scale * inverse, offset - mean * scale * inverse]
@@ -258,7 +257,7 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
     shares = [right[2] * shards[:, 1].sum(axis=0) / n, right[2] * inverse * shards[:, 0].sum(axis=0) / n]
 
     def values(statistics: list[Array], numbers: list[Array]) -> Any:
-        return getattr(table, sys.argv[2]).BatchNormValues(scale, offset, *statistics, *numbers)
+        return table.BatchNormValues(scale, offset, *statistics, *numbers)
 
     blank = [zeros(channels) for _ in range(6)]
     of_running = [running[0], 1 / np.sqrt(running[1] + eps)]
@@ -291,16 +290,16 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
 
 
 def elementwise(kit: Kit) -> dict[str, Case]:
-    """What is done to each number by itself, on as many as the article's network has parameters; ten classes."""
+    """What is done to each number by itself, on as many as the article's network has parameters."""
     n = 13_602
     a, b, c, *more = kit.draw(8, n)
     squares, out = c * c, zeros(n)
     sgd, adam = [a.copy(), b.copy()], [a.copy(), b.copy(), squares.copy()]
     reference.sgd_update(*sgd, c, RATE, 0.9, True, 0.001)
     reference.adam_update(*adam, c, RATE, 5, 0.9, 0.999, 1e-7, 0.001)
+    average, step = a.copy(), 11
+    reference.average_update(average, b, step, 0.999)
     tree, few = [a, b, c, *more], np.round(a)
-    totals, d_p, p = kit.draw(10), kit.draw(10), zeros(10)
-    right = np.exp(totals) / np.exp(totals).sum()
     return {
         "relu_forward": sets([out, a, n], reference.relu_forward(a)),
         "relu_backward": sets([out, b, a, n], reference.relu_backward(b, a)),
@@ -312,11 +311,29 @@ def elementwise(kit: Kit) -> dict[str, Case]:
         "sgd_update": sets([a, c, RATE, n], a - T(RATE) * c),
         "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n], *sgd),
         "adam_update": sets([a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n], *adam),
+        "average_update": sets([a, b, 9 / (step + 9), n], average),
+    }
+
+
+def losses(kit: Kit) -> dict[str, Case]:
+    """The softmax function and the losses of ten classes or outputs; the row of probabilities has two classes."""
+    totals, d_p, p, d_totals = kit.draw(10), kit.draw(10), zeros(10), zeros(10)
+    right, row, targets = np.exp(totals) / np.exp(totals).sum(), zeros(10), kit.draw(10)
+    row[3], row[7] = 0.5, 0.25
+    soft, d_right = reference.soft_cross_entropy(right, row)
+    squared, d_outputs = reference.mean_squared_error(totals, targets)
+    return {
         "softmax_forward": sets([p, totals, 10], right),
         "softmax_backward": sets([p, d_p, totals, 10], right * (d_p - d_p @ right)),
         "softmax_loss": Case(
             [p, totals, 3, 10], [right, -np.log(right[3]), right.argmax() == 3], lambda outcome: [p, *outcome]
         ),
+        "softmax_loss_of_row": Case(
+            [p, d_totals, totals, row, 10],
+            [right, right * (d_right - d_right @ right), soft, right.argmax() == 3],
+            lambda outcome: [p, d_totals, *outcome],
+        ),
+        "mean_squared_error": Case([d_p, totals, targets, 10], [d_outputs, squared], lambda loss: [d_p, loss]),
     }
 
 
@@ -328,13 +345,13 @@ class Served:
 
     def about(self) -> tuple[list[str], list[str]]:
         """Return the targets and the kernels."""
-        return table.targets(), KERNELS.names
+        return table.targets(), table.names
 
     def apart(self, target: int, name: str) -> list[float]:
         """Return how far each of the kernel's results is from numpy's, as a share of the largest if that is above 1."""
         made: dict[str, Case] = {}
         kit = Kit(target)
-        for group in (conv3x3, max_pool2, batch_norm, article, dense, elementwise):
+        for group in (conv3x3, max_pool2, batch_norm, article, dense, elementwise, losses):
             made |= group(kit)
         case = self.cases[target, name] = made[name]
         result = kit.run(name, *case.arguments)[1]

@@ -1,5 +1,6 @@
-// The table of kernels for Python: `float32.NAME(target, count, arguments)` calls a target's kernel `count` times and
-// returns the seconds that it took and what the last call returned. kernels.py compiles it against an installed core.
+// The table of kernels for Python, of one dtype: `NAME(target, count, arguments)` calls a target's kernel `count` times
+// and returns the seconds that it took and what the last call returned. kernels.py compiles it against an installed
+// core, with CNNX_DTYPE as float or double.
 //
 // A pointer is an array of the right dtype, or None; an array of pointers is a list of arrays; a struct has its name
 // here. Nothing else is checked.
@@ -60,35 +61,40 @@ py::object to_python(const R& result) {
   return py::cast(result);
 }
 
-template <class R, class... A, std::size_t... i>
-py::tuple call(R (*kernel)(A...) noexcept, long count, const py::args& from, std::index_sequence<i...>) {
+template <class R, class... A>
+py::tuple call(R (*kernel)(A...) noexcept, long count, const py::args& from) {
   if (from.size() != sizeof...(A))
     throw py::type_error("expected " + std::to_string(sizeof...(A)) + " arguments, got " + std::to_string(from.size()));
-  const std::tuple<Given<std::decay_t<A>>...> given(from[i]...);
-  py::object result = py::none();
-  const auto start = std::chrono::steady_clock::now();
-  if constexpr (std::is_void_v<R>) {
-    for (long n = 0; n < count; ++n) kernel(std::get<i>(given).value...);
-  } else {
-    R last{};
-    for (long n = 0; n < count; ++n) last = kernel(std::get<i>(given).value...);
-    result = to_python(last);
-  }
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return py::make_tuple(elapsed.count(), result);
+  return [&]<std::size_t... i>(std::index_sequence<i...>) {
+    const std::tuple<Given<std::decay_t<A>>...> given(from[i]...);
+    py::object result = py::none();
+    const auto start = std::chrono::steady_clock::now();
+    if constexpr (std::is_void_v<R>) {
+      for (long n = 0; n < count; ++n) kernel(std::get<i>(given).value...);
+    } else {
+      R last{};
+      for (long n = 0; n < count; ++n) last = kernel(std::get<i>(given).value...);
+      result = to_python(last);
+    }
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    return py::make_tuple(elapsed.count(), result);
+  }(std::index_sequence_for<A...>{});
 }
 
 template <class T>
 struct Table {
-  py::module_ module;
+  py::module_& module;
   py::list names;
 
-  template <class R, class... A>
-  void enter(const char* name, R (*Kernels<T>::*kernel)(A...) noexcept) {
-    module.def(name, [kernel](std::size_t target, long count, const py::args& arguments) {
-      return call(supported_targets().at(target).kernels<T>().*kernel, count, arguments,
-                  std::index_sequence_for<A...>{});
-    });
+  template <auto kernel>
+  static py::tuple run(std::size_t target, long count, const py::args& arguments) {
+    return call(supported_targets().at(target).kernels<T>().*kernel, count, arguments);
+  }
+
+  // All these functions have the same type, so pybind11's part is compiled once and not for each kernel.
+  template <auto kernel>
+  void enter(const char* name) {
+    module.def(name, run<kernel>);
     names.append(name);
   }
 };
@@ -105,7 +111,7 @@ void enter_struct(py::module_& module, const char* name) {
 }
 
 template <class T>
-void enter(py::module_ module) {
+void enter(py::module_& module) {
   using K = Kernels<T>;
   enter_struct<SparseGradient<T>, int*, int*, T*, int*, int*, T*>(module, "SparseGradient");
   enter_struct<PooledImage<T>, const T*, T, const int*, int, const int*, T*, T*, T*>(module, "PooledImage");
@@ -115,59 +121,62 @@ void enter(py::module_ module) {
   module.def("packed_dense_size", [](const DenseShape& shape) { return shape.packed_size<T>(); });
 
   Table<T> table{module, py::list()};
-  table.enter("pack_filters", &K::pack_filters);
-  table.enter("unpack_filters", &K::unpack_filters);
-  table.enter("pack_flipped_filters", &K::pack_flipped_filters);
-  table.enter("add_unpacked_filters", &K::add_unpacked_filters);
-  table.enter("conv3x3_forward", &K::conv3x3_forward);
-  table.enter("conv3x3_backward_filters", &K::conv3x3_backward_filters);
-  table.enter("conv3x3_backward_input", &K::conv3x3_backward_input);
-  table.enter("conv3x3_gather", &K::conv3x3_gather);
-  table.enter("conv3x3_backward_filters_sparse", &K::conv3x3_backward_filters_sparse);
-  table.enter("conv3x3_backward_input_sparse", &K::conv3x3_backward_input_sparse);
-  table.enter("max_pool2_forward", &K::max_pool2_forward);
-  table.enter("max_pool2_backward", &K::max_pool2_backward);
-  table.enter("scale_pixels", &K::scale_pixels);
-  table.enter("find_foreground_in_bytes", &K::find_foreground_in_bytes);
-  table.enter("find_foreground", &K::find_foreground);
-  table.enter("are_small", &K::are_small);
-  table.enter("conv_pool_forward", &K::conv_pool_forward);
-  table.enter("conv_pool_backward", &K::conv_pool_backward);
-  table.enter("spread_background", &K::spread_background);
-  table.enter("sum_background", &K::sum_background);
-  table.enter("dense_forward", &K::dense_forward);
-  table.enter("dense_backward_update", &K::dense_backward_update);
-  table.enter("dense_pack", &K::dense_pack);
-  table.enter("dense_unpack", &K::dense_unpack);
-  table.enter("dense_fold", &K::dense_fold);
-  table.enter("dense_forward_packed", &K::dense_forward_packed);
-  table.enter("dense_backward_update_packed", &K::dense_backward_update_packed);
-  table.enter("dense_backward_packed", &K::dense_backward_packed);
-  table.enter("dense_forward_block", &K::dense_forward_block);
-  table.enter("dense_backward_block", &K::dense_backward_block);
-  table.enter("conv_pool_dense_forward", &K::conv_pool_dense_forward);
-  table.enter("conv_pool_dense_backward_update", &K::conv_pool_dense_backward_update);
-  table.enter("conv_pool_dense_backward", &K::conv_pool_dense_backward);
-  table.enter("batch_norm_moments", &K::batch_norm_moments);
-  table.enter("batch_norm_take_running", &K::batch_norm_take_running);
-  table.enter("batch_norm_take_batch", &K::batch_norm_take_batch);
-  table.enter("batch_norm_take_gradient", &K::batch_norm_take_gradient);
-  table.enter("batch_norm_forward", &K::batch_norm_forward);
-  table.enter("batch_norm_sums", &K::batch_norm_sums);
-  table.enter("batch_norm_backward", &K::batch_norm_backward);
-  table.enter("relu_forward", &K::relu_forward);
-  table.enter("relu_backward", &K::relu_backward);
-  table.enter("dropout", &K::dropout);
-  table.enter("add", &K::add);
-  table.enter("add_as_tree", &K::add_as_tree);
-  table.enter("count_nonzero", &K::count_nonzero);
-  table.enter("scale", &K::scale);
-  table.enter("sgd_update", &K::sgd_update);
-  table.enter("sgd_momentum_update", &K::sgd_momentum_update);
-  table.enter("adam_update", &K::adam_update);
-  table.enter("softmax_forward", &K::softmax_forward);
-  table.enter("softmax_backward", &K::softmax_backward);
-  table.enter("softmax_loss", &K::softmax_loss);
+  table.template enter<&K::pack_filters>("pack_filters");
+  table.template enter<&K::unpack_filters>("unpack_filters");
+  table.template enter<&K::pack_flipped_filters>("pack_flipped_filters");
+  table.template enter<&K::add_unpacked_filters>("add_unpacked_filters");
+  table.template enter<&K::conv3x3_forward>("conv3x3_forward");
+  table.template enter<&K::conv3x3_backward_filters>("conv3x3_backward_filters");
+  table.template enter<&K::conv3x3_backward_input>("conv3x3_backward_input");
+  table.template enter<&K::conv3x3_gather>("conv3x3_gather");
+  table.template enter<&K::conv3x3_backward_filters_sparse>("conv3x3_backward_filters_sparse");
+  table.template enter<&K::conv3x3_backward_input_sparse>("conv3x3_backward_input_sparse");
+  table.template enter<&K::max_pool2_forward>("max_pool2_forward");
+  table.template enter<&K::max_pool2_backward>("max_pool2_backward");
+  table.template enter<&K::scale_pixels>("scale_pixels");
+  table.template enter<&K::find_foreground_in_bytes>("find_foreground_in_bytes");
+  table.template enter<&K::find_foreground>("find_foreground");
+  table.template enter<&K::are_small>("are_small");
+  table.template enter<&K::conv_pool_forward>("conv_pool_forward");
+  table.template enter<&K::conv_pool_backward>("conv_pool_backward");
+  table.template enter<&K::spread_background>("spread_background");
+  table.template enter<&K::sum_background>("sum_background");
+  table.template enter<&K::dense_forward>("dense_forward");
+  table.template enter<&K::dense_backward_update>("dense_backward_update");
+  table.template enter<&K::dense_pack>("dense_pack");
+  table.template enter<&K::dense_unpack>("dense_unpack");
+  table.template enter<&K::dense_fold>("dense_fold");
+  table.template enter<&K::dense_forward_packed>("dense_forward_packed");
+  table.template enter<&K::dense_backward_update_packed>("dense_backward_update_packed");
+  table.template enter<&K::dense_backward_packed>("dense_backward_packed");
+  table.template enter<&K::dense_forward_block>("dense_forward_block");
+  table.template enter<&K::dense_backward_block>("dense_backward_block");
+  table.template enter<&K::conv_pool_dense_forward>("conv_pool_dense_forward");
+  table.template enter<&K::conv_pool_dense_backward_update>("conv_pool_dense_backward_update");
+  table.template enter<&K::conv_pool_dense_backward>("conv_pool_dense_backward");
+  table.template enter<&K::batch_norm_moments>("batch_norm_moments");
+  table.template enter<&K::batch_norm_take_running>("batch_norm_take_running");
+  table.template enter<&K::batch_norm_take_batch>("batch_norm_take_batch");
+  table.template enter<&K::batch_norm_take_gradient>("batch_norm_take_gradient");
+  table.template enter<&K::batch_norm_forward>("batch_norm_forward");
+  table.template enter<&K::batch_norm_sums>("batch_norm_sums");
+  table.template enter<&K::batch_norm_backward>("batch_norm_backward");
+  table.template enter<&K::relu_forward>("relu_forward");
+  table.template enter<&K::relu_backward>("relu_backward");
+  table.template enter<&K::dropout>("dropout");
+  table.template enter<&K::add>("add");
+  table.template enter<&K::add_as_tree>("add_as_tree");
+  table.template enter<&K::count_nonzero>("count_nonzero");
+  table.template enter<&K::scale>("scale");
+  table.template enter<&K::sgd_update>("sgd_update");
+  table.template enter<&K::sgd_momentum_update>("sgd_momentum_update");
+  table.template enter<&K::adam_update>("adam_update");
+  table.template enter<&K::average_update>("average_update");
+  table.template enter<&K::softmax_forward>("softmax_forward");
+  table.template enter<&K::softmax_backward>("softmax_backward");
+  table.template enter<&K::softmax_loss>("softmax_loss");
+  table.template enter<&K::softmax_loss_of_row>("softmax_loss_of_row");
+  table.template enter<&K::mean_squared_error>("mean_squared_error");
   module.attr("names") = table.names;
   if (table.names.size() != sizeof(K) / sizeof(void (*)()))
     throw std::logic_error("kernels.cpp: enter every kernel of kernels.hpp");
@@ -208,8 +217,7 @@ PYBIND11_MODULE(cnnx_kernels, module) {
     for (const Target& target : supported_targets()) names.append(target.name);
     return names;
   });
-  enter<float>(module.def_submodule("float32"));
-  enter<double>(module.def_submodule("float64"));
+  enter<CNNX_DTYPE>(module);
 }
 
 }  // namespace

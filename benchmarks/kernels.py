@@ -24,10 +24,11 @@ from machine import cpu_name
 from turns import TOLERANCE, Entrant, Process, line, number, spread
 
 HERE = Path(__file__).parent
+C_TYPE = {"float32": "float", "float64": "double"}
 
 
-def compiled(prefix: str, folder: Path) -> Path:
-    """Compile the kernels' table for Python, and return the folder that it is in."""
+def compiled(prefix: str, dtype: str, folder: Path) -> Path:
+    """Compile a dtype's table of kernels for Python, and return the folder that it is in."""
     library = next(Path(prefix).rglob("libcnnx_core.a"), None)
     if library is None:
         raise SystemExit(f"{prefix}: expected an installed core, found no libcnnx_core.a")
@@ -35,6 +36,7 @@ def compiled(prefix: str, folder: Path) -> Path:
     includes = [pybind11.get_include(), sysconfig.get_path("include"), f"{prefix}/include"]
     output = folder / f"cnnx_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"
     command = [os.environ.get("CXX", "c++"), "-std=c++20", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread"]
+    command += [f"-DCNNX_DTYPE={C_TYPE[dtype]}"]
     command += [*(f"-I{path}" for path in includes), str(HERE / "kernels.cpp"), str(library), "-o", str(output)]
     if sys.platform == "darwin":
         command += ["-undefined", "dynamic_lookup"]
@@ -70,7 +72,10 @@ def main() -> int:
     if len(args.prefixes) > 2:
         parser.error(f"expected one or two prefixes, got {len(args.prefixes)}")
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [compiled(prefix, Path(scratch, letter)) for prefix, letter in zip(args.prefixes, "AB", strict=False)]
+        folders = [
+            compiled(prefix, args.dtype, Path(scratch, letter))
+            for prefix, letter in zip(args.prefixes, "AB", strict=False)
+        ]
         builds = [Process(sys.executable, HERE / "kernel_cases.py", folder, args.dtype) for folder in folders]
         targets, kernels = builds[0].ask("about")
         rows = {
