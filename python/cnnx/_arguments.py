@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ._training import Run
+    from .layers import Layer
 
 
 def asked(run: Run) -> dict[str, Any]:
     """Return what decides the bits of a run, in words for the message of an error."""
-    found = {
+    return {
         "images": digest(run.images),
         "loss": str(run.loss),
         "labels": digest(run.targets),
@@ -24,10 +26,15 @@ def asked(run: Run) -> dict[str, Any]:
         "optimizer": words(run.optimizer),
         "early_stopping": None if run.best is None else words(run.best.settings),
         "average": None if run.average is None else run.average.decay,
-        "layers": len(run.network.layers),
+        **layers_in_words(run.network.layers),
     }
-    for position, layer in enumerate(run.network.layers):
-        first = next(i for i, other in enumerate(run.network.layers) if other is layer)
+
+
+def layers_in_words(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return how many layers there are, and the kind, the settings and `trainable` of each."""
+    found: dict[str, Any] = {"layers": len(layers)}
+    for position, layer in enumerate(layers):
+        first = next(i for i, other in enumerate(layers) if other is layer)
         known = {} if layer._own is not None else layer.settings()  # nobody can tell what an own layer is like
         given = ", ".join(f"{name}={value!r}" for name, value in known.items())
         described = f"{layer.kind}({given}){'' if layer.trainable else ' with trainable=False'}"

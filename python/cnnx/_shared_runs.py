@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _core, _stack
-from ._arguments import asked, checksum, words
+from ._arguments import asked, checksum, layers_in_words, words
 from ._batch import is_in_python
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class SharedRun:
     def _state(self) -> dict[str, Any]:
         parameters, others = self._run._changing()
         return {
+            **layers_in_words(self._run.network.layers),
             "parameters": f"{sum(array.size for array in parameters)} numbers with checksum {checksum(*parameters)}",
-            "frozen layers": [i for i, layer in enumerate(self._run.network.layers) if not layer.trainable],
             "optimizer": words(self._run.optimizer),
             "optimizer's memory": f"checksum {checksum(*others)}",
         }

@@ -228,6 +228,30 @@ def test_a_setting_that_only_one_rank_changes_is_refused():
         raise results[0]
 
 
+def test_a_layer_that_only_one_rank_changes_is_refused():
+    networks = [Sequential(layers()) for _ in range(2)]
+
+    def report(_):
+        networks[1].layers[1].rate = 0.6
+
+    results = on_ranks(
+        2,
+        lambda comm: train(
+            comm,
+            network=networks[comm.rank],
+            optimizer=cnnx.SGD(0.1),
+            on_progress=report if comm.rank else None,
+            progress_every=2,
+        ),
+    )
+    expected = (
+        r"^layers\[1\]: expected the same on all ranks, got Dropout\(rate=0.3\) .* Dropout\(rate=0.6\) .*\(since step 2"
+    )
+    assert len(messages(results)) == 1
+    with pytest.raises(ValueError, match=expected):
+        raise results[0]
+
+
 def test_a_loss_that_is_not_finite_is_the_same_error_on_all_ranks():
     networks = [Sequential(layers()) for _ in range(2)]
     options = {"average": None, "validation": None}
