@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "../ranks.hpp"
+#include "gil.hpp"
 
 namespace cnnx {
 
@@ -22,12 +23,12 @@ class BoundRanks final : public Ranks {
   }
 
   void gather(const Rows& rows, const std::vector<Index>& starts) override {
-    const py::gil_scoped_acquire locked;
-    object_.attr("gather")(array(rows), starts);
+    const WithLock locked;
+    locked.call(object_, "gather", array(rows), starts);
   }
   void scatter(const Rows& rows, const std::vector<Index>& starts, const std::vector<Index>& columns) override {
-    const py::gil_scoped_acquire locked;
-    object_.attr("scatter")(array(rows), starts, columns);
+    const WithLock locked;
+    locked.call(object_, "scatter", array(rows), starts, columns);
   }
 
  private:

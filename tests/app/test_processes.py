@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,36 @@ print("ends")
 
 def test_the_interpreter_ends_while_a_daemon_thread_trains_and_another_predicts():
     ended = run(DAEMON)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ends\n", "")
+
+
+DAEMON_RANKS = """
+import sys, threading, time
+import numpy as np
+import cnnx
+sys.path.insert(0, sys.argv[1])
+from ranks import Communicator, World
+
+digits, world = cnnx.data.load(), World(2)
+
+def network():  # whose batches have 8 shards
+    return cnnx.Sequential(
+        [cnnx.Conv3x3(4, in_channels=1, rng=0), cnnx.GlobalAveragePool(), cnnx.Softmax(4, 10, rng=0)]
+    )
+
+def train(rank):
+    options = {"epochs": 10**4, "learn_rate": 0.0, "batch_size": 16, "rng": 0, "threads": 2}
+    network().fit(digits.train_images, digits.train_labels, comm=Communicator(world, rank), **options)
+
+for rank in range(2):
+    threading.Thread(target=train, args=(rank,), daemon=True).start()
+time.sleep(0.3)
+print("ends")
+"""
+
+
+def test_the_interpreter_ends_while_ranks_train_in_daemon_threads():
+    ended = run(DAEMON_RANKS, str(Path(__file__).parents[1]))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ends\n", "")
 
 
