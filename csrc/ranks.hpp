@@ -130,12 +130,14 @@ class SharedResults {
   }
 
   void gather(Ranks& ranks, const Results<T>& results) {
-    for (std::size_t row = 0; row < rows_.size(); ++row)
-      rows_[row] = {results.losses[samples_[row]], results.correct[samples_[row]] ? 1.0 : 0.0};
+    const auto rank = static_cast<std::size_t>(ranks.rank);
+    for (auto row = static_cast<std::size_t>(starts_[rank]); row < static_cast<std::size_t>(starts_[rank + 1]); ++row)
+      rows_[row] = {results.losses != nullptr ? results.losses[samples_[row]] : 0.0,
+                    results.correct != nullptr && results.correct[samples_[row]] ? 1.0 : 0.0};
     ranks.gather(Rows::of(rows_.data()->data(), std::ssize(rows_), 2, 2), starts_);
     for (std::size_t row = 0; row < rows_.size(); ++row) {
-      results.losses[samples_[row]] = rows_[row][0];
-      results.correct[samples_[row]] = rows_[row][1] != 0;
+      if (results.losses != nullptr) results.losses[samples_[row]] = rows_[row][0];
+      if (results.correct != nullptr) results.correct[samples_[row]] = rows_[row][1] != 0;
     }
   }
 

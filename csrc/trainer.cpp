@@ -132,7 +132,8 @@ template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
   check(batches);
-  // All memory is made before the first step, so that no allocation can fail after it.
+  // All memory is made before the first step, so that no allocation of the core's own can fail after it. Ranks may
+  // allocate in every step.
   threads = make_memory(std::min(batches.batch_size, batches.samples), threads, batches.ranks);
   std::optional<SharedResults<T>> shared_results;
   if (batches.ranks != nullptr)
@@ -235,12 +236,12 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
     for (Index step = 0; step < batches.steps(); ++step) {
       const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
       const ShardedBatch batch{count, shards_of(plan_, count)};
-      const Index mine = ranks != nullptr ? ranks->start(batch.shards, ranks->rank) : 0;
-      const Index others = ranks != nullptr ? ranks->start(batch.shards, ranks->rank + 1) : batch.shards;
+      const Index first_shard = ranks != nullptr ? ranks->start(batch.shards, ranks->rank) : 0;
+      const Index end_shard = ranks != nullptr ? ranks->start(batch.shards, ranks->rank + 1) : batch.shards;
       // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then `alone` in one
       // thread. Returns whether training goes on.
       const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
-        for (Index shard = mine + next_shard++; shard < others; shard = mine + next_shard++) {
+        for (Index shard = first_shard + next_shard++; shard < end_shard; shard = first_shard + next_shard++) {
           T* const gradient = gradients_[shard];
           begin(gradient);
           const Index end = batch.start(shard + 1);

@@ -36,7 +36,7 @@ struct Conv3x3Call {
   // Sets the gradient of the packed filters.
   void backward_filters(T* d_packed, const T* d_output) const {
     std::unique_ptr<T[]> padded;
-    std::fill_n(d_packed, packed_filters_size<T>(shape), T{0});  // the kernel leaves the padding as it is
+    std::fill_n(d_packed, packed_filters_size<T>(shape), T{0});  // the kernel adds to it
     active_target().kernels<T>().conv3x3_backward_filters(d_packed, d_output, input(padded), shape);
   }
   // Sets the gradient of the input.

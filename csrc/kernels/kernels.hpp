@@ -200,6 +200,7 @@ struct Kernels {
   void (*pack_flipped_filters)(T* packed, const T* filters, const Conv3x3Shape&) noexcept;
   void (*add_unpacked_filters)(T* gradient, const T* d_packed, const Conv3x3Shape&) noexcept;
   void (*conv3x3_forward)(T* output, const T* input, const T* packed, const Conv3x3Shape&) noexcept;
+  // Adds to d_packed. Without s.bias, it leaves the gradient of the biases out.
   void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;

@@ -101,7 +101,7 @@ def test_predictions_and_gradients_are_those_of_the_core(rng, name, dtype, kind)
     outputs = [network.forward(images, rng=5) for network in (own, core)]
     assert_close(*outputs, TERMS)
     d_outputs = uniform(rng, outputs[0].shape, dtype)
-    assert_close(*(network.backward(d_outputs) for network in (own, core)), TERMS)
+    assert_close(*(network.backward(d_outputs, d_images=True) for network in (own, core)), TERMS)
     assert_close(own.gradient, core.gradient, TERMS)
     for mine, theirs in zip(own.activations(images[0]).values(), core.activations(images[0]).values(), strict=True):
         assert_close(mine, theirs, TERMS)
