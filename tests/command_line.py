@@ -33,15 +33,21 @@ def start(*options, **settings):
     )
 
 
-def run(*options):
-    """Return the exit code, the lines on stdout and the lines on stderr."""
+def run_main(program, *arguments):
+    """Run a program's `main`. Return the exit code, the text on stdout and the text on stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
-            code = main([str(option) for option in options])
+            code = program([str(argument) for argument in arguments])
         except SystemExit as ended:  # argparse's
             code = ended.code
-    return code, stdout.getvalue().splitlines(), stderr.getvalue().splitlines()
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+def run(*options):
+    """Return the exit code, the lines on stdout and the lines on stderr."""
+    code, printed, errors = run_main(main, *options)
+    return code, printed.splitlines(), errors.splitlines()
 
 
 def run_well(*options):

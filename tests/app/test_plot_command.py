@@ -1,7 +1,5 @@
 """`python -m cnnx.plot` and `--plot` of `python -m cnnx.train` write pictures."""
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -26,14 +24,7 @@ def model(tmp_path_factory):
 
 
 def run(*arguments):
-    """Return the exit code, the text on stdout and the text on stderr."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as ended:  # argparse's
-            code = ended.code
-    return code, stdout.getvalue(), stderr.getvalue()
+    return command_line.run_main(main, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """`python -m cnnx.predict` prints digits, and has the manners of `python -m cnnx.train`."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_main
 
 pytest.importorskip("PIL", reason="Pillow is not installed (extra pictures)")
 
@@ -42,14 +41,7 @@ def files(tmp_path_factory):
 
 
 def run(*arguments):
-    """Return the exit code, the text on stdout and the text on stderr."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as ended:  # argparse's
-            code = ended.code
-    return code, stdout.getvalue(), stderr.getvalue()
+    return run_main(main, *arguments)
 
 
 def shell(command, files):
