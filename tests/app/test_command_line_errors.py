@@ -137,6 +137,7 @@ TOO_SMALL = [
     ("keras_convnet", 10, (9, 12)),
     ("small_convnet", 10, (12, 9)),
     ("deep_convnet", 18, (17, 17)),
+    ("batch_norm_convnet", 8, (7, 8)),
 ]
 
 

@@ -163,7 +163,7 @@ def test_parameters_come_back_bit_for_bit(dtype):
 @pytest.mark.parametrize("name", cnnx.models.__all__)
 def test_presets_come_back_too(name):
     network, other = (getattr(cnnx.models, name)(rng=seed) for seed in (1, 2))
-    count = len([values for layer in network.layers for values in layer.parameters()])
+    count = len([values for layer in network.layers for values in (*layer.parameters(), *layer.buffers())])
     from_torch(other, to_torch(network, map(str, range(count))))
     assert bits(other) == bits(network)
     digits = sample()

@@ -5,10 +5,16 @@ import pytest
 from networks import bits
 from tolerances import assert_same_bits
 
-from cnnx import Conv3x3, Dropout, MaxPool2, ReLU, Sequential, Softmax, models
+from cnnx import BatchNorm, Conv3x3, Dropout, MaxPool2, ReLU, Sequential, Softmax, models
 
-SMALLEST = {"article_cnn": 4, "keras_convnet": 10, "small_convnet": 10, "deep_convnet": 18}
-PARAMETERS = {"article_cnn": 13_602, "keras_convnet": 34_826, "small_convnet": 12_810, "deep_convnet": 141_130}
+SMALLEST = {"article_cnn": 4, "batch_norm_convnet": 8, "keras_convnet": 10, "small_convnet": 10, "deep_convnet": 18}
+PARAMETERS = {
+    "article_cnn": 13_602,
+    "batch_norm_convnet": 104_426,
+    "deep_convnet": 141_130,
+    "keras_convnet": 34_826,
+    "small_convnet": 12_810,
+}
 
 
 def make(name, **settings):
@@ -18,8 +24,15 @@ def make(name, **settings):
 def by_hand(name, dtype):
     """Return the layers of a network for MNIST, drawn one after another from numpy's global generator."""
     pool = MaxPool2(ties="first")
+    unbiased = {"use_bias": False, "padding": "same", "dtype": dtype}
     rows = {
         "article_cnn": lambda: [Conv3x3(8, dtype=dtype), MaxPool2(), Softmax(1352, 10, dtype=dtype)],
+        "batch_norm_convnet": lambda: [
+            *(Conv3x3(32, 1, **unbiased), pool, BatchNorm(32, dtype=dtype), ReLU()),
+            *(Conv3x3(64, 32, **unbiased), pool, BatchNorm(64, dtype=dtype), ReLU()),
+            *(Conv3x3(128, 64, **unbiased), pool, BatchNorm(128, dtype=dtype), ReLU()),
+            *(Dropout(0.4), Softmax(1152, 10, dtype=dtype)),
+        ],
         "keras_convnet": lambda: [
             *(Conv3x3(32, 1, dtype=dtype), ReLU(), pool, Conv3x3(64, 32, dtype=dtype), ReLU(), pool),
             *(Dropout(0.5), Softmax(1600, 10, dtype=dtype)),
@@ -60,7 +73,7 @@ def test_a_network_takes_the_size_and_the_classes_that_were_asked_for(rng, name,
     shape = {"smallest": (least, least), "one wider": (least, least + 1)}.get(size, size)
     network = make(name, image_shape=shape, nodes=47, rng=1)
     images, labels = rng.integers(0, 256, (5, *shape), np.uint8), np.array([0, 46, 1, 45, 9])
-    network.fit(images, labels, epochs=1, learn_rate=0.01)
+    network.fit(images, labels, epochs=1, batch_size=5, learn_rate=0.01)  # a norm needs two values of each channel
     assert network.predict(images).shape == (5, 47)
     assert network.image_shape == shape
     if shape == (28, 28):

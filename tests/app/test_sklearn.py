@@ -160,7 +160,7 @@ def test_the_shape_of_the_images_is_given_or_found(rng, shape, image_shape, expe
     assert has_convolutions == (min(expected[:2]) >= 8)
 
 
-@pytest.mark.parametrize("name", ["article_cnn", "small_convnet", "keras_convnet", "deep_convnet"])
+@pytest.mark.parametrize("name", cnnx.models.__all__)
 def test_a_network_of_cnnx_models_is_named(name):
     digits = sample()
     estimator = CNNClassifier(name, epochs=1, random_state=0, dtype="float64")  # else bytes mean float32

@@ -148,7 +148,7 @@ class _Reader:
     def _convolution(self, node: Node, weights: Any, is_padded: bool) -> Conv3x3:
         filters = np.array(weights.transpose(0, 2, 3, 1), order="C")  # a copy, which is writable
         has_biases = len(node.inputs) > 2 and bool(node.inputs[2])
-        is_article = filters.shape[3] == 1 and not has_biases and not self.layers
+        is_article = filters.shape[3] == 1 and not has_biases and not is_padded and not self.layers
         layer = Conv3x3(
             len(filters),
             None if is_article else filters.shape[3],
