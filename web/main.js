@@ -36,8 +36,9 @@ class Page {
     byId("seen").append(this.seen.element);
     this.pad = new Pad(byId("pad"), (image, isDone) => this.drawn(image, isDone));
     this.listen();
+    this.image = this.testImage(0);
     this.restart();
-    this.pad.show(this.testImage(0));
+    this.pad.show(this.image);
   }
 
   listen() {
