@@ -49,29 +49,18 @@ export function pooling(net, position, input, { row, column, channel }) {
   return { values, largest: Math.max(...values), top: row * 2, left: column * 2 };
 }
 
-// Softmax: the ten totals, their probabilities, and what each input speaks for the output rather than for the others.
+// Softmax: how much each input speaks for the output rather than for the others.
 //
 // total[k] = sum over i of input[i] * weights[i, k], plus biases[k]. A number that is added to all totals changes no
 // probability, so evidence[i] = input[i] * (weights[i, k] - mean over the outputs of weights[i, :]).
-export function softmax(net, input, output) {
-  const { weights, biases } = net.layers.at(-1).parameters;
-  const nodes = biases.data.length;
-  const totals = Float64Array.from(biases.data);
-  const evidence = new Float32Array(input.length);
-  for (let i = 0; i < input.length; i++) {
-    let sum = 0;
-    for (let k = 0; k < nodes; k++) {
-      const weight = weights.data[i * nodes + k];
-      totals[k] += input[i] * weight;
-      sum += weight;
-    }
-    evidence[i] = input[i] * (weights.data[i * nodes + output] - sum / nodes);
-  }
-  return { totals, evidence };
+export function evidenceFor(net, input, output) {
+  const weights = net.layers.at(-1).parameters.weights.data;
+  const { nodes } = net;
+  return input.map((value, i) => {
+    const ofInput = weights.subarray(i * nodes, (i + 1) * nodes);
+    return value * (ofInput[output] - ofInput.reduce((sum, weight) => sum + weight) / nodes);
+  });
 }
-
-// The ten totals alone.
-export const totalsOf = (net, input) => softmax(net, input, 0).totals;
 
 // Sums the channels of (height, width, channels).
 export function overChannels(values, shape) {

@@ -113,8 +113,7 @@ export class Inside {
     });
   }
 
-  showOutputs({ probabilities }) {
-    const totals = explain.totalsOf(this.snapshotOfNet(), this.inputOf(this.layers.length - 1));
+  showOutputs({ totals, probabilities }) {
     const best = probabilities.indexOf(Math.max(...probabilities));
     this.outputs.forEach(({ button, total, share }, output) => {
       total.textContent = signed(totals[output], 1);
@@ -126,7 +125,7 @@ export class Inside {
 
   // `net.layers` copies all parameters, so it is read once for a picture.
   snapshotOfNet() {
-    return { layers: this.layers, imageShape: this.net.imageShape };
+    return { layers: this.layers, imageShape: this.net.imageShape, nodes: this.net.nodes };
   }
 
   inputOf(position) {
@@ -168,10 +167,11 @@ export class Inside {
   output({ output }) {
     const position = this.layers.length - 1;
     const shape = explain.inputShape(this.net, position);
-    const { totals, evidence } = explain.softmax(this.snapshotOfNet(), this.inputOf(position), output);
+    const evidence = explain.evidenceFor(this.snapshotOfNet(), this.inputOf(position), output);
     const [height, width] = shape.length === 3 ? shape : [1, shape[0]];
     const summed = { height, width, values: shape.length === 3 ? explain.overChannels(evidence, shape) : evidence };
-    return views.outputView({ output }, { totals, probabilities: this.picture.probabilities, evidence: summed, names: this.names });
+    const { totals, probabilities } = this.picture;
+    return views.outputView({ output }, { totals, probabilities, evidence: summed, names: this.names });
   }
 
   value(chosen) {

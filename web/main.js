@@ -2,17 +2,17 @@
 
 import { Answer, DIGITS } from "./answer.js";
 import { SIDE } from "./centring.js";
-import { Chart } from "./charts.js";
 import { onModeChange } from "./colours.js";
 import { Core } from "./core.js";
 import { Correction } from "./correction.js";
-import { byId, counted, make } from "./dom.js";
+import { byId } from "./dom.js";
 import { Pad } from "./drawing.js";
 import { Collection, download, isNetwork, read, unzipped } from "./files.js";
 import { Inside } from "./inside.js";
 import { PixelMap } from "./maps.js";
 import { Mistakes } from "./mistakes.js";
 import { readNpz } from "./npz.js";
+import { Progress } from "./progress.js";
 import { Settings } from "./settings.js";
 import { Training, test } from "./training.js";
 
@@ -21,17 +21,14 @@ const REDRAW = 60; // milliseconds: while training, the layers are drawn this of
 
 class Page {
   constructor(core, sample) {
-    Object.assign(this, { core, sample, data: sample, full: null, image: null, training: null, epochs: 0, isTrained: false });
+    Object.assign(this, { core, sample, data: sample, full: null, image: null, training: null, isTrained: false, tests: 0 });
     this.collection = new Collection();
     this.correction = new Correction();
     this.inside = new Inside();
     this.settings = new Settings(() => this.restart());
     this.answer = new Answer({ onPoint: (output) => this.inside.choose({ kind: "output", output }), onMeant: (digit) => this.meant(digit) });
     this.mistakes = new Mistakes((image, label) => this.pick(image, label));
-    this.charts = {
-      loss: new Chart(byId("loss-chart"), { title: "Loss", top: null, write: (value) => value.toFixed(2) }),
-      accuracy: new Chart(byId("accuracy-chart"), { title: "Read correctly", top: 1, write: (value) => `${(value * 100).toFixed(0)}%` }),
-    };
+    this.progress = new Progress();
     this.seen = new PixelMap({ height: SIDE, width: SIDE, label: "The picture that the network sees" });
     byId("seen").append(this.seen.element);
     this.pad = new Pad(byId("pad"), (image, isDone) => this.drawn(image, isDone));
@@ -84,7 +81,7 @@ class Page {
     } catch (error) {
       byId("problem").textContent = error.message;
       byId("problem").hidden = false;
-      if (!(error instanceof Error) || error.constructor !== Error) throw error; // a bug of the page
+      if (error.constructor !== Error && error.constructor !== RangeError) throw error; // a bug of the page
     }
   }
 
@@ -126,54 +123,53 @@ class Page {
 
   restart() {
     const { preset, filters, ties, seed } = this.settings.values();
-    const options = preset === "article" ? { preset, filters, ties, seed } : { preset, seed };
-    this.use(this.core.network({ ...options, imageShape: [SIDE, SIDE, 1], nodes: DIGITS.length }));
-    this.isTrained = false;
-    this.log = ["MNIST CNN initialized!"];
-    this.refresh();
-    this.showFacts({});
-    byId("progress").textContent = "";
+    this.use(this.core.network(preset === "article" ? { preset, filters, ties, seed } : { preset, seed }), ["MNIST CNN initialized!"]);
+    this.preset = preset;
   }
 
-  use(net) {
-    this.training?.stop();
+  // Takes another network. `log` has the log's first lines.
+  use(net, log) {
     this.net?.dispose();
-    this.net = net;
-    this.epochs = 0;
-    this.lastTest = null;
-    this.log = [];
+    this.tests++;
+    Object.assign(this, { net, preset: null, epochs: 0, isTrained: net.trainedOn > 0, lastTest: null });
     this.correction.forget();
     this.mistakes.hide();
-    Object.values(this.charts).forEach((chart) => chart.clear());
+    this.progress.clear(net.parameterCount, log);
     this.inside.build(net);
-    this.showLog();
+    this.refresh();
   }
 
   async load(file, bytes) {
     let net;
     try {
-      net = await this.core.load_network(bytes, { seed: this.settings.values().seed });
+      net = await this.core.loadNetwork(bytes, { seed: this.settings.values().seed });
     } catch (error) {
       throw new Error(`${file.name}: ${error.message}`);
     }
-    this.use(net);
-    this.isTrained = true;
-    this.refresh();
+    if (net.nodes !== DIGITS.length || net.imageShape.slice(0, 2).some((side) => side !== SIDE)) {
+      const got = `${net.imageShape.join("×")} and ${net.nodes}`;
+      net.dispose();
+      throw new Error(`${file.name}: expected a network for pictures of ${SIDE}×${SIDE} pixels and ${DIGITS.length} classes, got one for ${got}.`);
+    }
+    this.use(net, []);
     byId("keep-report").textContent = `${file.name} is loaded.`;
     await this.testAll();
   }
 
+  // Tests the network. Returns false if it is trained, changed or tested again before that is over.
   async testAll() {
-    const net = this.net;
+    const number = ++this.tests;
     const { testImages, testLabels } = this.data;
-    const tested = await test(net, testImages, testLabels, () => this.net !== net);
+    const tested = await test(this.net, testImages, testLabels, () => number !== this.tests);
     if (tested !== null) this.showTest(tested);
+    return tested !== null;
   }
 
   showTest(tested) {
     this.lastTest = [tested, this.data.testImages, this.data.testLabels, this.names];
     this.mistakes.show(...this.lastTest);
-    this.showFacts({ test: tested });
+    this.progress.tested(tested, false);
+    this.progress.draw();
   }
 
   // ------------------------------------------------------------------------------------------------ corrections
@@ -186,8 +182,8 @@ class Page {
     this.isTrained = true;
     this.refresh();
     this.answer.speak();
-    await this.testAll();
-    if (before !== undefined) this.correction.tell(before, this.lastTest[0].accuracy);
+    const isTested = await this.testAll();
+    if (isTested && before !== undefined) this.correction.tell(before, this.lastTest[0].accuracy);
   }
 
   async undoCorrection() {
@@ -205,17 +201,21 @@ class Page {
     this.data = data;
     this.answer.nameOutputs(this.names);
     this.correction.forget();
-    const hasArticlesLog = this.net.settings?.preset === "article";
-    const options = { epochs, learnRate, firstEpoch: this.epochs, hasArticlesLog };
-    const net = this.net;
-    this.training = new Training(net, data, options, this.report(epochs * data.labels.length));
+    const options = { epochs, learnRate, firstEpoch: this.epochs, hasArticlesLog: this.preset === "article" };
+    this.training = new Training(this.net, data, options, this.report());
+    this.progress.begin(epochs * data.labels.length);
+    byId("command").textContent = this.settings.command(data !== this.sample);
+    this.tests++;
     this.isTrained = true;
     this.setBusy(true);
     try {
       const tested = await this.training.run();
-      if (this.net !== net) return;
       this.epochs += epochs;
-      byId("progress").textContent = tested === null ? "Stopped. You can train it on, or start over." : `Done. It reads ${(tested.accuracy * 100).toFixed(1)}% of the test digits, which it has never seen before. Draw one yourself.`;
+      this.progress.say(
+        tested === null
+          ? "Stopped. You can train it on, or start over."
+          : `Done. It reads ${(tested.accuracy * 100).toFixed(1)}% of the test pictures, which it has not learned from. Now draw one.`,
+      );
       await this.testAll();
     } finally {
       this.training = null;
@@ -224,21 +224,12 @@ class Page {
     }
   }
 
-  report(steps) {
-    const start = this.charts.loss.points.at(-1)?.[0] ?? 0;
+  report() {
     let drawnAt = 0;
     return {
-      log: (line) => this.log.push(line),
-      window: ({ step, loss, accuracy, perSecond }) => {
-        this.charts.loss.add(start + step, loss);
-        this.charts.accuracy.add(start + step, accuracy);
-        this.facts = { ...this.facts, seen: start + step, perSecond };
-        byId("progress").textContent = `${step.toLocaleString("en")} of ${counted(steps, "step")}`;
-      },
-      epoch: ({ step, test: tested }) => {
-        this.charts.accuracy.mark(start + step, tested.accuracy);
-        this.facts = { ...this.facts, test: tested };
-      },
+      log: (line) => this.progress.log(line),
+      window: (window) => this.progress.window(window),
+      epoch: (tested) => this.progress.tested(tested, true),
       frame: () => {
         if (performance.now() - drawnAt < REDRAW) return;
         this.drawAll();
@@ -249,9 +240,7 @@ class Page {
 
   drawAll() {
     this.refresh();
-    Object.values(this.charts).forEach((chart) => chart.draw());
-    this.showFacts(this.facts);
-    this.showLog();
+    this.progress.draw();
   }
 
   setBusy(isBusy) {
@@ -259,33 +248,6 @@ class Page {
     this.settings.setDisabled(isBusy);
     byId("stop").hidden = !isBusy;
     document.body.classList.toggle("training", isBusy);
-  }
-
-  showLog() {
-    const log = byId("log");
-    const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
-    if (this.shownLines === this.log.length && this.shownLog === this.log) return;
-    [this.shownLines, this.shownLog] = [this.log.length, this.log];
-    log.textContent = this.log.join("\n");
-    if (isAtEnd) log.scrollTop = log.scrollHeight;
-    byId("command").textContent = this.settings.command(this.data !== this.sample);
-  }
-
-  showFacts(facts) {
-    this.facts = { ...(Object.keys(facts).length === 0 ? {} : this.facts), ...facts };
-    const { test: tested, seen, perSecond } = this.facts;
-    const entries = [
-      ["Test accuracy", tested ? `${(tested.accuracy * 100).toFixed(1)}%` : "–"],
-      ["Digits learned from", seen ? seen.toLocaleString("en") : "–"],
-      ["Digits a second", perSecond ? (Math.round(perSecond / 100) * 100).toLocaleString("en") : "–"],
-      ["Numbers in the network", this.countParameters().toLocaleString("en")],
-    ];
-    byId("facts").replaceChildren(...entries.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))));
-  }
-
-  countParameters() {
-    const arrays = this.net.layers.flatMap(({ parameters }) => Object.values(parameters ?? {}));
-    return arrays.reduce((sum, { data }) => sum + data.length, 0);
   }
 
   // ------------------------------------------------------------------------------------------------ files

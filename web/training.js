@@ -49,6 +49,7 @@ export async function test(net, images, labels, isStopped = () => false, onFrame
   const pace = new Pace(TEST_CALL);
   let done = 0;
   await inSlices(() => {
+    if (isStopped()) return false;
     const end = done + pace.next(count - done);
     const start = performance.now();
     const part = net.evaluate(images.subarray(done * size, end * size), labels.subarray(done, end));
@@ -56,14 +57,15 @@ export async function test(net, images, labels, isStopped = () => false, onFrame
     result.losses.set(part.losses, done);
     result.predictions.set(part.predictions, done);
     done = end;
-    return done < count && !isStopped();
+    return done < count;
   }, onFrame);
   if (done < count) return null;
   const right = result.predictions.reduce((sum, prediction, i) => sum + (prediction === labels[i]), 0);
   return { ...result, loss: mean(result.losses), accuracy: right / count };
 }
 
-// One training. `report` has functions: log(line), window({step, loss, accuracy, perSecond}), epoch({step, test}), frame().
+// One training. `report` has functions: log(line), window({step, loss, accuracy, perSecond}),
+// epoch(test), frame().
 export class Training {
   // options: epochs, learnRate, firstEpoch (how many the network has had), hasArticlesLog.
   constructor(net, data, options, report) {
@@ -83,7 +85,7 @@ export class Training {
       await this.epoch(epoch + this.options.firstEpoch);
       const { testImages, testLabels } = this.data;
       tested = await test(this.net, testImages, testLabels, () => this.isStopped, () => this.report.frame());
-      if (tested !== null) this.report.epoch({ step: this.steps, test: tested });
+      if (tested !== null) this.report.epoch(tested);
     }
     if (this.isStopped) return null;
     ["", ...testLines(tested.loss, tested.accuracy), speedLine(this.steps, this.milliseconds / 1000)].forEach(log);
@@ -121,12 +123,9 @@ export class Training {
   call(order, losses) {
     const start = performance.now();
     const { learnRate } = this.options;
-    const result = this.net.train(this.data.images, this.data.labels, { learnRate, optimizer: "sgd", batchSize: 1, order });
+    const result = this.net.train(this.data.images, this.data.labels, { learnRate, order });
     this.pace.took(order.length, performance.now() - start);
     losses.set(result.losses);
-    if (!losses.every(Number.isFinite)) {
-      throw new Error(`The loss is no longer a number: expected a smaller learn rate, got ${learnRate}. Start over.`);
-    }
     return result.correct;
   }
 
