@@ -10,20 +10,9 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed (extra pictures)")
 from PIL import ImageDraw, ImageFont  # noqa: E402  # after the skip
+from strokes import by_hand  # noqa: E402
 
 SIDE = 600  # pixels of the canvas that a digit is drawn on, before it gets its size
-STROKES = {  # each stroke's points, from (0, 0) at the upper left to (10, 14) at the lower right
-    0: [[(6, 0), (3, 1), (1, 4), (1, 9), (3, 13), (6, 14), (8, 12), (9, 8), (9, 4), (8, 1), (6, 0)]],
-    1: [[(4, 2), (6, 0), (6, 14)]],
-    2: [[(1, 3), (3, 1), (6, 0), (8, 2), (8, 5), (6, 8), (3, 11), (1, 14), (5, 13), (9, 14)]],
-    3: [[(1, 2), (4, 0), (8, 1), (8, 4), (6, 6), (4, 7), (7, 7), (9, 10), (7, 13), (4, 14), (1, 13)]],
-    4: [[(3, 0), (1, 7), (2, 8), (9, 8)], [(8, 1), (7, 14)]],
-    5: [[(8, 0), (3, 0), (2, 6), (5, 5), (8, 7), (8, 11), (5, 14), (1, 13)]],
-    6: [[(7, 0), (4, 3), (2, 8), (2, 12), (5, 14), (8, 12), (8, 9), (5, 7), (2, 10)]],
-    7: [[(1, 1), (8, 0), (8, 2), (6, 7), (4, 14)]],
-    8: [[(8, 2), (5, 0), (2, 2), (4, 6), (8, 10), (7, 13), (4, 14), (2, 11), (4, 7), (7, 4), (8, 2)]],
-    9: [[(8, 3), (5, 0), (2, 3), (3, 6), (6, 6), (8, 3), (8, 8), (7, 14)]],
-}
 COLOURS = {  # paper, ink
     "dark on light": ((240, 240, 235), (20, 20, 30)),
     "light on dark": ((15, 20, 25), (250, 250, 240)),
@@ -49,12 +38,8 @@ def drawn(digit, rng):
     image = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(image)
     width = int(rng.integers(14, 36))
-    for stroke in STROKES[digit]:
-        points = np.array(stroke, float) + rng.normal(0, 0.15, (len(stroke), 2))
-        along = np.linspace(0, len(points) - 1, 12 * len(points))
-        smooth = np.stack([np.interp(along, np.arange(len(points)), points[:, axis]) for axis in (0, 1)], axis=1)
-        smooth = np.stack([np.convolve(np.pad(it, 5, "edge"), np.ones(11) / 11, "valid") for it in smooth.T], axis=1)
-        pen.line([tuple(p) for p in (smooth * 26 + (170, 118)).tolist()], 255, width, joint="curve")
+    for points in by_hand(digit, rng):
+        pen.line([tuple(p) for p in (points * 26 + (170, 118)).tolist()], 255, width, joint="curve")
     return image
 
 
