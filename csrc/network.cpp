@@ -66,7 +66,7 @@ class Network<T>::Contexts {
 
  private:
   const Plan<T>& plan_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::vector<std::unique_ptr<Context>> free_;
 };
 
@@ -153,7 +153,7 @@ void Network<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
   if (results.d_images == nullptr) {
     Trainer<T>& trainer = one_for(images, batch);
     trainer.gradient(images, batch, threads, flat, results);
-    const std::unique_lock writing(writing_);
+    const std::lock_guard writing(writing_);
     if (batch.moves_buffers) trainer.write_buffers();
     return;
   }
@@ -177,7 +177,7 @@ Trainer<T>& Network<T>::one_for(const Images<T>& images, const Batches<T>& batch
 template <class T>
 void Network<T>::apply(const T* flat, const Optimizer<T>& optimizer, double learn_rate) {
   const std::lock_guard lock(training_);
-  const std::unique_lock writing(writing_);
+  const std::lock_guard writing(writing_);
   cnnx::apply(fused_, flat, optimizer, learn_rate);
 }
 
@@ -198,7 +198,7 @@ struct Network<T>::Prediction {
     auto context = contexts.take(threads);
     PackedValues<T>& parameters = context->parameters;
     parameters.are_packed = images.count >= worth_packing;
-    std::shared_lock reading(writing);
+    SharedLock reading(writing);
     plan.pack(parameters);
     if (parameters.are_packed) reading.unlock();
 
@@ -264,7 +264,7 @@ void Network<T>::predict(const Images<T>& images, const Loss<T>& loss, int threa
   const auto all = [](Index) { return true; };
   const Prediction plain{plain_, *of_plain_, images, loss, results, threads, writing_};
   const bool small = [&] {
-    const std::shared_lock reading(writing_);
+    const SharedLock reading(writing_);
     return best.filters_are_small();
   }();
   if (!small) {

@@ -71,7 +71,7 @@ class Network {
   Trainers gradients_;                     // separate, because trainers_ keep their packed parameters between windows
   std::unique_ptr<Trainer<T>> of_images_;  // computes gradients with those of the images, made when needed
   bool trains_plain_ = false;              // whether all of the current run of training uses the plain plan
-  std::mutex training_;
+  Mutex training_;
   SharedMutex writing_;  // locked while the caller's arrays are written, shared while they are read
 };
 

@@ -3,14 +3,45 @@
 // 20 and 11.
 #pragma once
 
-#include <condition_variable>
 #include <exception>
 #include <mutex>
+#if !defined(__wasm__)
+#include <condition_variable>
 #include <shared_mutex>
 #include <thread>
 #include <vector>
+#endif
 
 namespace cnnx {
+
+#if defined(__wasm__)  // whose standard library has no threads
+
+struct Mutex {
+  void lock() noexcept {}
+  void unlock() noexcept {}
+};
+using SharedMutex = Mutex;
+struct SharedLock {
+  explicit SharedLock(SharedMutex&) noexcept {}
+  void unlock() noexcept {}
+};
+
+struct Barrier {
+  template <class Alone>
+  void meet(Alone&& alone) {
+    alone();
+  }
+};
+
+template <class Body>
+void run_team(int, const Body& body) {
+  Barrier barrier;
+  body(0, barrier);
+}
+
+#else
+
+using Mutex = std::mutex;
 
 // A std::shared_mutex in which a writer waits only for readers that came before it. The C library's lets new
 // readers pass a waiting writer, so readers that take turns could keep the writer waiting for ever.
@@ -28,9 +59,10 @@ class SharedMutex {
   void unlock_shared() { mutex_.unlock_shared(); }
 
  private:
-  std::mutex turn_;  // held by a writer while it waits
+  Mutex turn_;  // held by a writer while it waits
   std::shared_mutex mutex_;
 };
+using SharedLock = std::shared_lock<SharedMutex>;
 
 // Where the threads of a team meet.
 class Barrier {
@@ -54,7 +86,7 @@ class Barrier {
   }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable all_here_;
   int count_ = 0, waiting_ = 0;
   bool phase_ = false;
@@ -72,7 +104,7 @@ void run_team(int count, const Body& body) {
   }
   std::vector<std::thread> others;
   others.reserve(static_cast<std::size_t>(count) - 1);
-  std::mutex all_there;  // locked until the number of threads is known
+  Mutex all_there;  // locked until the number of threads is known
   std::unique_lock starting(all_there);
   int started = 1;
   try {
@@ -90,5 +122,7 @@ void run_team(int count, const Body& body) {
   body(0, barrier);
   for (auto& other : others) other.join();
 }
+
+#endif
 
 }  // namespace cnnx

@@ -164,7 +164,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
     step_batch_by_batch(run, threads, [&](Index step) { update(optimizer, batches, step); });
   if (shared_results.has_value()) shared_results->gather(*batches.ranks, results);
 
-  const std::unique_lock lock(writing);
+  const std::lock_guard lock(writing);
   plan_.unpack(parameters_);
   for_states([](const Packed<T>& p, const T* packed, const Arrays<T>& given) {
     if (!p.frozen) p.unpack(given, packed);

@@ -140,7 +140,7 @@ void enter(Kernels<T>& k) {
 
 void CNNX_TARGET::fill_dense(Kernels<float>& float32, Kernels<double>& float64) {
   enter(float32);
-  enter(float64);
+  if constexpr (has_float64) enter(float64);
 }
 
 }  // namespace cnnx

@@ -105,7 +105,7 @@ void sgd_momentum_update(T* __restrict parameters, T* __restrict velocity, const
 inline float square_root(float x) {
   return __builtin_sqrtf(x);
 }
-inline double square_root(double x) {
+[[maybe_unused]] inline double square_root(double x) {
   return __builtin_sqrt(x);
 }
 
@@ -162,7 +162,7 @@ void enter(Kernels<T>& k) {
 
 void CNNX_TARGET::fill_elementwise(Kernels<float>& float32, Kernels<double>& float64) {
   enter(float32);
-  enter(float64);
+  if constexpr (has_float64) enter(float64);
 }
 
 }  // namespace cnnx

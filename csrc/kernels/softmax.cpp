@@ -12,13 +12,13 @@ namespace {
 inline float exponential(float x) {
   return __builtin_expf(x);
 }
-inline double exponential(double x) {
+[[maybe_unused]] inline double exponential(double x) {
   return __builtin_exp(x);
 }
 inline float logarithm(float x) {
   return __builtin_logf(x);
 }
-inline double logarithm(double x) {
+[[maybe_unused]] inline double logarithm(double x) {
   return __builtin_log(x);
 }
 
@@ -98,7 +98,7 @@ void enter(Kernels<T>& k) {
 
 void CNNX_TARGET::fill_softmax(Kernels<float>& float32, Kernels<double>& float64) {
   enter(float32);
-  enter(float64);
+  if constexpr (has_float64) enter(float64);
 }
 
 }  // namespace cnnx

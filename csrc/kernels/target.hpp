@@ -6,6 +6,13 @@
 
 namespace cnnx::CNNX_TARGET {
 
+// A web page has no float64 networks, and should be small.
+#if defined(__wasm__)
+inline constexpr bool has_float64 = false;
+#else
+inline constexpr bool has_float64 = true;
+#endif
+
 // Calls all functions below.
 void fill(Kernels<float>&, Kernels<double>&);
 

@@ -196,12 +196,12 @@ struct Lookup<Vec<double, 64>> {
 
 // Makes the compiler forget how a vector was computed, so that it cannot read it again from memory or fuse its product.
 template <class V>
-void hide(V& v) {
+void hide([[maybe_unused]] V& v) {
 #if defined(__aarch64__)
   asm("" : "+w"(v));
 #elif defined(__AVX512F__)
   asm("" : "+v"(v));
-#else
+#elif !defined(__wasm__)  // which has neither registers nor fused operations
   asm("" : "+x"(v));
 #endif
 }
