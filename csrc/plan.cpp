@@ -6,6 +6,7 @@
 #include "fused/batch_norm.hpp"
 #include "fused/conv_batch_norm.hpp"
 #include "fused/conv_pool.hpp"
+#include "fused/conv_pool_batch_norm.hpp"
 #include "fused/conv_pool_dense.hpp"
 #include "fused/conv_relu.hpp"
 #include "fused/conv_relu_pool.hpp"
@@ -142,8 +143,8 @@ class Lowering {
 // Rules are tried in this order, and each sees the stages that earlier ones have built.
 template <class T>
 constexpr Fusion<T> (*rules[])(const Stages<T>&, std::size_t at) = {
-    fuse_batch_norm<T>,      fuse_conv_batch_norm<T>, fuse_conv_pool<T>,
-    fuse_conv_pool_dense<T>, fuse_conv_relu_pool<T>,  fuse_conv_relu<T>,
+    fuse_batch_norm<T>,      fuse_conv_pool_batch_norm<T>, fuse_conv_batch_norm<T>, fuse_conv_pool<T>,
+    fuse_conv_pool_dense<T>, fuse_conv_relu_pool<T>,       fuse_conv_relu<T>,
 };
 
 template <class T>

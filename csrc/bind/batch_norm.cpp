@@ -59,7 +59,7 @@ py::array BoundBatchNorm::backprop(const py::array& d_output, const py::array& i
       const auto& k = active_target().kernels<T>();
       const Index padded = padded_channels<T>(call.channels());
       const auto sums = scratch<T>(2 * padded);
-      if (trainable) k.batch_norm_sums(sums.get(), d_out, call.values, call.norm, call.shape);
+      if (trainable) k.batch_norm_sums(sums.get(), d_out, call.values, nullptr, call.norm, call.shape);
       call.norm.shift = call.norm.d_mean;  // which is 0
       k.batch_norm_forward(d_in, d_out, call.norm, call.shape);
       if (trainable) {

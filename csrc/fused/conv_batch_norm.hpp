@@ -31,6 +31,7 @@ class ConvBatchNormStage final : public BatchStage<T> {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
     if (!computes_again()) kept->values = new_buffer<T>(whole_lines<T>(conv_.outputs()));
+    kept->norm = norm_.new_memory();
     return kept;
   }
   std::unique_ptr<Memory> new_scratch() const override {
@@ -67,6 +68,7 @@ class ConvBatchNormStage final : public BatchStage<T> {
  private:
   struct Kept : Memory, Convolution<T>::Kept {
     Buffer<T> values;
+    std::unique_ptr<Memory> norm;
   };
   struct Scratch : Memory, Convolution<T>::Scratch {
     Buffer<T> values, d_values;
@@ -80,8 +82,8 @@ class ConvBatchNormStage final : public BatchStage<T> {
   void compute(const Pass<T>& pass) const { conv_.forward(values(pass), pass.input, *pass.parameters, kept(pass)); }
   // The pass of the normalisation, which begins at the convolution's outputs.
   Pass<T> of_norm(const Pass<T>& pass) const {
-    return {values(pass),   pass.output, scratch(pass).d_values.get(), pass.d_output,
-            false,          nullptr,     scratch(pass).norm.get(),     pass.sample,
+    return {values(pass),   pass.output,           scratch(pass).d_values.get(), pass.d_output,
+            false,          kept(pass).norm.get(), scratch(pass).norm.get(),     pass.sample,
             pass.parameters};
   }
 

@@ -41,24 +41,23 @@ class PooledConvolution {
     scratch.d_filters = new_buffer<T>(packed_->by_tap_size());
   }
 
+  // The image with a ring of zeros around it, for "same" padding.
+  const T* in_ring(const Pass<T>& pass, Scratch& scratch) const {
+    if (!same()) return pass.input;
+    pad(scratch.padded.get(), pass.input, Conv3x3Shape{shape_.height, shape_.width, 1, shape_.filters});
+    return scratch.padded.get();
+  }
+
   // Finds an image's foreground. The background's value is that of the image's first pixel. The kernels will write the
   // pooled values to `values`.
   const PooledImage<T>& look_at(const Pass<T>& pass, T* values, Scratch& scratch) const {
     PooledImage<T>& image = scratch.pooled;
-    image = {pass.input,
-             *pass.input,
-             scratch.foreground.data(),
-             0,
-             first_pixel_.data(),
-             values,
-             scratch.background.get(),
-             pass.sample->training ? scratch.kept.get() : nullptr};
+    image = {in_ring(pass, scratch),    *pass.input,
+             scratch.foreground.data(), 0,
+             first_pixel_.data(),       values,
+             scratch.background.get(),  pass.sample->training ? scratch.kept.get() : nullptr};
     int* const foreground = scratch.foreground.data();
     std::uint64_t* const stripes = scratch.stripes.data();
-    if (same()) {
-      pad(scratch.padded.get(), pass.input, Conv3x3Shape{shape_.height, shape_.width, 1, shape_.filters});
-      image.pixels = scratch.padded.get();
-    }
     if (pass.sample->bytes != nullptr && !same()) {
       const std::uint8_t* const bytes = pass.sample->bytes;
       image.count = kernels().find_foreground_in_bytes(foreground, stripes, bytes, *bytes, shape_);

@@ -10,7 +10,9 @@
 // The batch's mean and variance depend on x, too. This is what d_mean and d_slope are for: with n values of a channel
 // in the batch,  d_mean = factor * d_offset / n  and  d_slope = factor * inverse * d_scale / n.
 //
-// With pooling, y is not stored: it is computed again in the backward pass, to find the largest value of each window.
+// Pooling comes first, because it needs no statistics: the largest y of a window is that of the largest x if `scale` is
+// positive, of the smallest x if it is negative, and of any x if it is 0. The passes after it read a quarter of x.
+//
 // Channels are in the lanes, and pixels are added in one order, so all targets compute the same sums.
 #include "max_pool2.hpp"
 #include "target.hpp"
@@ -179,57 +181,64 @@ V largest_of(const V (&y)[4]) {
 }
 
 // In the passes below, the channels of a pixel or a window follow each other, because memory is read fastest in order.
-template <class T>
-void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
+
+template <Ties ties, class T>
+void batch_norm_pool(const PooledNorm<T>& pooled, const T* input, const T* scale, const BatchNormShape& s) noexcept {
   const Window window(s);
-  const Index count = Index{s.height} * s.width * s.channels;
-  if (!s.pool) {
-    for (Index at = 0; at < count; at += s.channels)
-      for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-        const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
-        const auto y = channels.y(tile.read(input + at + first, lanes));
-        tile.write(output + at + first, channels.output(y), lanes);
-      });
-    return;
-  }
   for_windows(s, [&](Index in, Index out) {
     for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-      typename decltype(tile)::V y[4];
-      const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
-      for (int q = 0; q < 4; ++q) y[q] = channels.y(tile.read(input + in + window.offset[q] + first, lanes));
-      tile.write(output + out + first, channels.output(largest_of(y)), lanes);
+      using V = typename decltype(tile)::V;
+      using Mask = decltype(V{} > V{});
+      const V by = tile.read(scale + first, lanes), one = all<V>(T{1});
+      const V direction = (V)(((by > 0) & (Mask)one) | ((by < 0) & (Mask)(-one)));
+      V x[4], y[4];
+      for (int q = 0; q < 4; ++q) {
+        x[q] = tile.read(input + in + window.offset[q] + first, lanes);
+        y[q] = direction * x[q];
+      }
+      const V largest = largest_of(y);
+      Mask winners{}, left = ~Mask{};
+      for (int q = 0; q < 4; ++q) {
+        const Mask wins = equal(y[q], largest) & left;
+        winners |= wins & (1 << q);
+        if constexpr (ties == Ties::first) left &= ~wins;
+      }
+      // Where the scale is 0, the mean of the winners gives the same d_scale as each of them.
+      const V any = ties == Ties::all ? (x[0] + x[1] + (x[2] + x[3])) / 4 : x[0];
+      tile.write(pooled.values + out + first, by == 0 ? any : direction * largest, lanes);
+      tile.write(pooled.winners + out + first, (V)winners, lanes);
     });
   });
 }
 
-// One register of channels of a window: x, and the gradient of y.
-template <Ties ties, class Tile, class T>
-struct WindowGradient {
-  typename Tile::V x[4], d_y[4];
-
-  WindowGradient(const T* d_output, const T* input, const Channels<Tile>& channels, int lanes, const Window& window) {
-    typename Tile::V y[4];
-    for (int q = 0; q < 4; ++q) {
-      x[q] = Tile::read(input + window.offset[q], lanes);
-      y[q] = channels.y(x[q]);
-    }
-    const auto largest = largest_of(y);
-    hand_out<ties>(d_y, y, largest, channels.d_y(Tile::read(d_output, lanes), largest));
-  }
-};
-
-// Calls body(the rule for ties) with the rule as a constant.
-template <class Body>
-void with_ties(const BatchNormShape& s, Body&& body) {
-  if (s.ties == Ties::all) return body(std::integral_constant<Ties, Ties::all>{});
-  body(std::integral_constant<Ties, Ties::first>{});
+template <class T>
+void batch_norm_pool_by_rule(const PooledNorm<T>& pooled, const T* input, const T* scale,
+                             const BatchNormShape& s) noexcept {
+  if (s.ties == Ties::all) return batch_norm_pool<Ties::all>(pooled, input, scale, s);
+  batch_norm_pool<Ties::first>(pooled, input, scale, s);
 }
 
-// Sets sums to a sample's d_scale, and from sums[padded_channels] on to its d_offset.
 template <class T>
-void batch_norm_sums(T* sums, const T* d_output, const T* input, const BatchNormValues<T>& values,
+void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
+  const Index count = Index{s.height} * s.width * s.channels;
+  for (Index at = 0; at < count; at += s.channels)
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+      const auto y = channels.y(tile.read(input + at + first, lanes));
+      tile.write(output + at + first, channels.output(y), lanes);
+    });
+}
+
+// The gradient of a window's pixel `q`, if it is one of the winners.
+template <class V>
+V given_to(int q, const V& winners, const V& gradient) {
+  using Mask = decltype(gradient > gradient);
+  return (V)((((Mask)winners & (1 << q)) != 0) & (Mask)gradient);
+}
+
+template <class T>
+void batch_norm_sums(T* sums, const T* d_output, const T* input, const T* winners, const BatchNormValues<T>& values,
                      const BatchNormShape& s) noexcept {
-  const Window window(s);
   const Index count = Index{s.height} * s.width * s.channels;
   for_channel_tiles<T, 4>(s.channels, [&](auto tile, int first, int lanes) {
     using Part = Tile<T, sizeof(typename decltype(tile)::V), 1, tile.partial>;
@@ -241,25 +250,19 @@ void batch_norm_sums(T* sums, const T* d_output, const T* input, const BatchNorm
         body(Channels<Part>(values, at, lanes, s.relu), at, v);
       }
     };
-    const auto add = [&](const Channels<Part>& channels, int v, const V& x, const V& d_y) {
-      d_scale[v] += d_y * (x - channels.mean);
-      d_offset[v] += d_y;
-    };
-    if (s.pool)
-      with_ties(s, [&](auto ties) {
-        for_windows(s, [&](Index in, Index out) {
-          for_parts([&](const auto& channels, int at, int v) {
-            const WindowGradient<ties(), Part, T> of(d_output + out + at, input + in + at, channels, lanes, window);
-            for (int q = 0; q < 4; ++q) add(channels, v, of.x[q], of.d_y[q]);
-          });
-        });
+    for (Index pixel = 0; pixel < count; pixel += s.channels)
+      for_parts([&](const auto& channels, int at, int v) {
+        const V x = Part::read(input + pixel + at, lanes);
+        V d_y = channels.d_y(Part::read(d_output + pixel + at, lanes), channels.y(x));
+        if (winners != nullptr) {
+          const V of_window = Part::read(winners + pixel + at, lanes);
+          V given[4];
+          for (int q = 0; q < 4; ++q) given[q] = given_to(q, of_window, d_y);
+          d_y = given[0] + given[1] + (given[2] + given[3]);
+        }
+        d_scale[v] += d_y * (x - channels.mean);
+        d_offset[v] += d_y;
       });
-    else
-      for (Index pixel = 0; pixel < count; pixel += s.channels)
-        for_parts([&](const auto& channels, int at, int v) {
-          const V x = Part::read(input + pixel + at, lanes);
-          add(channels, v, x, channels.d_y(Part::read(d_output + pixel + at, lanes), channels.y(x)));
-        });
     for_parts([&](const auto&, int at, int v) {
       Part::write(sums + at, d_scale[v] * Part::read(values.inverse + at, lanes), lanes);
       Part::write(sums + padded_channels<T>(s.channels) + at, d_offset[v], lanes);
@@ -268,8 +271,8 @@ void batch_norm_sums(T* sums, const T* d_output, const T* input, const BatchNorm
 }
 
 template <class T>
-void batch_norm_backward(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>& values,
-                         const BatchNormShape& s) noexcept {
+void batch_norm_backward(T* d_input, const T* d_output, const T* input, const PooledNorm<T>& pooled,
+                         const BatchNormValues<T>& values, const BatchNormShape& s) noexcept {
   const Window window(s);
   const Index count = Index{s.height} * s.width * s.channels;
   if (!s.pool) {
@@ -282,15 +285,16 @@ void batch_norm_backward(T* d_input, const T* d_output, const T* input, const Ba
       });
     return;
   }
-  with_ties(s, [&](auto ties) {
-    for_windows(s, [&](Index in, Index out) {
-      for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
-        const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
-        const WindowGradient<ties(), decltype(tile), T> of(d_output + out + first, input + in + first, channels, lanes,
-                                                           window);
-        for (int q = 0; q < 4; ++q)
-          tile.write(d_input + in + window.offset[q] + first, channels.d_input(of.x[q], of.d_y[q]), lanes);
-      });
+  for_windows(s, [&](Index in, Index out) {
+    for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
+      const Channels<decltype(tile)> channels(values, first, lanes, s.relu);
+      const auto largest = channels.y(tile.read(pooled.values + out + first, lanes));
+      const auto d_y = channels.d_y(tile.read(d_output + out + first, lanes), largest);
+      const auto winners = tile.read(pooled.winners + out + first, lanes);
+      for (int q = 0; q < 4; ++q) {
+        const Index at = in + window.offset[q] + first;
+        tile.write(d_input + at, channels.d_input(tile.read(input + at, lanes), given_to(q, winners, d_y)), lanes);
+      }
     });
   });
   for_unread(s, [&](Index pixel) {
@@ -308,6 +312,7 @@ void enter(Kernels<T>& k) {
   k.batch_norm_take_running = batch_norm_take_running<T>;
   k.batch_norm_take_batch = batch_norm_take_batch<T>;
   k.batch_norm_take_gradient = batch_norm_take_gradient<T>;
+  k.batch_norm_pool = batch_norm_pool_by_rule<T>;
   k.batch_norm_forward = batch_norm_forward<T>;
   k.batch_norm_sums = batch_norm_sums<T>;
   k.batch_norm_backward = batch_norm_backward<T>;

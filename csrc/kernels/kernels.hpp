@@ -147,6 +147,21 @@ struct BatchNormShape {
   int height, width, channels;
   bool relu = false, pool = false;
   Ties ties = Ties::all;
+
+  // The shape of the values that the normalisation itself reads.
+  BatchNormShape normalised() const noexcept {
+    return pool ? BatchNormShape{height / 2, width / 2, channels, relu} : *this;
+  }
+};
+// What pooling takes from each window (height / 2, width / 2, channels): x of its largest y, and which of its pixels
+// have this y. The latter is an integer as wide as T; bit q belongs to pixel q in reading order.
+template <class T>
+struct PooledNorm {
+  T *values, *winners;
+};
+// The pixels of all 3x3 windows of an image; kernels/conv_pool_norm.cpp has the formulas.
+struct WindowMoments {
+  double count, mean[9], products[9][9];
 };
 struct BatchNormLimits {
   double momentum, eps;
@@ -190,6 +205,11 @@ inline constexpr int conv_tile_pixels = 6;
 template <class T>
 Index conv3x3_backward_input_scratch(const Conv3x3Shape& s) noexcept {
   return Index{conv_tile_pixels} * s.taps();
+}
+
+// The length of the scratch memory that window_moments needs.
+inline Index window_moments_scratch(const Conv3x3Shape& s) noexcept {
+  return Index{s.height} * s.width + 8;
 }
 
 template <class T>
@@ -276,11 +296,23 @@ struct Kernels {
                                 const BatchNormLimits&, const BatchNormShape&) noexcept;
   void (*batch_norm_take_gradient)(const BatchNormValues<T>&, const T* const* shards, Index at, const ShardedBatch&,
                                    const BatchNormShape&) noexcept;
+  void (*batch_norm_pool)(const PooledNorm<T>&, const T* input, const T* scale, const BatchNormShape&) noexcept;
   void (*batch_norm_forward)(T* output, const T* input, const BatchNormValues<T>&, const BatchNormShape&) noexcept;
-  void (*batch_norm_sums)(T* sums, const T* d_output, const T* input, const BatchNormValues<T>&,
+  // Sets sums to a sample's d_scale, and from sums[padded_channels] on to its d_offset. After pooling, `input` are its
+  // values; otherwise `winners` is null.
+  void (*batch_norm_sums)(T* sums, const T* d_output, const T* input, const T* winners, const BatchNormValues<T>&,
                           const BatchNormShape&) noexcept;
-  void (*batch_norm_backward)(T* d_input, const T* d_output, const T* input, const BatchNormValues<T>&,
-                              const BatchNormShape&) noexcept;
+  void (*batch_norm_backward)(T* d_input, const T* d_output, const T* input, const PooledNorm<T>&,
+                              const BatchNormValues<T>&, const BatchNormShape&) noexcept;
+
+  // kernels/conv_pool_norm.cpp. The last two add to a gradient, of the biases only with s.bias.
+  void (*window_moments)(WindowMoments&, double* scratch, const T* image, const Conv3x3Shape&) noexcept;
+  void (*output_moments)(T* mean, T* squares, const WindowMoments&, const T* packed, int filters) noexcept;
+  void (*fold_norm)(T* folded, const T* packed, const BatchNormValues<T>&, int filters) noexcept;
+  void (*unfold_gradient)(T* d_packed, T* d_norm, const T* d_folded, const T* packed, const BatchNormValues<T>&,
+                          const Conv3x3Shape&) noexcept;
+  void (*subtract_through_statistics)(T* d_packed, const T* mean, const WindowMoments&, const T* packed,
+                                      const BatchNormValues<T>&, const Conv3x3Shape&) noexcept;
 
   // kernels/elementwise.cpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;

@@ -9,6 +9,7 @@ void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
   fill_max_pool2(float32, float64);
   fill_foreground(float32, float64);
   fill_conv_pool(float32, float64);
+  fill_conv_pool_norm(float32, float64);
   fill_dense(float32, float64);
   fill_dense_packed(float32, float64);
   fill_conv_pool_dense(float32, float64);

@@ -20,8 +20,16 @@ class BatchNormStage final : public BatchStage<T> {
   Index statistics_size() const override { return 2 * padded(); }
   Index values_of_a_channel() const override { return Index{shape_.height} * shape_.width; }
   Index outputs() const override {
-    const int by = shape_.pool ? 2 : 1;
-    return Index{shape_.height / by} * (shape_.width / by) * shape_.channels;
+    const auto normalised = shape_.normalised();
+    return Index{normalised.height} * normalised.width * normalised.channels;
+  }
+  std::unique_ptr<Memory> new_memory() const override {
+    auto kept = std::make_unique<Kept>();
+    if (shape_.pool) {
+      kept->values = new_buffer<T>(whole_lines<T>(outputs()));
+      kept->winners = new_buffer<T>(whole_lines<T>(outputs()));
+    }
+    return kept;
   }
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
@@ -32,6 +40,7 @@ class BatchNormStage final : public BatchStage<T> {
   void look_at_input(const Pass<T>& pass) const override {
     T* const moments = this->statistics_of(pass);
     this->kernels().batch_norm_moments(moments, moments + padded(), pass.input, shape_);
+    pool(pass);
   }
   void meet_forward(const MetBatch<T>& batch) const override {
     const auto& p = batch.parameters;
@@ -39,12 +48,15 @@ class BatchNormStage final : public BatchStage<T> {
                                           p.statistics_stride, batch.samples, packed_->layer().limits(), shape_);
   }
   void forward(const Pass<T>& pass) const override {
-    this->kernels().batch_norm_forward(pass.output, pass.input, packed_->values(*pass.parameters), shape_);
+    if (!pass.sample->training) pool(pass);  // in training, look_at_input did
+    this->kernels().batch_norm_forward(pass.output, normalised(pass), packed_->values(*pass.parameters),
+                                       shape_.normalised());
   }
 
   void look_at_gradient(const Pass<T>& pass, T* gradient) const override {
     T* const sums = static_cast<Scratch&>(*pass.scratch).sums.get();
-    this->kernels().batch_norm_sums(sums, pass.d_output, pass.input, packed_->values(*pass.parameters), shape_);
+    this->kernels().batch_norm_sums(sums, pass.d_output, normalised(pass), pooled(pass).winners,
+                                    packed_->values(*pass.parameters), shape_.normalised());
     this->kernels().add(gradient + packed_->offset, sums, packed_->size());
   }
   void meet_backward(const MetBatch<T>& batch) const override {
@@ -53,14 +65,26 @@ class BatchNormStage final : public BatchStage<T> {
   }
   void backward(const Pass<T>& pass, T*) const override {
     if (pass.is_first) return;
-    this->kernels().batch_norm_backward(pass.d_input, pass.d_output, pass.input, packed_->values(*pass.parameters),
-                                        shape_);
+    this->kernels().batch_norm_backward(pass.d_input, pass.d_output, pass.input, pooled(pass),
+                                        packed_->values(*pass.parameters), shape_);
   }
 
  private:
+  struct Kept : Memory {
+    Buffer<T> values, winners;
+  };
   struct Scratch : Memory {
     Buffer<T> sums;
   };
+  static PooledNorm<T> pooled(const Pass<T>& pass) {
+    const auto& kept = static_cast<Kept&>(*pass.memory);
+    return {kept.values.get(), kept.winners.get()};
+  }
+  void pool(const Pass<T>& pass) const {
+    if (shape_.pool)
+      this->kernels().batch_norm_pool(pooled(pass), pass.input, packed_->values(*pass.parameters).scale, shape_);
+  }
+  const T* normalised(const Pass<T>& pass) const { return shape_.pool ? pooled(pass).values : pass.input; }
   Index padded() const noexcept { return padded_channels<T>(shape_.channels); }
 
   std::shared_ptr<PackedBatchNorm<T>> packed_;

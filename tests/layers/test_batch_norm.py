@@ -26,6 +26,11 @@ NAMES = [
     "same:8 norm pool same:17 norm relu average norm softmax:4",
 ]
 AFTER_DENSE = NAMES[1]
+POOLED = [
+    "unbiased:6 norm relu pool:first softmax:5",
+    "conv:19 norm pool softmax:3",
+    "same:5 norm pool:first conv:4 norm relu pool softmax:3",
+]
 
 
 def arrays(network):
@@ -79,6 +84,21 @@ def test_it_trains_fused_as_it_does_plain(rng, names, batch_size, dtype):
         assert_close(fused, plain, TERMS)
 
 
+@pairwise(names=POOLED, kind=["bytes", "blank", "floats"], dtype=DTYPES, target=cnnx.targets())
+def test_pooling_before_the_normalisation_takes_the_same_pixels(rng, names, kind, dtype):
+    """The largest value is the smallest one times a negative scale, and all are equal times 0."""
+    images, labels = problem(rng, names, 12, kind)
+    found = []
+    for network_of in (Sequential, Plain):
+        network = network_of(stack(cnnx, names, dtype))
+        for layer in network.layers:
+            if isinstance(layer, BatchNorm):
+                layer.scale[:3] = 0, -1.5, -0.5
+        network.gradients(images, labels)
+        found.append(network.gradient)
+    assert_close(found[0], found[1], TERMS)
+
+
 def test_windows_of_any_length_give_the_same_bits(dtype, rng):
     images, labels = problem(rng, NAMES[0], 60)
     trained = []
@@ -90,17 +110,19 @@ def test_windows_of_any_length_give_the_same_bits(dtype, rng):
     assert trained[0] == trained[1] == trained[2]
 
 
-def test_a_mean_far_from_zero_costs_no_variance(rng):
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_mean_far_from_zero_costs_no_variance(rng, fused):
     """A sum of squares minus a squared sum would lose every digit of it."""
     values = (1000 + rng.uniform(-1, 1, (16, 8, 9))).astype(np.float32)
-    layers = [Conv3x3(1, 1, padding="same", use_bias=False, dtype=np.float32), BatchNorm(1, 0.0, dtype=np.float32)]
-    layers[0].filters[...] = 0
-    layers[0].filters[0, 1, 1, 0] = 1
-    network = Sequential([*layers, Softmax(72, 2, dtype=np.float32)])
+    conv, norm = Conv3x3(1, 1, padding="same", use_bias=False, dtype=np.float32), BatchNorm(1, 0.0, dtype=np.float32)
+    conv.filters[...] = 0
+    conv.filters[0, 1, 1, 0] = 1
+    rest = [MaxPool2(), Softmax(16, 2, dtype=np.float32)] if fused else [Softmax(72, 2, dtype=np.float32)]
+    network = Sequential([conv, norm, *rest])
     network.fit(values, np.zeros(16, int), epochs=1, learn_rate=0.0, batch_size=16)
     exact = values.astype(np.float64)
-    np.testing.assert_allclose(layers[1].running_mean, exact.mean(), rtol=1e-6)
-    np.testing.assert_allclose(layers[1].running_var, exact.var(ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_mean, exact.mean(), rtol=1e-6)
+    np.testing.assert_allclose(norm.running_var, exact.var(ddof=1), rtol=1e-5)
 
 
 def test_one_image_is_a_batch_after_a_convolution(dtype, rng):
