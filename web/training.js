@@ -123,7 +123,8 @@ export class Training {
   call(order, losses) {
     const start = performance.now();
     const { learnRate } = this.options;
-    const result = this.net.train(this.data.images, this.data.labels, { learnRate, order });
+    const restart = this.steps === 0;
+    const result = this.net.train(this.data.images, this.data.labels, { learnRate, order, restart });
     this.pace.took(order.length, performance.now() - start);
     losses.set(result.losses);
     return result.correct;
