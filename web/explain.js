@@ -26,7 +26,7 @@ export function convolution(net, position, input, { row, column, channel }) {
         const [r, c] = [row + x - shift, column + y - shift];
         const isInside = r >= 0 && r < height && c >= 0 && c < width;
         window.push(isInside ? input[(r * width + c) * channels + from] : 0);
-        filter.push(filters[(channel * channels + from) * 9 + x * 3 + y]);
+        filter.push(filters[(channel * 9 + x * 3 + y) * channels + from]);
       }
     }
     const products = window.map((value, i) => value * filter[i]);

@@ -59,7 +59,7 @@ export class Inside {
   filterMaps(layer, position) {
     const shape = layer.parameters?.filters?.shape;
     if (shape === undefined) return [];
-    const channels = shape.length === 4 ? shape[1] : 1;
+    const channels = shape[3] ?? 1;
     const tiles = Math.ceil(Math.sqrt(channels));
     return Array.from({ length: shape[0] }, (_, channel) => {
       const onChoose = (row, column) => {
@@ -106,7 +106,7 @@ export class Inside {
         for (let i = 0; i < 9; i++) {
           const row = Math.floor(from / map.tiles) * 3 + Math.floor(i / 3);
           const column = (from % map.tiles) * 3 + (i % 3);
-          drawn[row * side + column] = weights[(channel * map.channels + from) * 9 + i];
+          drawn[row * side + column] = weights[(channel * 9 + i) * map.channels + from];
         }
       }
       map.drawSigned(drawn, scale);
@@ -159,9 +159,10 @@ export class Inside {
     const map = this.rows[chosen.layer].filters[chosen.channel];
     const [row, column] = [Math.floor(chosen.tile / map.tiles) * 3, (chosen.tile % map.tiles) * 3];
     map.frame(row, column, 3, 3, true);
-    const start = (chosen.channel * map.channels + chosen.tile) * 9;
-    const weights = Array.from(this.layers[chosen.layer].parameters.filters.data.subarray(start, start + 9));
-    return views.filterView(chosen, weights, nameOf(this.layers[chosen.layer]));
+    const layer = this.layers[chosen.layer];
+    const { data } = layer.parameters.filters;
+    const weights = Array.from({ length: 9 }, (_, i) => data[(chosen.channel * 9 + i) * map.channels + chosen.tile]);
+    return views.filterView(chosen, weights, nameOf(layer));
   }
 
   output({ output }) {

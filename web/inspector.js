@@ -54,9 +54,11 @@ export function filterView({ channel }, filter, name) {
 
 const CONVOLUTION = "out(<i>i</i>, <i>j</i>) = <span class='sum'>Σ<sub>x, y = 0, 1, 2</sub></span> image(<i>i</i> + <i>x</i>, <i>j</i> + <i>y</i>) · filter(<i>x</i>, <i>y</i>)";
 
+const DEEP_CONVOLUTION = "out(<i>i</i>, <i>j</i>) = <span class='sum'>Σ<sub>c</sub> Σ<sub>x, y</sub></span> input(<i>i</i> + <i>x</i>, <i>j</i> + <i>y</i>, <i>c</i>) · filter(<i>x</i>, <i>y</i>, <i>c</i>) + bias";
+
 export function convolutionView(chosen, { parts, strongest, bias, total }, name) {
   const many = parts.length > 1;
-  const of = many ? ` of map ${strongest.from + 1}` : "";
+  const of = many ? `, map ${strongest.from + 1}` : "";
   const rest = bias === null ? [] : [` and the bias ${signed(bias)}`];
   const channels = numbers(parts.map((part) => part.sum), 8, { label: `the sums of all ${parts.length} maps`, marked: (_, i) => i === strongest.from });
   return {
@@ -73,7 +75,7 @@ export function convolutionView(chosen, { parts, strongest, bias, total }, name)
         numbers(strongest.products, 3, { label: "products" }),
       ),
       ...(many ? [channels] : []),
-      formula(CONVOLUTION),
+      formula(many ? DEEP_CONVOLUTION : CONVOLUTION),
       result(many ? `The sum of ${parts.length} × 9 products` : "The sum of the nine products", ...rest, " is ", make("strong", {}, signed(total))),
     ],
   };
