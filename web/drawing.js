@@ -115,9 +115,15 @@ export class Pad {
     this.changed(!this.isPenDown);
   }
 
+  // In the middle of a stroke the picture follows once a frame, however many events come.
   changed(isDone) {
-    this.draw();
-    this.onImage(this.image ?? toImage(this.strokes, PAD), isDone);
+    cancelAnimationFrame(this.due);
+    const show = () => {
+      this.draw();
+      this.onImage(this.image ?? toImage(this.strokes, PAD), isDone);
+    };
+    if (isDone) show();
+    else this.due = requestAnimationFrame(show);
   }
 
   draw() {

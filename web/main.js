@@ -14,10 +14,10 @@ import { Mistakes } from "./mistakes.js";
 import { readNpz } from "./npz.js";
 import { Progress } from "./progress.js";
 import { Settings } from "./settings.js";
-import { Training, test } from "./training.js";
+import { Training, nextFrame, test } from "./training.js";
 
 const SIZE = SIDE * SIDE;
-const REDRAW = 60; // milliseconds: while training, the layers are drawn this often
+const REDRAW = 80; // milliseconds: while training, the layers are drawn this often
 
 class Page {
   constructor(core, sample) {
@@ -230,8 +230,9 @@ class Page {
       log: (line) => this.progress.log(line),
       window: (window) => this.progress.window(window),
       epoch: (tested) => this.progress.tested(tested, true),
-      frame: () => {
+      slice: async () => {
         if (performance.now() - drawnAt < REDRAW) return;
+        await nextFrame(); // so that no frame trains and draws
         this.drawAll();
         drawnAt = performance.now();
       },

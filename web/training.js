@@ -28,22 +28,22 @@ class Pace {
   }
 }
 
-// Runs `work()`, which takes a few milliseconds, in slices until it returns false. `onFrame()` follows each slice. Returns
-// the milliseconds of work.
-async function inSlices(work, onFrame) {
+// Runs `work()`, which takes a few milliseconds, in slices until it returns false. `onSlice()` follows each slice, and may
+// wait for a frame of its own. Returns the milliseconds of work.
+async function inSlices(work, onSlice) {
   let milliseconds = 0;
   for (let goesOn = true; goesOn; ) {
     await nextFrame();
     const start = performance.now();
     while (goesOn && performance.now() - start < SLICE) goesOn = work();
     milliseconds += performance.now() - start;
-    onFrame();
+    await onSlice();
   }
   return milliseconds;
 }
 
 // Tests in slices: returns {loss, accuracy, predictions, losses}, or null if `isStopped()`.
-export async function test(net, images, labels, isStopped = () => false, onFrame = () => {}) {
+export async function test(net, images, labels, isStopped = () => false, onSlice = () => {}) {
   const [count, size] = [labels.length, images.length / labels.length];
   const result = { losses: new Float64Array(count), predictions: new Uint8Array(count) };
   const pace = new Pace(TEST_CALL);
@@ -58,14 +58,14 @@ export async function test(net, images, labels, isStopped = () => false, onFrame
     result.predictions.set(part.predictions, done);
     done = end;
     return done < count;
-  }, onFrame);
+  }, onSlice);
   if (done < count) return null;
   const right = result.predictions.reduce((sum, prediction, i) => sum + (prediction === labels[i]), 0);
   return { ...result, loss: mean(result.losses), accuracy: right / count };
 }
 
 // One training. `report` has functions: log(line), window({step, loss, accuracy, perSecond}),
-// epoch(test), frame().
+// epoch(test), slice().
 export class Training {
   // options: epochs, learnRate, firstEpoch (how many the network has had), hasArticlesLog.
   constructor(net, data, options, report) {
@@ -84,7 +84,7 @@ export class Training {
     for (let epoch = 1; epoch <= this.options.epochs && !this.isStopped; epoch++) {
       await this.epoch(epoch + this.options.firstEpoch);
       const { testImages, testLabels } = this.data;
-      tested = await test(this.net, testImages, testLabels, () => this.isStopped, () => this.report.frame());
+      tested = await test(this.net, testImages, testLabels, () => this.isStopped, this.report.slice);
       if (tested !== null) this.report.epoch(tested);
     }
     if (this.isStopped) return null;
@@ -113,7 +113,7 @@ export class Training {
         Object.assign(window, { correct: 0, start: done });
       }
       return done < labels.length && !this.isStopped;
-    }, () => this.report.frame());
+    }, this.report.slice);
     if (this.options.hasArticlesLog || done < labels.length) return;
     const perSecond = (done / (this.milliseconds - before)) * 1000;
     this.report.log(epochLine(number, mean(all.losses), all.correct / done, perSecond));
