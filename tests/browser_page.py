@@ -18,16 +18,20 @@ HANG = 100  # seconds that nothing here takes
 
 # Many pointer events in one call. They come from no device, so the browser cannot capture its pointer.
 DRAW = """
+document.getElementById('clear').click();
 const pad = document.getElementById('pad'), frame = pad.getBoundingClientRect();
 pad.setPointerCapture = () => {};
-const fire = (name, [x, y]) => pad.dispatchEvent(new PointerEvent(name, {
-  pointerId: 1, button: 0, bubbles: true, clientX: frame.left + x * frame.width, clientY: frame.top + y * frame.height}));
+const fire = (name, [x, y]) => {
+  const place = {clientX: frame.left + x * frame.width, clientY: frame.top + y * frame.height};
+  pad.dispatchEvent(new PointerEvent(name, {pointerId: 1, button: 0, bubbles: true, ...place}));
+};
 for (const stroke of arguments[0]) {
   fire('pointerdown', stroke[0]);
   stroke.slice(1).forEach((point) => fire('pointermove', point));
   fire('pointerup', stroke.at(-1));
 }
 delete pad.setPointerCapture;
+return document.getElementById('answer').textContent;
 """
 
 
@@ -109,7 +113,7 @@ class OpenPage:
         self.wait_for_training()
 
     def wait_for_training(self):
-        self.wait("!document.body.classList.contains('training') && document.getElementById('log').textContent.includes('steps in')")
+        self.wait("page.training === null && document.getElementById('log').textContent.includes('steps in')")
 
     def load(self, path):
         """Load a network, and wait until it has read the test digits."""
@@ -129,12 +133,7 @@ class OpenPage:
 
     def hover(self, selector, number, x, y):
         """Move the mouse over an element, from (0, 0) to (1, 1); the selector's `number`th."""
-        left, top, width, height = self.script(
-            "const canvas = document.querySelectorAll(arguments[0])[arguments[1]]; canvas.scrollIntoView({block: 'center'});"
-            "const frame = canvas.getBoundingClientRect(); return [frame.left, frame.top, frame.width, frame.height]",
-            selector,
-            number,
-        )
+        left, top, width, height = self.frame(selector, number)
         actions = ActionBuilder(self.browser, mouse=PointerInput("mouse", "the mouse"), duration=0)
         actions.pointer_action.move_to_location(round(left + x * width), round(top + y * height))
         actions.perform()
@@ -143,17 +142,22 @@ class OpenPage:
         return self.text("log").splitlines()
 
     def fact(self, name):
-        facts = dict(line.split("\n") for line in self.script(
-            "return [...document.querySelectorAll('#facts div')].map((it) => it.firstChild.textContent + '\\n' + it.lastChild.textContent)"
-        ))
-        return facts[name]
+        terms = self.script("return [...document.querySelectorAll('#facts dt')].map((it) => it.textContent)")
+        return self.script("return document.querySelectorAll('#facts dd')[arguments[0]].textContent", terms.index(name))
+
+    def frame(self, selector, number=0):
+        """Scroll to an element, the selector's `number`th. Return its left, top, width and height on the screen."""
+        return self.script(
+            "const element = document.querySelectorAll(arguments[0])[arguments[1]];"
+            "element.scrollIntoView({block: 'center'}); const frame = element.getBoundingClientRect();"
+            "return [frame.left, frame.top, frame.width, frame.height]",
+            selector,
+            number,
+        )
 
     def point_along(self, strokes, kind):
         """Draw strokes on the pad, from (0, 0) to (1, 1), with a mouse, a finger ("touch") or a pen."""
-        self.script("document.getElementById('pad').scrollIntoView({block: 'center'})")
-        left, top, side = self.script(
-            "const frame = document.getElementById('pad').getBoundingClientRect(); return [frame.left, frame.top, frame.width]"
-        )
+        left, top, side, _ = self.frame("#pad")
         device = PointerInput(kind, f"a {kind}")
         actions = ActionBuilder(self.browser, mouse=device, duration=0)
         for stroke in strokes:
@@ -165,9 +169,8 @@ class OpenPage:
         actions.perform()
 
     def draw(self, strokes):
-        """Draw strokes, too, in less time."""
-        self.script("document.getElementById('clear').click()")
-        self.script(DRAW, [np.asarray(stroke).tolist() for stroke in strokes])
+        """Draw strokes on the empty pad in less time. Return the answer."""
+        return self.script(DRAW, [np.asarray(stroke).tolist() for stroke in strokes])
 
     def answer(self):
         return self.text("answer")

@@ -15,14 +15,19 @@ from twins import computing_on
 import cnnx
 
 pytest.importorskip("selenium", reason="selenium is not installed")
-from browser_page import OpenPage, served, start  # noqa: E402  # after the skip
+from browser_page import OpenPage, served, start  # after the skip
 
 PAGE = Path(__file__).parents[2] / "web" / "dist" / "cnnx.html"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 DATA = Path(os.environ.get("CNNX_DATA", ""))
 MNIST = [
     DATA / f"{name}.gz"
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
 ]
 SEVEN = [[(0.25, 0.25), (0.5, 0.24), (0.72, 0.25), (0.6, 0.5), (0.45, 0.8)]]
 
@@ -30,7 +35,9 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="Chromium and its chromedriver are not installed"),
     pytest.mark.skipif(not PAGE.exists(), reason="web/dist/cnnx.html is missing (web/build.sh makes it)"),
 ]
-needs_mnist = pytest.mark.skipif(not all(path.exists() for path in MNIST), reason="CNNX_DATA names no folder with all of MNIST")
+needs_mnist = pytest.mark.skipif(
+    not all(path.exists() for path in MNIST), reason="CNNX_DATA names no folder with all of MNIST"
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +86,9 @@ def test_the_page_opens_from_a_disk_and_over_http(page, way):
         assert float(page.fact("Test accuracy").removesuffix("%")) > 80
 
 
-@pytest.mark.parametrize("settings", [{}, {"seed": 3, "learnRate": 0.01, "epochs": 1, "ties": "first"}], ids=["as it opens", "others"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"seed": 3, "learnRate": 0.01, "epochs": 1, "ties": "first"}], ids=["as it opens", "others"]
+)
 def test_the_log_has_the_lines_of_the_command_that_the_page_names(page, settings):
     page.set(**settings)
     page.train()
@@ -112,10 +121,7 @@ def test_a_drawn_seven_is_read(page, trained_on_mnist, kind):
 def test_drawn_digits_of_all_sizes_are_read_wherever_they_are(page, trained_on_mnist):
     page.load(trained_on_mnist[1])
     rng = np.random.default_rng(0)
-    answers = []
-    for number in range(200):
-        page.draw([points[::4] for points in somewhere(number % 10, rng)])
-        answers.append(int(page.answer()))
+    answers = [int(page.draw([points[::4] for points in somewhere(number % 10, rng)])) for number in range(200)]
     assert np.mean(np.equal(answers, np.arange(200) % 10)) >= 0.92
 
 
@@ -135,7 +141,7 @@ def test_the_page_loads_what_python_trained(page, tmp_path, model):
     digits = cnnx.data.load()
     with computing_on("baseline"):
         network = model(dtype="float32")
-        network.fit(digits.train_images, digits.train_labels, learn_rate=0.005)
+        network.fit(digits.train_images, digits.train_labels, epochs=1, learn_rate=0.005)
         network.save(tmp_path / "python.npz")
         page.load(tmp_path / "python.npz")
         loss, accuracy, predictions = page.evaluate()
@@ -172,7 +178,7 @@ def test_corrections_are_capped_and_the_page_says_why(page):
     assert page.find("undo-correction").is_displayed() is False
 
 
-@pytest.mark.parametrize("size, corner", [(0.95, (0.02, 0.02)), (0.3, (0.65, 0.6)), (0.12, (0, 0.85))])
+@pytest.mark.parametrize(("size", "corner"), [(0.95, (0.02, 0.02)), (0.3, (0.65, 0.6)), (0.12, (0, 0.85))])
 def test_a_drawing_is_scaled_and_centred_by_its_mass(page, size, corner):
     page.draw([np.array(SEVEN[0])])
     expected = page.image()
@@ -194,11 +200,13 @@ def test_the_keyboard_draws(page):
     assert page.text("verdict") == "The pad is empty."
 
 
-@pytest.mark.parametrize("preset, layer", [("article", 0), ("article", 1), ("small_convnet", 2), ("small_convnet", 3)])
+@pytest.mark.parametrize(
+    ("preset", "layer"), [("article", 0), ("article", 1), ("small_convnet", 2), ("small_convnet", 3)]
+)
 def test_a_pixel_that_is_pointed_at_tells_how_it_was_computed(page, preset, layer):
     page.set(preset=preset)
     rows, columns, maps = page.script("return page.net.layers[arguments[0]].shape", layer)
-    row, column, map_ = rows // 2, columns // 2, maps - 2
+    row, column, map_ = rows // 2, columns // 2, 2
     name = page.layer_name(layer)
     earlier = sum(page.layer_name(i) == name for i in range(layer))  # small_convnet has each kind of layer twice
     page.hover(f"canvas[aria-label='{name}, map {map_ + 1}']", earlier, (column + 0.5) / columns, (row + 0.5) / rows)
@@ -231,12 +239,14 @@ def test_a_phone_is_wide_enough_in_both_modes(page, is_dark):
     page.script("document.querySelectorAll('details').forEach((it) => (it.open = true))")
     assert page.script("return document.documentElement.scrollWidth") == 390
     paper = page.script("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-    pad = page.script("return Array.from(document.getElementById('pad').getContext('2d').getImageData(3, 3, 1, 1).data)")
+    pad = page.script(
+        "return Array.from(document.getElementById('pad').getContext('2d').getImageData(3, 3, 1, 1).data)"
+    )
     assert (max(paper) < 60) == (max(pad[:3]) < 60) == is_dark
 
 
 @pytest.mark.parametrize(
-    "name, content, message",
+    ("name", "content", "message"),
     [
         ("train-images", idx(np.zeros((3, 27, 28), np.uint8)), "train-images: expected pictures of 28×28 pixels"),
         ("train-labels", idx(np.arange(8, 12, dtype=np.uint8))[:-1], "expected 4 bytes after the header, got 3"),
