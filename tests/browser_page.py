@@ -114,6 +114,7 @@ class OpenPage:
 
     def wait_for_training(self):
         self.wait("page.training === null && document.getElementById('log').textContent.includes('steps in')")
+        self.wait("!document.getElementById('mistakes').hidden")
 
     def load(self, path):
         """Load a network, and wait until it has read the test digits."""

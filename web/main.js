@@ -208,20 +208,27 @@ class Page {
     this.tests++;
     this.isTrained = true;
     this.setBusy(true);
+    let tested = null;
     try {
-      const tested = await this.training.run();
+      tested = await this.training.run();
       this.epochs += epochs;
-      this.progress.say(
-        tested === null
-          ? "Stopped. You can train it on, or start over."
-          : `Done. It reads ${(tested.accuracy * 100).toFixed(1)}% of the test pictures, which it has not learned from. Now draw one.`,
-      );
-      await this.testAll();
     } finally {
+      this.drawAll();
       this.training = null;
       this.setBusy(false);
-      this.drawAll();
     }
+    await this.showEnd(tested);
+  }
+
+  async showEnd(tested) {
+    this.progress.say(
+      tested === null
+        ? "Stopped. You can train it on, or start over."
+        : `Done. It reads ${(tested.accuracy * 100).toFixed(1)}% of the test pictures, which it has not learned from. Now draw one.`,
+    );
+    await nextFrame();
+    if (tested === null) await this.testAll();
+    else this.showTest(tested);
   }
 
   report() {
@@ -270,6 +277,8 @@ class Page {
     byId("files-report").textContent = `${many} training and ${few} test pictures are loaded.`;
     byId("train-all").textContent = `Train on ${many}`;
     this.restart();
+    await nextFrame(); // the new network is drawn before it learns
+    await nextFrame();
     await this.train(this.full);
   }
 }

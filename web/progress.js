@@ -63,11 +63,12 @@ export class Progress {
   }
 
   drawLog() {
-    if (this.shown === this.lines.length) return;
-    this.shown = this.lines.length;
     const log = byId("log");
+    if (this.shown === 0) log.textContent = "";
+    if (this.shown === this.lines.length) return;
     const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
-    log.textContent = this.lines.join("\n");
+    log.append(this.lines.slice(this.shown).map((line) => `${line}\n`).join(""));
+    this.shown = this.lines.length;
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   }
 }
