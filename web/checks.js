@@ -28,23 +28,26 @@ export function images(name, value, size) {
   return value.length / size;
 }
 
-// The labels of `count` images, each less than `nodes`.
-export function labels(value, count, nodes) {
+// The labels of `count` images.
+export function labels(value, count) {
   if (!(value instanceof Uint8Array) || value.length !== count)
     throw new TypeError(`labels: expected a Uint8Array with ${count} labels, one for each image, got ${shown(value)}`);
-  const wrong = value.findIndex((label) => label >= nodes);
-  if (wrong >= 0)
-    throw new RangeError(`labels: expected 0 to ${nodes - 1}, the network's classes, got ${value[wrong]} at ${wrong}`);
-  return value;
+}
+
+// The numbers of `values` from `first` to `end` - 1, or those whose indices `order` has there.
+export function below(name, values, limit, what, order, first, end) {
+  for (let i = first; i < end; ++i) {
+    const at = order === null ? i : order[i];
+    if (values[at] >= limit)
+      throw new RangeError(`${name}: expected 0 to ${limit - 1}, ${what}, got ${values[at]} at position ${at}`);
+  }
 }
 
 // Which images to take, in which order.
 export function order(value, count) {
   if (!(value instanceof Uint32Array) || value.length === 0)
     throw new TypeError(`order: expected a Uint32Array with indices of images, at least one, got ${shown(value)}`);
-  const wrong = value.findIndex((index) => index >= count);
-  if (wrong >= 0) throw new RangeError(`order: expected indices from 0 to ${count - 1}, got ${value[wrong]} at ${wrong}`);
-  return value;
+  below("order", value, count, "indices of the images", null, 0, value.length);
 }
 
 function shown(value) {

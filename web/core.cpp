@@ -63,6 +63,11 @@ class PageNetwork {
 
   // All layers' arrays, one after another.
   float* parameters() noexcept { return parameters_.data(); }
+  bool is_finite() const noexcept {
+    float sum = 0;
+    for (const float value : parameters_) sum += value - value;  // 0, or a NaN for an inf or a NaN
+    return sum == 0;
+  }
 
   // Begins a run of training, which `train` continues in windows.
   void begin(Method method, Index batch_size) {
@@ -171,6 +176,9 @@ EXPORT(network_delete) void network_delete(PageNetwork* network) {
 }
 EXPORT(network_parameters) float* network_parameters(PageNetwork* network) {
   return network->parameters();
+}
+EXPORT(network_is_finite) bool network_is_finite(PageNetwork* network) {
+  return network->is_finite();
 }
 EXPORT(network_begin)
 void network_begin(PageNetwork* network, Method method, int batch_size) {

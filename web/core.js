@@ -9,6 +9,7 @@ import {readNetwork, writeNetwork} from "./saved.js";
 import {count, preset, Stack} from "./stack.js";
 
 const METHODS = ["sgd", "momentum", "adam"];
+const CLASSES = "the network's classes";
 const MOST_AT_ONCE = 1000;  // images that are copied to the core at once
 
 export class Core {
@@ -125,14 +126,16 @@ class Network {
   // Returns each image's loss before its step, whether it was recognised, and how many were.
   train(images, labels, {learnRate, optimizer = "sgd", batchSize = 1, order = null, restart = false}) {
     const available = checks.images("images", images, this.#stack.pixels);
-    checks.labels(labels, available, this.nodes);
+    checks.labels(labels, available);
     checks.learnRate(learnRate);
     checks.oneOf("optimizer", optimizer, METHODS);
     checks.integer("batchSize", batchSize, 1, MOST_AT_ONCE);
     if (order !== null) checks.order(order, available);
+    const samples = order === null ? available : order.length;
+    checks.below("labels", labels, this.nodes, CLASSES, order, 0, samples);
     this.#begin(optimizer, batchSize, restart);
 
-    const samples = order === null ? available : order.length, kept = this.snapshot();
+    const kept = this.snapshot();
     const losses = new Float64Array(samples), recognised = new Uint8Array(samples);
     const part = MOST_AT_ONCE - (MOST_AT_ONCE % batchSize);
     for (let first = 0; first < samples; first += part) {
@@ -144,7 +147,7 @@ class Network {
     }
     this.#refuseDivergence(losses, learnRate, kept);
     this.trainedOn = Math.max(this.trainedOn, available);
-    return {losses, recognised, correct: recognised.reduce((sum, value) => sum + value, 0)};
+    return {losses, recognised, correct: ones(recognised)};
   }
 
   // One step of plain gradient descent on one image. Returns the loss before it.
@@ -155,7 +158,7 @@ class Network {
     const kept = this.snapshot(), [pointer] = this.#core.stage(image.length);
     this.#core.view(Uint8Array, pointer, image.length).set(image);
     const loss = this.#wasm.network_step(this.#pointer, pointer, label, learnRate);
-    this.#refuseDivergence([loss], learnRate, kept);
+    this.#refuseDivergence(Float64Array.of(loss), learnRate, kept);
     return loss;
   }
 
@@ -176,7 +179,8 @@ class Network {
   // {loss, accuracy, predictions, losses} of images with labels. The loss is the mean as numpy adds it up.
   evaluate(images, labels) {
     const samples = checks.images("images", images, this.#stack.pixels);
-    checks.labels(labels, samples, this.nodes);
+    checks.labels(labels, samples);
+    checks.below("labels", labels, this.nodes, CLASSES, null, 0, samples);
     this.#parameters();
     const losses = new Float64Array(samples), predictions = new Uint8Array(samples);
     const parts = Math.ceil(samples / MOST_AT_ONCE);
@@ -186,7 +190,7 @@ class Network {
       const at = this.#staged(images, labels, null, first, taken);
       this.#wasm.network_evaluate(this.#pointer, at.images, at.labels, taken, at.outputs, at.losses, at.correct);
       losses.set(this.#core.view(Float64Array, at.losses, taken), first);
-      correct += this.#core.view(Uint8Array, at.correct, taken).reduce((sum, value) => sum + value, 0);
+      correct += ones(this.#core.view(Uint8Array, at.correct, taken));
       const outputs = this.#core.view(Float32Array, at.outputs, taken * this.nodes);
       for (let k = 0; k < taken; ++k)
         predictions[first + k] = largest(outputs.subarray(k * this.nodes, (k + 1) * this.nodes));
@@ -251,11 +255,17 @@ class Network {
   }
 
   #refuseDivergence(losses, learnRate, kept) {
-    if (losses.every(Number.isFinite) && this.snapshot().every(Number.isFinite)) return;
+    if (Number.isFinite(pairwiseSum(losses)) && this.#wasm.network_is_finite(this.#pointer)) return;
     this.restore(kept);
     throw new RangeError(`loss and parameters: expected finite numbers, got others with learn rate ${learnRate}; ` +
       "the parameters are those before these steps (try a smaller learn rate)");
   }
+}
+
+function ones(flags) {
+  let count = 0;
+  for (let i = 0; i < flags.length; ++i) count += flags[i];
+  return count;
 }
 
 function largest(values) {

@@ -14,6 +14,10 @@ unsigned set_lanes(const Mask& mask) {
   if constexpr (lanes == 16) return static_cast<unsigned>(_mm_movemask_epi8((__m128i)mask));
   if constexpr (lanes == 4) return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
   if constexpr (lanes == 2) return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
+#elif defined(__wasm_simd128__)
+  if constexpr (lanes == 16) return wasm_i8x16_bitmask((v128_t)mask);
+  if constexpr (lanes == 4) return wasm_i32x4_bitmask((v128_t)mask);
+  if constexpr (lanes == 2) return wasm_i64x2_bitmask((v128_t)mask);
 #endif
   unsigned bits = 0;
   for (int i = 0; i < lanes; ++i) bits |= (mask[i] & 1U) << i;

@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #elif defined(__x86_64__)
 #include <emmintrin.h>  // compiles in a twentieth of the other one's time
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace cnnx {
@@ -56,7 +58,16 @@ V all(T value) {
 
 // Reads a byte for each lane and converts it to a number, on targets that have an instruction for it.
 // Here and below, intrinsics are the masked variants with all lanes set: GCC 12 warns about the code of the plain ones.
+#if defined(__wasm_simd128__)
+inline constexpr bool can_load_bytes = true;
+template <class T>
+Vec<T> load_bytes(const std::uint8_t* from) {
+  using Bytes = Vec<std::uint8_t, native_bytes / static_cast<int>(sizeof(T))>;
+  return __builtin_convertvector(load<Bytes>(from), Vec<T>);
+}
+#else
 inline constexpr bool can_load_bytes = native_bytes >= 32;
+#endif
 #if defined(__AVX2__)
 template <class T>
 Vec<T> load_bytes(const std::uint8_t* from) {
