@@ -24,6 +24,8 @@ struct Conv3x3Shape {
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }
   int taps() const noexcept { return 9 * channels; }
+  // The tiles of 2x2 outputs in Winograd's algorithm.
+  Index tiles() const noexcept { return Index{(out_height() + 1) / 2} * ((out_width() + 1) / 2); }
 };
 
 // The nonzero entries of a convolution's output gradient, listed twice; conv3x3_sparse.cpp has the layout. `outputs` is
@@ -198,6 +200,24 @@ Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
   return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
 }
 
+// Whether the gradient of the filters is computed by Winograd's algorithm (kernels/winograd_filters.cpp) if most of the
+// outputs' gradient is not zero. The other algorithm is as fast for few channels or filters, or if many lanes are
+// empty.
+template <class T>
+constexpr bool has_winograd_gradient(const Conv3x3Shape& s) noexcept {
+  return s.channels >= 16 && s.filters >= 16 && 4 * s.filters >= 3 * padded_channels<T>(s.filters);
+}
+// The length of its sums, and of its scratch memory.
+template <class T>
+Index winograd_gradient_size(const Conv3x3Shape& s) noexcept {
+  return Index{16 * s.channels + 1} * padded_channels<T>(s.filters);
+}
+template <class T>
+Index winograd_scratch(const Conv3x3Shape& s) noexcept {
+  const int padded = padded_channels<T>(s.filters);
+  return 16 * s.tiles() * (s.channels + padded) + (s.channels > padded ? s.channels : padded);
+}
+
 // How many neighbouring output pixels conv3x3_backward_input takes at once.
 inline constexpr int conv_tile_pixels = 6;
 
@@ -224,6 +244,11 @@ struct Kernels {
   void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;
+
+  // kernels/winograd_filters.cpp. The first adds to sums, which the second makes the gradient of packed filters.
+  void (*winograd_backward_filters)(T* sums, const T* d_output, const T* input, T* scratch,
+                                    const Conv3x3Shape&) noexcept;
+  void (*winograd_finish_filters)(T* sums, const Conv3x3Shape&) noexcept;
 
   // kernels/conv3x3_sparse.cpp
   void (*conv3x3_gather)(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape&) noexcept;

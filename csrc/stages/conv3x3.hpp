@@ -20,7 +20,8 @@ class Convolution {
   };
   struct Scratch {
     Buffer<T> d_padded;
-    Buffer<T> d_ring, d_packed, flipped;  // for a dense output gradient; the vectors below are for a sparse one
+    Buffer<T> d_ring, d_packed, flipped, tiles;  // for a dense output gradient
+    // For a sparse output gradient.
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
 
@@ -60,6 +61,7 @@ class Convolution {
   void make_dense(Scratch& scratch) const {
     const Conv3x3Shape turned = backward_shape();
     scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
+    if (packed_->is_winograd_gradient()) scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
   }
 
   void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept) const {
@@ -96,7 +98,11 @@ class Convolution {
   // The same for packed parameters in the layout by_tap_to_train, when most of d_output is not zero.
   void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                       const Kept& kept, Scratch& scratch) const {
-    kernels().conv3x3_backward_filters(gradient, d_output, same() ? kept.padded.get() : input, shape_);
+    const T* const in_ring = same() ? kept.padded.get() : input;
+    if (packed_->is_winograd_gradient())
+      kernels().winograd_backward_filters(gradient, d_output, in_ring, scratch.tiles.get(), shape_);
+    else
+      kernels().conv3x3_backward_filters(gradient, d_output, in_ring, shape_);
     if (d_input != nullptr) backward_input(d_input, d_output, packed_->flipped(parameters), scratch);
   }
 

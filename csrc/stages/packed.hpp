@@ -103,7 +103,8 @@ struct PackedValues {
 //
 //   by_tap            (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
 //   by_tap_to_train   the same. The filters (filters, taps) and then the flipped ones, which compute the input's
-//                     gradient, are derived from it.
+//                     gradient, are derived from it. Where has_winograd_gradient, the gradient is larger until it is
+//                     complete: it has the layout of winograd_filters.cpp.
 //   by_filter         (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
 //                     conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
 template <class T>
@@ -131,7 +132,13 @@ class PackedConv final : public Packed<T> {
   bool has_biases() const noexcept { return layer_.biases != nullptr || norm_.has_value(); }
 
   Index by_tap_size() const noexcept { return packed_filters_size<T>(shape_); }
-  Index size() const override { return is_by_tap() ? by_tap_size() : this->weights_size + layer_.count; }
+  Index size() const override {
+    if (is_winograd_gradient()) return winograd_gradient_size<T>(shape_);
+    return is_by_tap() ? by_tap_size() : this->weights_size + layer_.count;
+  }
+  bool is_winograd_gradient() const noexcept {
+    return layout_ == Layout::by_tap_to_train && has_winograd_gradient<T>(shape_);
+  }
   bool is_small() const override {
     const auto& k = this->kernels();
     if (!norm_.has_value())
@@ -155,6 +162,7 @@ class PackedConv final : public Packed<T> {
   }
   // A layer without biases has biases of 0, which must not change.
   void complete_gradient(T* gradient) const override {
+    if (is_winograd_gradient()) this->kernels().winograd_finish_filters(gradient, shape_);
     if (layout_ == Layout::by_filter && layer_.biases == nullptr)
       for (int f = 0; f < layer_.count; ++f) gradient[this->weights_size + f] = 0;
   }

@@ -1,0 +1,205 @@
+// The gradient of the filters of a Conv3x3 with many channels, by Winograd's algorithm F(2x2, 3x3) turned around. For a
+// tile of 2x2 outputs, and the 4x4 pixels d below it,
+//
+//   d_filter = G^T [ sum over tiles of  (A d_output A^T) * (B^T d B) ] G        *: element by element
+//
+//        1   0                1  0 -1  0           1    0    0
+//   A =  1   1        B^T  =  0  1  1  0     G =  1/2  1/2  1/2     (A. Lavin and S. Gray, "Fast Algorithms for
+//        1  -1                0 -1  1  0          1/2 -1/2  1/2      Convolutional Neural Networks", 2015)
+//        0  -1                0  1  0 -1           0    0    1
+//
+// takes 16 multiplications for each channel and filter, where conv3x3.cpp takes 36. The sum in brackets, 16 matrices
+// (channels, padded filters), grows over all samples of a shard. Only then it becomes the gradient of the filters. The
+// gradient of the biases is in a row after it. Filters are in the lanes.
+#include "../simd/tiles.hpp"
+#include "target.hpp"
+
+namespace cnnx {
+namespace {
+
+template <class T>
+constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+
+// Calls body(number of the tile, its first row, its first column) for all tiles of 2x2 outputs, in reading order.
+template <class Body>
+void for_tiles(const Conv3x3Shape& s, Body&& body) {
+  int tile = 0;
+  for (int y = 0; y < s.out_height(); y += 2)
+    for (int x = 0; x < s.out_width(); x += 2) body(tile++, y, x);
+}
+
+// to[16][tiles][channels] = B^T d B. Beyond the image's end there are zeros.
+template <class T>
+void transform_pixels(T* __restrict to, const T* input, const T* zeros, const Conv3x3Shape& s) {
+  const Index channels = s.channels, element = s.tiles() * channels;
+  for_tiles(s, [&](int tile, int top, int left) {
+    const T* pixel[4][4];
+    for (int y = 0; y < 4; ++y)
+      for (int x = 0; x < 4; ++x) {
+        const bool inside = top + y < s.height && left + x < s.width;
+        pixel[y][x] = inside ? input + (Index{top + y} * s.width + left + x) * channels : zeros;
+      }
+    T* const of_tile = to + tile * channels;
+    for_channel_tiles<T, 1>(s.channels, [&](auto part, int first, int count) {
+      using V = typename decltype(part)::V;
+      V row[4][4];
+      for (int x = 0; x < 4; ++x) {
+        const auto at = [&](int y) { return part.read(pixel[y][x] + first, count); };
+        row[0][x] = at(0) - at(2);
+        row[1][x] = at(1) + at(2);
+        row[2][x] = at(2) - at(1);
+        row[3][x] = at(1) - at(3);
+      }
+      for (int y = 0; y < 4; ++y) {
+        const auto put = [&](int x, const V& v) { part.write(of_tile + (4 * y + x) * element + first, v, count); };
+        put(0, row[y][0] - row[y][2]);
+        put(1, row[y][1] + row[y][2]);
+        put(2, row[y][2] - row[y][1]);
+        put(3, row[y][1] - row[y][3]);
+      }
+    });
+  });
+}
+
+// to[16][tiles][padded filters] = A d_output A^T. Beyond the outputs' end there are zeros.
+template <class T>
+void transform_gradient(T* __restrict to, const T* d_output, const T* zeros, const Conv3x3Shape& s) {
+  const Index padded = padded_channels<T>(s.filters), element = s.tiles() * padded;
+  for_tiles(s, [&](int tile, int top, int left) {
+    const T* output[2][2];
+    for (int y = 0; y < 2; ++y)
+      for (int x = 0; x < 2; ++x) {
+        const bool inside = top + y < s.out_height() && left + x < s.out_width();
+        output[y][x] = inside ? d_output + (Index{top + y} * s.out_width() + left + x) * s.filters : zeros;
+      }
+    T* const of_tile = to + tile * padded;
+    for_channel_tiles<T, 1>(s.filters, [&](auto part, int first, int count) {
+      using V = typename decltype(part)::V;
+      V row[4][2];
+      for (int x = 0; x < 2; ++x) {
+        const V above = part.read(output[0][x] + first, count), below = part.read(output[1][x] + first, count);
+        row[0][x] = above;
+        row[1][x] = above + below;
+        row[2][x] = above - below;
+        row[3][x] = -below;
+      }
+      for (int y = 0; y < 4; ++y) {
+        const auto put = [&](int x, const V& v) { part.write(of_tile + (4 * y + x) * element + first, v, count); };
+        put(0, row[y][0]);
+        put(1, row[y][0] + row[y][1]);
+        put(2, row[y][0] - row[y][1]);
+        put(3, -row[y][1]);
+      }
+    });
+  });
+}
+
+// sum[c][v] += sum over tiles of  pixels[tile][c] * gradient[tile][v], for `count` channels and a few registers of v.
+template <int count, int vectors, class T>
+__attribute__((noinline)) void add_products(T* sums, const T* pixels, const T* gradient, int tiles, Index channels,
+                                            Index padded) {
+  using V = Vec<T>;
+  V sum[count][vectors];
+#pragma GCC unroll 6
+  for (int c = 0; c < count; ++c)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) sum[c][v] = load<V>(sums + c * padded + v * lanes<T>);
+  do {
+    V d[vectors];
+    for (int v = 0; v < vectors; ++v) d[v] = load<V>(gradient + v * lanes<T>);
+    for (int c = 0; c < count; ++c) {
+      const V pixel = all<V>(pixels[c]);
+      for (int v = 0; v < vectors; ++v) sum[c][v] += pixel * d[v];
+    }
+    pixels += channels;
+    gradient += padded;
+  } while (--tiles > 0);
+#pragma GCC unroll 6
+  for (int c = 0; c < count; ++c)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) store(sums + c * padded + v * lanes<T>, sum[c][v]);
+}
+
+// Adds to sums[16][channels][padded filters], and to the row of biases after them. `scratch` has room for
+// winograd_scratch() numbers, the last of which stay 0.
+template <class T>
+void winograd_backward_filters(T* sums, const T* d_output, const T* input, T* scratch, const Conv3x3Shape& s) noexcept {
+  const Index padded = padded_channels<T>(s.filters), channels = s.channels;
+  const int tiles = static_cast<int>(s.tiles());
+  T *const pixels = scratch, *const gradient = pixels + 16 * tiles * channels;
+  const T* const zeros = gradient + 16 * tiles * padded;
+  transform_pixels(pixels, input, zeros, s);
+  transform_gradient(gradient, d_output, zeros, s);
+  constexpr int vectors = lanes<T> == lanes_of<T> ? 1 : 2;
+  for (int element = 0; element < 16; ++element) {
+    const T* const of_pixels = pixels + element * tiles * channels;
+    const T* const of_gradient = gradient + element * tiles * padded;
+    T* const of_sums = sums + element * channels * padded;
+    for (Index f = 0; f < padded; f += vectors * lanes<T>) {
+      int c = 0;
+      for (int groups = (s.channels + 5) / 6; groups > 0; --groups) {
+        const auto add = [&](auto count) {
+          add_products<count, vectors>(of_sums + c * padded + f, of_pixels + c, of_gradient + f, tiles, channels,
+                                       padded);
+          c += count;
+        };
+        const int next = (s.channels - c + groups - 1) / groups;
+        if (next == 6)
+          add(std::integral_constant<int, 6>{});
+        else if (next == 5)
+          add(std::integral_constant<int, 5>{});
+        else
+          add(std::integral_constant<int, 4>{});
+      }
+    }
+  }
+  if (!s.bias) return;
+  T* const d_biases = sums + 16 * channels * padded;
+  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
+    for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
+}
+
+// Makes the sums the gradient of packed filters, in place: G^T sums G. What is left of the sums becomes 0.
+template <class T>
+void winograd_finish_filters(T* sums, const Conv3x3Shape& s) noexcept {
+  using V = Vec<T>;
+  const Index padded = padded_channels<T>(s.filters), element = s.channels * padded;
+  const auto transform = [](V(&m)[4]) {  // four numbers to the first three
+    const V plus = (m[1] + m[2]) * T(0.5), minus = (m[1] - m[2]) * T(0.5);
+    m[0] += plus;
+    m[1] = minus;
+    m[2] = plus + m[3];
+  };
+  for (Index at = 0; at < element; at += lanes<T>) {
+    V row[3][4];
+    for (int x = 0; x < 4; ++x) {
+      V column[4];
+      for (int y = 0; y < 4; ++y) column[y] = load<V>(sums + (4 * y + x) * element + at);
+      transform(column);
+      for (int y = 0; y < 3; ++y) row[y][x] = column[y];
+    }
+    for (int y = 0; y < 3; ++y) {
+      transform(row[y]);
+      for (int x = 0; x < 3; ++x) store(sums + (3 * y + x) * element + at, row[y][x]);
+    }
+  }
+  T* const d_biases = sums + 9 * element;
+  const std::size_t row = sizeof(T) * static_cast<std::size_t>(padded);
+  __builtin_memcpy(d_biases, sums + 16 * element, row);
+  __builtin_memset(d_biases + padded, 0, sizeof(T) * static_cast<std::size_t>(7 * element));
+}
+
+template <class T>
+void enter(Kernels<T>& k) {
+  k.winograd_backward_filters = winograd_backward_filters<T>;
+  k.winograd_finish_filters = winograd_finish_filters<T>;
+}
+
+}  // namespace
+
+void CNNX_TARGET::fill_winograd_filters(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
+}  // namespace cnnx
