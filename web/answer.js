@@ -1,6 +1,6 @@
 // The network's answer: a digit, a sentence, ten bars, and ten buttons to correct it.
 
-import { byId, make, percent } from "./dom.js";
+import { byId, make, percent, short } from "./dom.js";
 
 const DIGITS = Array.from({ length: 10 }, (_, digit) => String(digit));
 
@@ -27,9 +27,8 @@ export class Answer {
   // Names the classes: digits, or clothes.
   nameOutputs(names) {
     this.names = names;
-    const areDigits = names === DIGITS;
     this.buttons.forEach((button, digit) => {
-      button.title = areDigits ? "" : names[digit];
+      button.replaceChildren(short(names[digit]));
       button.setAttribute("aria-label", `I meant ${names[digit]}`);
     });
   }
@@ -46,7 +45,7 @@ export class Answer {
       bar.setAttribute("aria-label", `${this.names[output]}: ${percent(value)}. Show what spoke for it.`);
     });
     this.buttons.forEach((button) => (button.disabled = probabilities === null));
-    byId("answer").textContent = best < 0 ? "?" : best;
+    byId("answer").replaceChildren(best < 0 ? "?" : short(this.names[best]));
     byId("verdict").textContent = this.sentence(probabilities, best, isTrained);
     return best;
   }
@@ -54,7 +53,7 @@ export class Answer {
   sentence(probabilities, best, isTrained) {
     if (best < 0) return "The pad is empty.";
     const sure = percent(probabilities[best], "more than ", "less than ");
-    const name = this.names === DIGITS ? `${best === 8 ? "an" : "a"} ${best}` : this.names[best].toLowerCase();
+    const name = `${/^[8AEIOU]/.test(this.names[best]) ? "an" : "a"} ${this.names[best]}`;
     if (!isTrained) return `A guess: ${name}, ${sure} sure. It has learned nothing yet.`;
     return probabilities[best] > 0.5 ? `It reads ${name} and is ${sure} sure.` : `Perhaps ${name}, but it is only ${sure} sure.`;
   }

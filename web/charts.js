@@ -11,9 +11,11 @@ const svg = (tag, attributes = {}) => {
 
 export class Chart {
   // `top` is the largest value of the axis; null for the largest of the curve. `write` makes text of a value.
-  constructor(figure, { title, top, write }) {
-    Object.assign(this, { title, top, write, points: [], marks: [], isNew: false });
-    figure.innerHTML = `<figcaption><span>${title}</span> <output></output></figcaption>`;
+  // `marks` says what marked values are.
+  constructor(figure, { title, top, write, marks = "" }) {
+    Object.assign(this, { title, top, write });
+    figure.innerHTML = `<figcaption><span>${title} <small hidden>● ${marks}</small></span> <output></output></figcaption>`;
+    this.key = figure.querySelector("small");
     this.output = figure.querySelector("output");
     this.svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     for (const share of [0, 0.5, 1]) {
@@ -67,8 +69,9 @@ export class Chart {
         return svg("line", { class: "test", x1: x, x2: x, y1: y, y2: y });
       }),
     );
+    this.key.hidden = this.marks.length === 0;
     this.output.textContent = last === undefined ? "" : this.write(last[1]);
-    this.scale.textContent = last === undefined ? "" : this.write(top);
+    this.scale.textContent = last === undefined ? "" : `from 0 to ${this.write(top)}`;
     this.unit.textContent = last === undefined ? "nothing yet" : `${end.toLocaleString("en")} digits`;
     this.svg.setAttribute("aria-label", last === undefined ? `${this.title}: nothing yet` : this.summary(end));
   }

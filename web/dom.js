@@ -24,4 +24,7 @@ export const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.ab
 
 export const plain = (value, digits = 2) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
 
+// A class's name where there is little room.
+export const short = (name) => (name.length > 2 ? make("abbr", { title: name }, name.slice(0, 2)) : name);
+
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;

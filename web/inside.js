@@ -1,7 +1,7 @@
 // Every layer's numbers for the picture on the pad. Whoever points at one of them sees how it was computed.
 
 import { DIGITS } from "./answer.js";
-import { byId, make, percent, signed } from "./dom.js";
+import { byId, make, percent, short, signed } from "./dom.js";
 import * as explain from "./explain.js";
 import * as views from "./inspector.js";
 import { PixelMap, largest } from "./maps.js";
@@ -75,10 +75,16 @@ export class Inside {
     this.outputs = Array.from({ length: this.net.nodes }, (_, output) => {
       const point = () => this.choose({ kind: "output", output });
       const [total, share] = [make("span", { class: "total" }), make("span", { class: "share" })];
-      const button = make("button", { type: "button", click: point, pointerenter: point, focus: point }, make("b", {}, this.names[output]), total, share);
+      const button = make("button", { type: "button", click: point, pointerenter: point, focus: point }, make("b", {}, short(this.names[output])), total, share);
       return { button, total, share };
     });
     return make("div", { class: "totals" }, ...this.outputs.map(({ button }) => button));
+  }
+
+  // Names the classes: digits, or clothes.
+  nameOutputs(names) {
+    this.names = names;
+    this.outputs.forEach(({ button }, output) => button.firstChild.replaceChildren(short(names[output])));
   }
 
   // image: Uint8Array(784); forward: what net.forward returned for it. Layers are read anew, since training changes them.

@@ -198,8 +198,7 @@ class Page {
   async train(data) {
     if (this.training !== null) return;
     const { epochs, learnRate } = this.settings.values();
-    this.data = data;
-    this.answer.nameOutputs(this.names);
+    if (data !== this.data) this.useData(data);
     this.correction.forget();
     const options = { epochs, learnRate, firstEpoch: this.epochs, hasArticlesLog: this.preset === "article" };
     this.training = new Training(this.net, data, options, this.report());
@@ -260,6 +259,14 @@ class Page {
 
   // ------------------------------------------------------------------------------------------------ files
 
+  // Takes other data, whose classes may have other names.
+  useData(data) {
+    this.data = data;
+    this.answer.nameOutputs(this.names);
+    this.inside.nameOutputs(this.names);
+    this.pad.show(this.testImage(0));
+  }
+
   async take(files) {
     if (this.training !== null) throw new Error("The network is being trained. Stop it before you load files.");
     for (const file of files) {
@@ -276,6 +283,7 @@ class Page {
     const [many, few] = [this.full.labels, this.full.testLabels].map(({ length }) => length.toLocaleString("en"));
     byId("files-report").textContent = `${many} training and ${few} test pictures are loaded.`;
     byId("train-all").textContent = `Train on ${many}`;
+    this.useData(this.full);
     this.restart();
     await nextFrame(); // the new network is drawn before it learns
     await nextFrame();

@@ -1,6 +1,6 @@
 // Which digits the network takes for which, and the worst mistakes.
 
-import { byId, counted, make } from "./dom.js";
+import { byId, counted, make, short } from "./dom.js";
 import { SIDE } from "./centring.js";
 import { PixelMap } from "./maps.js";
 
@@ -34,7 +34,6 @@ export class Mistakes {
     const counts = new Uint32Array(nodes * nodes);
     this.labels.forEach((label, i) => counts[label * nodes + this.test.predictions[i]]++);
     const most = counts.reduce((best, count, i) => (i % (nodes + 1) === 0 ? best : Math.max(best, count)), 1);
-    const short = (name) => (name.length > 2 ? make("abbr", { title: name }, name.slice(0, 2)) : name);
     const head = make("tr", {}, make("td", {}), ...this.names.map((name) => make("th", { scope: "col" }, short(name))));
     const rows = this.names.map((name, label) => {
       const cells = this.names.map((_, answer) => this.cell(counts[label * nodes + answer], label, answer, most));

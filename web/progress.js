@@ -8,7 +8,7 @@ const share = (value, digits) => `${(value * 100).toFixed(digits)}%`;
 export class Progress {
   constructor() {
     this.loss = new Chart(byId("loss-chart"), { title: "Loss", top: null, write: (value) => value.toFixed(2) });
-    this.accuracy = new Chart(byId("accuracy-chart"), { title: "Read correctly", top: 1, write: (value) => share(value, 0) });
+    this.accuracy = new Chart(byId("accuracy-chart"), { title: "Read correctly", marks: "test digits", top: 1, write: (value) => share(value, 0) });
   }
 
   // Another network.

@@ -270,3 +270,7 @@ def test_files_may_come_one_after_the_other(page, tmp_path, rng):
     page.give("files", write(tmp_path / "t10k-labels", idx(labels)), write(tmp_path / "t10k-images", idx(images)))
     page.wait_for_training()
     assert page.fact("Digits learned from") == "60"
+    assert any(
+        name in page.text("verdict")
+        for name in ("Coat", "Dress", "Bag", "Shirt", "boot", "Sandal", "Sneaker", "T-shirt", "Pullover", "Trousers")
+    )  # as much ink as clothes have
