@@ -116,7 +116,9 @@ export function otherView(chosen, value, name) {
 // evidence: {height, width, values} summed over the maps.
 export function outputView({ output }, { totals, probabilities, evidence, names }) {
   const average = totals.reduce((sum, it) => sum + it) / totals.length;
-  const map = new PixelMap({ height: evidence.height, width: evidence.width, label: `What spoke for ${names[output]}` });
+  const all = evidence.values.reduce((sum, it) => sum + it);
+  const label = `What spoke for ${names[output]}, and what against it: ${signed(all)} in all`;
+  const map = new PixelMap({ height: evidence.height, width: evidence.width, label });
   map.drawSigned(evidence.values, largest(evidence.values));
   return {
     title: `What spoke for ${names[output]}`,

@@ -101,6 +101,19 @@ def test_the_log_has_the_lines_of_the_command_that_the_page_names(page, settings
     assert page.log()[-1].split(" in ")[0] == speed.split(" in ")[0]
 
 
+def test_a_second_press_of_the_button_trains_as_a_second_fit(page):
+    digits = cnnx.data.load()
+    page.set(epochs=1)
+    page.train()
+    page.train()
+    with computing_on("baseline"):
+        np.random.seed(0)
+        network = cnnx.models.article_cnn(dtype="float32")
+        for _ in range(2):
+            network.fit(digits.train_images, digits.train_labels, epochs=1, learn_rate=0.005)
+        np.testing.assert_array_equal(page.parameters(), network.parameters)
+
+
 @needs_mnist
 def test_one_epoch_of_all_of_mnist_reads_95_percent(trained_on_mnist):
     assert float(trained_on_mnist[0].removesuffix("%")) >= 95
@@ -206,23 +219,30 @@ def test_the_keyboard_draws(page):
 def test_a_pixel_that_is_pointed_at_tells_how_it_was_computed(page, preset, layer):
     page.set(preset=preset)
     rows, columns, maps = page.script("return page.net.layers[arguments[0]].shape", layer)
-    row, column, map_ = rows // 2, columns // 2, 2
+    values = page.script("return Array.from(page.net.forward(page.image).layers[arguments[0]])", layer)
+    map_ = 2
+    values = np.reshape(values, (rows, columns, maps))[..., map_]
+    row, column = np.unravel_index(np.abs(values - values[0, 0]).argmax(), values.shape)  # far from what paper gives
     name = page.layer_name(layer)
     earlier = sum(page.layer_name(i) == name for i in range(layer))  # small_convnet has each kind of layer twice
     page.hover(f"canvas[aria-label='{name}, map {map_ + 1}']", earlier, (column + 0.5) / columns, (row + 0.5) / rows)
     assert page.text("inspector-title") == f"{name}, map {map_ + 1}, row {row + 1}, column {column + 1}"
-    values = page.script("return Array.from(page.net.forward(page.image).layers[arguments[0]])", layer)
-    expected = values[(row * columns + column) * maps + map_]
     shown = page.script("return document.querySelector('#inspector .result strong').textContent")
-    assert float(shown.replace("\u2212", "-")) == pytest.approx(expected, abs=0.0051)
+    assert float(shown.replace("\u2212", "-")) == pytest.approx(values[row, column], abs=0.0051)
 
 
 def test_an_output_that_is_pointed_at_tells_what_spoke_for_it(page):
+    page.train()  # before it, all totals are about 0
     page.hover("#outputs button", 3, 0.5, 0.5)
     assert page.text("inspector-title") == "What spoke for 3"
-    total = page.script("return page.net.forward(page.image).totals[3]")
+    totals = np.array(page.script("return Array.from(page.net.forward(page.image).totals)"))
+    biases = np.array(page.script("return Array.from(page.net.layers.at(-1).parameters.biases.data)"))
     shown = page.script("return document.querySelector('#inspector .result strong').textContent")
-    assert float(shown.replace("\u2212", "-")) == pytest.approx(total, abs=0.0051)
+    assert float(shown.replace("\u2212", "-")) == pytest.approx(totals[3], abs=0.0051)
+    evidence = page.script("return document.querySelector('#inspector canvas').getAttribute('aria-label')")
+    products = totals - biases
+    shown = evidence.removeprefix("What spoke for 3, and what against it: ").removesuffix(" in all")
+    assert float(shown.replace("\u2212", "-")) == pytest.approx(products[3] - products.mean(), abs=0.0051)
 
 
 def test_arrow_keys_go_from_pixel_to_pixel(page):
