@@ -27,6 +27,7 @@ MOST_BYTES = 750_000
 IMPORT = re.compile(r'^import (?:\* as (?P<all>\w+)|(?P<names>\{[^}]*\})) from "\./(?P<module>[\w-]+)\.js";$', re.M)
 DECLARED = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.M)
 LISTED = re.compile(r"^export \{([^}]*)\};$", re.M)
+UNREAD = re.compile(r"^ *//.*\n|^/\*.*\*/\n|^ +|\n(?=\n)", re.M)  # comments, indentation and empty lines
 LEFT_OVER = re.compile(r"^(?:import|export)\b.*$", re.M)
 
 
@@ -53,6 +54,7 @@ class Bundle:
         body = LISTED.sub("", DECLARED.sub("", body))
         if found := LEFT_OVER.search(body):
             raise ValueError(f"{name}.js: expected imports and exports of the forms in bundle.py, got {found[0]!r}")
+        body = UNREAD.sub("", body)
         self.text += f"const {_variable(name)} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();\n"
         self._open.pop()
         self._done.add(name)
@@ -77,7 +79,7 @@ def make() -> str:
     """Return the page."""
     bundle = Bundle()
     bundle.add("main")
-    styles = (WEB / "style.css").read_text()
+    styles = UNREAD.sub("", (WEB / "style.css").read_text())
     if "</" in styles or "</script" in bundle.text:
         raise ValueError("expected styles and modules without a closing tag, which would end them in the page")
     core = gzip.compress((DIST / "core.wasm").read_bytes(), mtime=0)
