@@ -77,6 +77,13 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
     d_input, d_filters, _ = reference.conv3x3_backward(d_output, image, filters)
     gradient = kit.draw(flat.size)
 
+    output = reference.conv3x3_forward(image, filters, biases)
+    transformed, desk = zeros(64 // LANES, 16, 33, LANES), zeros(table.winograd_desk_size(shape))
+    kit.run("winograd_transform_filters", transformed, packed, shape)
+    turn = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    elements = np.pad(np.einsum("iy,fyxc,jx->ijcf", turn, filters, turn), ((0, 0), (0, 0), (0, 1), (0, 0)))
+    elements = elements.reshape(16, 33, -1, LANES).transpose(2, 0, 1, 3)
+
     few = d_output * (kit.draw(*d_output.shape) < -0.6)
     few_input, few_filters, _ = reference.conv3x3_backward(few, image, filters)
     few_gradient = np.concatenate([few_filters.ravel(), few.sum(axis=(0, 1))])
@@ -93,9 +100,9 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
         "unpack_filters": sets([np.ones_like(filters), np.ones_like(biases), packed, shape], filters, biases),
         "pack_flipped_filters": sets([np.ones_like(turned), filters, shape], turned),
         "add_unpacked_filters": sets([gradient, packed, shape], gradient + flat),
-        "conv3x3_forward": sets(
-            [zeros(11, 11, 64), image, packed, shape], reference.conv3x3_forward(image, filters, biases)
-        ),
+        "conv3x3_forward": sets([zeros(11, 11, 64), image, packed, shape], output),
+        "winograd_transform_filters": sets([np.zeros_like(transformed), packed, shape], elements),
+        "winograd_forward": sets([zeros(11, 11, 64), image, transformed, biases, desk, shape], output),
         "conv3x3_backward_filters": sets(
             [packed.copy(), d_output, image, shape], packed + by_tap(d_filters, d_output.sum(axis=(0, 1)))
         ),

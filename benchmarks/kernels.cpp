@@ -117,6 +117,7 @@ void enter(py::module_& module) {
   enter_struct<PooledImage<T>, const T*, T, const int*, int, const int*, T*, T*, T*>(module, "PooledImage");
   enter_struct<DenseInput<T>, const T*, const T*, const int*, int>(module, "DenseInput");
   enter_struct<BatchNormValues<T>, const T*, const T*, T*, T*, T*, T*, T*, T*, T*, T*>(module, "BatchNormValues");
+  module.def("winograd_desk_size", winograd_desk_size<T>);
   module.def("conv_pool_kept_size", conv_pool_kept_size<T>);
   module.def("packed_dense_size", [](const DenseShape& shape) { return shape.packed_size<T>(); });
 
@@ -128,6 +129,8 @@ void enter(py::module_& module) {
   table.template enter<&K::conv3x3_forward>("conv3x3_forward");
   table.template enter<&K::conv3x3_backward_filters>("conv3x3_backward_filters");
   table.template enter<&K::conv3x3_backward_input>("conv3x3_backward_input");
+  table.template enter<&K::winograd_transform_filters>("winograd_transform_filters");
+  table.template enter<&K::winograd_forward>("winograd_forward");
   table.template enter<&K::conv3x3_gather>("conv3x3_gather");
   table.template enter<&K::conv3x3_backward_filters_sparse>("conv3x3_backward_filters_sparse");
   table.template enter<&K::conv3x3_backward_input_sparse>("conv3x3_backward_input_sparse");

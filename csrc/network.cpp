@@ -36,7 +36,8 @@ struct Network<T>::Context {
   explicit Context(const Plan<T>& plan) : parameters(plan.new_values()) {}
 
   PackedValues<T> parameters;
-  std::vector<std::unique_ptr<Workspace<T>>> workspaces;
+  std::vector<std::unique_ptr<Workspace<T>>> workspaces;  // for each thread, as many as samples go through at once
+  std::vector<Buffer<T>> desks;                           // one for each thread
 };
 
 // The contexts that no call is using, for the next calls.
@@ -55,8 +56,13 @@ class Network<T>::Contexts {
       }
     }
     if (context == nullptr) context = std::make_unique<Context>(plan_);
-    while (context->workspaces.size() < static_cast<std::size_t>(threads * plan_.samples_at_once()))
-      context->workspaces.push_back(std::make_unique<Workspace<T>>(plan_, context->parameters));
+    while (context->desks.size() < static_cast<std::size_t>(threads)) {
+      context->desks.push_back(new_buffer<T>(plan_.desk_size()));
+      for (int k = 0; k < plan_.samples_at_once(); ++k) {
+        context->workspaces.push_back(std::make_unique<Workspace<T>>(plan_, context->parameters));
+        context->workspaces.back()->use_desk(context->desks.back().get());
+      }
+    }
     return context;
   }
   void give_back(std::unique_ptr<Context> context) {

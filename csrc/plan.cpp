@@ -170,6 +170,7 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   parameter_count_ = lowering.parameter_count();
   for (const auto& stage : stages_) {
     work_ += stage->work();
+    desk_size_ = std::max(desk_size_, stage->desk_size());
     needs_small_ = needs_small_ || stage->needs_small();
     for (const auto& packed : stage->parameters()) {
       if (std::find(parameters_.begin(), parameters_.end(), packed) != parameters_.end()) continue;

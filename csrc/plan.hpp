@@ -60,6 +60,7 @@ class Plan {
   bool has_ties() const noexcept { return has_ties_; }  // whether a layer with parameters is used more than once
   Index packed_size() const noexcept { return packed_size_; }
   Index work() const noexcept { return work_; }
+  Index desk_size() const noexcept { return desk_size_; }
 
   PackedValues<T> new_values() const { return {new_buffer<T>(packed_size_), new_buffer<T>(derived_size_), {}}; }
   // Packs all parameters from the caller's arrays, and derives what follows from them.
@@ -117,6 +118,7 @@ class Plan {
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
   Index parameter_count_ = 0, buffer_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
+  Index desk_size_ = 0;
   std::size_t first_trained_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };
@@ -139,6 +141,10 @@ struct Workspace {
 
   // Computes its next passes in `scratch`, until it is given another one.
   void use(const Scratch<T>& scratch) noexcept;
+  // The same for a desk, which all workspaces of a thread share.
+  void use_desk(T* desk) noexcept {
+    for (auto& pass : passes) pass.desk = desk;
+  }
   // What the loss reads and writes. Without `backward`, it computes no gradient.
   LossPass<T> loss_pass(const OutputFunction<T>& function, bool backward) const noexcept {
     return {function, values.back().get(), outputs.get(), d_outputs.get(), backward ? passes.back().d_output : nullptr};

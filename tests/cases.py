@@ -97,12 +97,14 @@ def conv_terms(numbers, shape):
     return 9 * channels + 1, 9 * numbers[0] + shape[0] * shape[1]
 
 
+BY_WINOGRAD = ((16, 16, 6, 6), (32, 35, 8, 11), (29, 16, 13, 9), (30, 17, 7, 16))  # filters, channels, height, width
 CONV_SIZES = (
     *(((filters, 3 if filters != 3 else 5), (11, 6, 3 if filters != 3 else 5)) for filters in LANE_EDGES),
     *(((4, channels), (10, 12, channels)) for channels in (1, 2, 3, 5, 8, 17)),
     *(((1, 2), (5, width, 2)) for width in (3, 4, 6, 7, 8, 9, 10, 13, 14, 15)),
     ((32, 33), (3, 4, 33)),
     ((18, 17), (13, 14, 17)),
+    *(((filters, channels), (height, width, channels)) for filters, channels, height, width in BY_WINOGRAD),
 )
 TOO_SMALL_UNLESS_PADDED = (
     *(((4, 3), (1, 2, 3)), ((3, 5), (2, 1, 5)), ((9, 2), (1, 1, 2))),

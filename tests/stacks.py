@@ -42,6 +42,7 @@ STACKS = [
     "article:5 pool relu softmax:3",
     "article:8 pool softmax:10",
     "conv:1 relu softmax:2",
+    "same:16 relu unbiased:16 norm relu conv:18 pool relu softmax:3",
     "conv:6 relu pool:first conv:9 average softmax:5",
     "same:3 average dense:4 relu softmax:3",
     "unbiased:6 norm relu pool:first unbiased:9 norm:0.7 pool softmax:5",

@@ -1,5 +1,6 @@
 // Conv3x3, called by hand.
 #include "../stages/buffer.hpp"
+#include "../stages/convolve.hpp"
 #include "../stages/padding.hpp"
 #include "by_hand.hpp"
 
@@ -66,9 +67,11 @@ py::array BoundConv3x3::forward(const py::array& input) const {
       const WithoutLock unlocked;
       const auto& kernels = active_target().kernels<T>();
       const auto packed = scratch<T>(packed_filters_size<T>(s));
+      const auto transformed = scratch<T>(winograd_filters_size<T>(s)), desk = scratch<T>(desk_size<T>(s));
       std::unique_ptr<T[]> padded;
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
-      kernels.conv3x3_forward(out, call.input(padded), packed.get(), s);
+      if (uses_winograd<T>(s)) kernels.winograd_transform_filters(transformed.get(), packed.get(), s);
+      convolve<T>(out, call.input(padded), {packed.get(), transformed.get()}, desk.get(), s);
     }
     return output;
   });

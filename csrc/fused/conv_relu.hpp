@@ -13,6 +13,7 @@ class ConvReLUStage final : public Stage<T> {
 
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
+  Index desk_size() const override { return conv_.desk_size(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
@@ -26,14 +27,14 @@ class ConvReLUStage final : public Stage<T> {
   }
 
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass));
+    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass), pass.desk);
   }
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
     this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, kept(pass), s);
+                   pass.input, *pass.parameters, kept(pass), s, pass.desk);
   }
 
  private:

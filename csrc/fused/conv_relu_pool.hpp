@@ -18,6 +18,7 @@ class ConvReLUPoolStage final : public Stage<T> {
 
   Index outputs() const override { return Index{pool_.out_height()} * pool_.out_width() * pool_.channels; }
   Index work() const override { return conv_.work(); }
+  Index desk_size() const override { return conv_.desk_size(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
@@ -36,7 +37,7 @@ class ConvReLUPoolStage final : public Stage<T> {
   void forward(const Pass<T>& pass) const override {
     Kept& k = kept(pass);
     T* const pooled = run_.relu ? k.pooled.get() : pass.output;
-    conv_.forward(k.values.get(), pass.input, *pass.parameters, k);
+    conv_.forward(k.values.get(), pass.input, *pass.parameters, k, pass.desk);
     this->kernels().max_pool2_forward(pooled, k.values.get(), pool_);
     if (run_.relu) this->kernels().relu_forward(pass.output, pooled, outputs());
   }
@@ -50,7 +51,7 @@ class ConvReLUPoolStage final : public Stage<T> {
     }
     this->kernels().max_pool2_backward(s.d_values.get(), d_pooled, k.values.get(), pool_, run_.ties);
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, k, s);
+                   pass.input, *pass.parameters, k, s, pass.desk);
   }
 
  private:

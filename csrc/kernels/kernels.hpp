@@ -200,14 +200,29 @@ Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
   return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
 }
 
-// Whether the gradient of the filters is computed by Winograd's algorithm (kernels/winograd_filters.cpp) if most of the
-// outputs' gradient is not zero. The other algorithm is as fast for few channels or filters, or if many lanes are
-// empty.
+// Whether Winograd's algorithm is an advantage (kernels/winograd_forward.cpp, kernels/winograd_filters.cpp). The other
+// algorithm is as fast for few channels or filters, or if many lanes are empty.
 template <class T>
-constexpr bool has_winograd_gradient(const Conv3x3Shape& s) noexcept {
+constexpr bool has_winograd(const Conv3x3Shape& s) noexcept {
   return s.channels >= 16 && s.filters >= 16 && 4 * s.filters >= 3 * padded_channels<T>(s.filters);
 }
-// The length of its sums, and of its scratch memory.
+// Whether a forward pass uses it. On small images it computes too much that is outside of them.
+template <class T>
+constexpr bool uses_winograd(const Conv3x3Shape& s) noexcept {
+  return has_winograd<T>(s) && s.height >= 6 && s.width >= 6;
+}
+// The length of transformed filters, if there are any.
+template <class T>
+constexpr Index winograd_filters_size(const Conv3x3Shape& s) noexcept {
+  return has_winograd<T>(s) ? Index{16} * (s.channels + 1) * padded_channels<T>(s.filters) : 0;
+}
+// How many tiles a forward pass computes at once, and the length of the scratch memory that this needs.
+inline constexpr int winograd_tiles = 18;
+template <class T>
+constexpr Index winograd_desk_size(const Conv3x3Shape& s) noexcept {
+  return Index{16} * (winograd_tiles + 1) * (padded_channels<T>(s.channels) + lanes_of<T>);
+}
+// The length of the sums of the filters' gradient, and of its scratch memory.
 template <class T>
 Index winograd_gradient_size(const Conv3x3Shape& s) noexcept {
   return Index{16 * s.channels + 1} * padded_channels<T>(s.filters);
@@ -244,6 +259,12 @@ struct Kernels {
   void (*conv3x3_backward_filters)(T* d_packed, const T* d_output, const T* input, const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input)(T* d_input, const T* d_output, const T* filters, T* scratch,
                                  const Conv3x3Shape&) noexcept;
+
+  // kernels/winograd_forward.cpp. The second returns whether all outputs are finite. If not, they are for
+  // conv3x3_forward to compute.
+  void (*winograd_transform_filters)(T* transformed, const T* packed, const Conv3x3Shape&) noexcept;
+  bool (*winograd_forward)(T* output, const T* input, const T* transformed, const T* biases, T* desk,
+                           const Conv3x3Shape&) noexcept;
 
   // kernels/winograd_filters.cpp. The first adds to sums, which the second makes the gradient of packed filters.
   void (*winograd_backward_filters)(T* sums, const T* d_output, const T* input, T* scratch,

@@ -6,6 +6,7 @@ void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
   fill_batch_norm(float32, float64);
   fill_conv3x3(float32, float64);
   fill_conv3x3_sparse(float32, float64);
+  fill_winograd_forward(float32, float64);
   fill_max_pool2(float32, float64);
   fill_foreground(float32, float64);
   fill_conv_pool(float32, float64);

@@ -18,6 +18,7 @@ void fill(Kernels<float>&, Kernels<double>&);
 
 void fill_conv3x3(Kernels<float>&, Kernels<double>&);
 void fill_conv3x3_sparse(Kernels<float>&, Kernels<double>&);
+void fill_winograd_forward(Kernels<float>&, Kernels<double>&);
 void fill_max_pool2(Kernels<float>&, Kernels<double>&);
 void fill_foreground(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool(Kernels<float>&, Kernels<double>&);

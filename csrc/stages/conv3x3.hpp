@@ -20,7 +20,7 @@ class Convolution {
   };
   struct Scratch {
     Buffer<T> d_padded;
-    Buffer<T> d_ring, d_packed, flipped, tiles;  // for a dense output gradient
+    Buffer<T> d_ring, d_packed, flipped, transformed, tiles;  // for a dense output gradient
     // For a sparse output gradient.
     std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
     std::vector<T> entry_gradient, entry_value;
@@ -39,6 +39,9 @@ class Convolution {
   const Conv3x3Shape& shape() const noexcept { return shape_; }
   Index outputs() const noexcept { return Index{shape_.out_height()} * shape_.out_width() * shape_.filters; }
   Index work() const noexcept { return outputs() * shape_.taps(); }
+  Index desk_size() const noexcept {
+    return std::max(cnnx::desk_size<T>(shape_), cnnx::desk_size<T>(backward_shape()));
+  }
 
   void make(Kept& kept) const {
     if (same()) kept.padded = new_buffer<T>(padded_size());
@@ -48,6 +51,7 @@ class Convolution {
     make_dense(scratch);
     scratch.d_packed = new_buffer<T>(packed_->by_tap_size());
     scratch.flipped = new_buffer<T>(packed_filters_size<T>(backward_shape()));
+    scratch.transformed = new_buffer<T>(winograd_filters_size<T>(backward_shape()));
     const auto entries = static_cast<std::size_t>(outputs() + 1);
     scratch.entry_count.resize(static_cast<std::size_t>(shape_.filters));
     scratch.entry_offset.resize(entries);
@@ -64,13 +68,13 @@ class Convolution {
     if (packed_->is_winograd_gradient()) scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
   }
 
-  void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept) const {
+  void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept, T* desk) const {
     if (same()) pad(kept.padded.get(), input, shape_);
-    kernels().conv3x3_forward(output, same() ? kept.padded.get() : input, packed_->by_tap(parameters), shape_);
+    convolve(output, same() ? kept.padded.get() : input, packed_->filters(parameters), desk, shape_);
   }
   // Adds to the gradient of filters and biases. Sets d_input unless it is null.
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
-                const Kept& kept, Scratch& scratch) const {
+                const Kept& kept, Scratch& scratch, T* desk) const {
     const auto& k = kernels();
     const T* const filters = parameters.of(*packed_);
     const T* const in_ring = same() ? kept.padded.get() : input;
@@ -91,19 +95,21 @@ class Convolution {
       k.conv3x3_backward_input_sparse(d_padded, entries, filters, shape_);
       if (same()) crop(d_input, d_padded, shape_);
     } else {
-      k.pack_flipped_filters(scratch.flipped.get(), filters, shape_);
-      backward_input(d_input, d_output, scratch.flipped.get(), scratch);
+      T *const flipped = scratch.flipped.get(), *const transformed = scratch.transformed.get();
+      k.pack_flipped_filters(flipped, filters, shape_);
+      if (uses_winograd<T>(backward_shape())) k.winograd_transform_filters(transformed, flipped, backward_shape());
+      backward_input(d_input, d_output, {flipped, transformed}, scratch, desk);
     }
   }
   // The same for packed parameters in the layout by_tap_to_train, when most of d_output is not zero.
   void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
-                      const Kept& kept, Scratch& scratch) const {
+                      const Kept& kept, Scratch& scratch, T* desk) const {
     const T* const in_ring = same() ? kept.padded.get() : input;
     if (packed_->is_winograd_gradient())
       kernels().winograd_backward_filters(gradient, d_output, in_ring, scratch.tiles.get(), shape_);
     else
       kernels().conv3x3_backward_filters(gradient, d_output, in_ring, shape_);
-    if (d_input != nullptr) backward_input(d_input, d_output, packed_->flipped(parameters), scratch);
+    if (d_input != nullptr) backward_input(d_input, d_output, packed_->flipped_filters(parameters), scratch, desk);
   }
 
  private:
@@ -125,9 +131,9 @@ class Convolution {
     const int ring = same() ? 0 : 2;
     return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels, 0, 0, false, same() ? 1 : 2};
   }
-  void backward_input(T* d_input, const T* d_output, const T* flipped, Scratch& scratch) const {
+  void backward_input(T* d_input, const T* d_output, const PackedFilters<T>& flipped, Scratch& scratch, T* desk) const {
     spread_in_ring(scratch.d_ring.get(), d_output);
-    kernels().conv3x3_forward(d_input, scratch.d_ring.get(), flipped, backward_shape());
+    convolve(d_input, scratch.d_ring.get(), flipped, desk, backward_shape());
   }
   // Copies d_output into the ring. The ring itself stays zero.
   void spread_in_ring(T* ring, const T* d_output) const noexcept {
@@ -152,6 +158,7 @@ class Conv3x3Stage final : public Stage<T> {
 
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
+  Index desk_size() const override { return conv_.desk_size(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
@@ -163,11 +170,11 @@ class Conv3x3Stage final : public Stage<T> {
     return scratch;
   }
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass));
+    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass), pass.desk);
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, pass.d_output, pass.input,
-                   *pass.parameters, kept(pass), scratch(pass));
+                   *pass.parameters, kept(pass), scratch(pass), pass.desk);
   }
 
  private:

@@ -12,6 +12,7 @@
 #include "../kernels/dispatch.hpp"
 #include "../layers.hpp"
 #include "buffer.hpp"
+#include "convolve.hpp"
 
 namespace cnnx {
 
@@ -103,10 +104,13 @@ struct PackedValues {
 //
 //   by_tap            (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
 //   by_tap_to_train   the same. The filters (filters, taps) and then the flipped ones, which compute the input's
-//                     gradient, are derived from it. Where has_winograd_gradient, the gradient is larger until it is
+//                     gradient, are derived from it. Where has_winograd, the gradient is larger until it is
 //                     complete: it has the layout of winograd_filters.cpp.
 //   by_filter         (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
 //                     conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
+//
+// Where has_winograd, transformed filters are derived too: in the last two layouts those of the forward pass,
+// and in by_tap_to_train those of the flipped filters.
 template <class T>
 class PackedConv final : public Packed<T> {
  public:
@@ -117,7 +121,8 @@ class PackedConv final : public Packed<T> {
                   flat_offset, layer.frozen),
         layer_(layer),
         layout_(layout),
-        shape_{3, 3, layer.channels, layer.count} {}
+        shape_{3, 3, layer.channels, layer.count},
+        turned_{3, 3, layer.count, layer.channels} {}
 
   const Conv3x3Layer<T>& layer() const noexcept { return layer_; }
   std::shared_ptr<PackedConv> in(Layout layout) const {
@@ -136,9 +141,7 @@ class PackedConv final : public Packed<T> {
     if (is_winograd_gradient()) return winograd_gradient_size<T>(shape_);
     return is_by_tap() ? by_tap_size() : this->weights_size + layer_.count;
   }
-  bool is_winograd_gradient() const noexcept {
-    return layout_ == Layout::by_tap_to_train && has_winograd_gradient<T>(shape_);
-  }
+  bool is_winograd_gradient() const noexcept { return layout_ == Layout::by_tap_to_train && has_winograd<T>(shape_); }
   bool is_small() const override {
     const auto& k = this->kernels();
     if (!norm_.has_value())
@@ -169,23 +172,37 @@ class PackedConv final : public Packed<T> {
 
   Index derived_size() const override {
     if (layout_ == Layout::by_tap) return 0;
-    if (layout_ == Layout::by_filter) return by_tap_size();
-    return flipped_offset() + packed_filters_size<T>({3, 3, shape_.filters, shape_.channels});
+    if (layout_ == Layout::by_filter) return turned_offset();
+    return turned_offset() + winograd_filters_size<T>(turned_);
   }
   void derive(T* packed, T* derived) const override {
     const auto& k = this->kernels();
+    if (layout_ == Layout::by_tap) return;
     if (layout_ == Layout::by_filter) k.pack_filters(derived, packed, packed + this->weights_size, shape_);
-    if (layout_ != Layout::by_tap_to_train) return;
+    const T* const by_tap = is_by_tap() ? packed : derived;
+    if (has_winograd<T>(shape_)) k.winograd_transform_filters(derived + transformed_offset(), by_tap, shape_);
+    if (layout_ == Layout::by_filter) return;
+    T* const flipped = derived + flipped_offset();
     k.unpack_filters(derived, nullptr, packed, shape_);
-    k.pack_flipped_filters(derived + flipped_offset(), derived, shape_);
+    k.pack_flipped_filters(flipped, derived, shape_);
+    if (has_winograd<T>(turned_)) k.winograd_transform_filters(derived + turned_offset(), flipped, turned_);
   }
   // The parameters as the forward kernels read them.
-  const T* by_tap(const PackedValues<T>& p) const noexcept { return is_by_tap() ? p.of(*this) : p.derived_of(*this); }
-  const T* flipped(const PackedValues<T>& p) const noexcept { return p.derived_of(*this) + flipped_offset(); }
+  PackedFilters<T> filters(const PackedValues<T>& p) const noexcept {
+    return {is_by_tap() ? p.of(*this) : p.derived_of(*this), p.derived_of(*this) + transformed_offset()};
+  }
+  PackedFilters<T> flipped_filters(const PackedValues<T>& p) const noexcept {
+    return {p.derived_of(*this) + flipped_offset(), p.derived_of(*this) + turned_offset()};
+  }
 
  private:
   bool is_by_tap() const noexcept { return layout_ != Layout::by_filter; }
+  // Where they begin in what is derived.
   Index flipped_offset() const noexcept { return whole_lines<T>(this->weights_size); }
+  Index transformed_offset() const noexcept {
+    return is_by_tap() ? flipped_offset() + packed_filters_size<T>(turned_) : by_tap_size();
+  }
+  Index turned_offset() const noexcept { return transformed_offset() + winograd_filters_size<T>(shape_); }
 
   struct Folded {
     Folded(const PackedConv& conv, const Arrays<T>& from)
@@ -220,7 +237,8 @@ class PackedConv final : public Packed<T> {
   Conv3x3Layer<T> layer_;
   Layout layout_;
   std::optional<BatchNormLayer<T>> norm_;
-  Conv3x3Shape shape_;  // only its filters and channels matter here
+  Conv3x3Shape shape_;   // only its filters and channels matter here
+  Conv3x3Shape turned_;  // the same of the convolution that computes the input's gradient
 };
 
 // A dense layer's weights in the layout of kernels/dense_packed.hpp, and then its biases. In a stage that begins with a

@@ -43,6 +43,7 @@ struct Pass {
   Memory* scratch;  // the thread's
   const Sample* sample;
   PackedValues<T>* parameters;
+  T* desk = nullptr;  // the thread's: memory that every stage may overwrite
 };
 
 // The passes of several samples through one stage.
@@ -62,6 +63,8 @@ class Stage {
   // What a sample keeps from its forward pass to its backward pass, and what only a backward pass needs.
   virtual std::unique_ptr<Memory> new_memory() const { return nullptr; }
   virtual std::unique_ptr<Memory> new_scratch() const { return nullptr; }
+  // How many numbers the stage writes to the desk.
+  virtual Index desk_size() const { return 0; }
   // Whether pixels and filters must be small (kernels/foreground.cpp, are_small).
   virtual bool needs_small() const { return false; }
 

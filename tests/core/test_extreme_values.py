@@ -52,7 +52,12 @@ def test_nothing_is_left_of_a_run_that_diverged(dtype, rng, filters):
     assert_same_bits(network.parameters, fresh.parameters)
 
 
-NETWORKS = ["article:9 pool softmax:5", "biased:8 relu pool:first softmax:5", "conv:3 pool relu conv:4 softmax:5"]
+NETWORKS = [
+    "article:9 pool softmax:5",
+    "biased:8 relu pool:first softmax:5",
+    "conv:3 pool relu conv:4 softmax:5",
+    "conv:16 relu conv:16 softmax:5",
+]
 PLACES = ["a pixel", "the last pixel of the last window", "the background", "a filter"]
 
 

@@ -28,6 +28,7 @@ MORE = [
     "same:1 pool:first softmax:3",
     "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
     "same:3 norm relu conv:5 relu pool norm dense:4 softmax:3",
+    "same:16 relu same:17 relu conv:32 relu pool softmax:4",
 ]
 
 
@@ -58,7 +59,12 @@ def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype)
 
 
 @pytest.mark.parametrize(
-    "names", ["conv:4 relu conv:6 relu pool:first softmax:3", "conv:3 pool relu conv:7 pool softmax:4"]
+    "names",
+    [
+        "conv:4 relu conv:6 relu pool:first softmax:3",
+        "conv:3 pool relu conv:7 pool softmax:4",
+        "conv:16 relu same:16 pool relu softmax:4",
+    ],
 )
 def test_rows_that_no_window_reads_change_no_bit(dtype, rng, names):
     """A convolution before a pooling leaves them out; its first convolution apart, both plans add in one order."""

@@ -130,6 +130,19 @@ def test_equal_windows_of_channels_give_bit_equal_outputs(rng, num_filters, laye
     assert_same_bits(out, out[rows % 4, columns % 5])
 
 
+@pairwise(varies=["nowhere", "by row", "by column"], padding=["valid", "same"], dtype=DTYPES, target=cnnx.targets())
+def test_equal_windows_of_a_pooling_window_tie_with_many_channels(rng, varies, padding, dtype):
+    conv = Conv3x3(18, 17, padding=padding, dtype=dtype, rng=rng)
+    conv.biases = uniform(rng, 18, dtype)
+    shape = {"nowhere": (1, 1, 17), "by row": (10, 1, 17), "by column": (1, 11, 17)}[varies]
+    out = conv.forward(np.broadcast_to(uniform(rng, shape, dtype), (10, 11, 17)).copy())
+    inner = out[2:8, 2:8] if padding == "same" else out  # the ring of zeros is another pixel
+    if varies != "by row":
+        assert_same_bits(inner[::2], inner[1::2])
+    if varies != "by column":
+        assert_same_bits(inner[:, : inner.shape[1] // 2 * 2 : 2], inner[:, 1::2])
+
+
 PADDINGS = ["full", "", "VALID", None, 0, 1, True, b"same", ["same"], (1, 1), np.array("same"), np.array(["same"])]
 
 

@@ -1,0 +1,269 @@
+// Conv3x3 with many channels, by Winograd's algorithm F(2x2, 3x3): a tile of 2x2 outputs takes 16 multiplications for
+// each channel and filter, where conv3x3.cpp takes 36.
+//
+//   outputs = A^T [ sum over channels of  (G g G^T) * (B^T d B) ] A       g: a filter (3, 3), d: the 4x4 pixels below
+//                                                                         the tile, *: element by element
+//          1  0 -1  0            1    0    0
+//   B^T =  0  1  1  0      G =  1/2  1/2  1/2      A^T = 1  1  1  0       (A. Lavin and S. Gray, "Fast Algorithms for
+//          0 -1  1  0           1/2 -1/2  1/2            0  1 -1 -1        Convolutional Neural Networks", 2015)
+//          0  1  0 -1            0    0    1
+//
+// For each of the 16 elements, the sums over channels are a product of matrices: (tiles, channels) of transformed
+// pixels times (channels, filters) of transformed filters. Transformed filters are made once for all images; their
+// layout is (blocks of filters, 16, channels, filters of a block). Pixels are transformed for a few tiles at a time.
+//
+// An output depends on the pixels of its own window alone, because the others have coefficients of 0. If the pixels of
+// a tile are equal, row by row or column by column, all its transformed pixels are 0 but those of the second row or
+// column, and outputs with equal windows have equal bits. So pooling windows tie as with conv3x3.cpp.
+#include "../simd/tiles.hpp"
+#include "relu.hpp"
+#include "target.hpp"
+
+namespace cnnx {
+namespace {
+
+// The filters of a block, which fill the widest register of any target.
+template <class T>
+inline constexpr int block = lanes_of<T>;
+
+// The tiles of an image, in reading order. The last row or column of outputs in a tile may lie outside of the image.
+class Tiles {
+ public:
+  Tiles(const Conv3x3Shape& s, int first)
+      : columns_((s.out_width() + 1) / 2), y_(2 * (first / columns_)), x_(2 * (first % columns_)) {}
+
+  // The first output of the tile.
+  int y() const noexcept { return y_; }
+  int x() const noexcept { return x_; }
+  void next() noexcept {
+    x_ += 2;
+    if (x_ < 2 * columns_) return;
+    x_ = 0;
+    y_ += 2;
+  }
+
+ private:
+  int columns_, y_, x_;
+};
+
+// How far the elements of a block's transformed filters are apart: a row more than there are channels. Otherwise the
+// elements would often be a power of two apart, and so fall into the same few places of the cache.
+template <class T>
+Index filters_element(int channels) {
+  return Index{channels + 1} * block<T>;
+}
+
+// to[blocks of filters][16][channels + 1][filters of a block] = G g G^T, from filters packed as in conv3x3.cpp.
+template <class T>
+void winograd_transform_filters(T* __restrict to, const T* __restrict packed, const Conv3x3Shape& s) noexcept {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  const Index padded = padded_channels<T>(s.filters), tap = s.channels * padded;
+  const Index element = filters_element<T>(s.channels);
+  for (Index f = 0; f < padded; f += block<T>, to += 16 * element)
+    for (Index c = 0; c < s.channels; ++c)
+      for (int lane = 0; lane < block<T>; lane += lanes) {
+        const T* const from = packed + c * padded + f + lane;
+        T* put = to + c * block<T> + lane;
+        const auto transform = [&](const V& g0, const V& g1, const V& g2) {
+          const V outer = g0 + g2;
+          store(put, g0);
+          store(put + element, (outer + g1) * T(0.5));
+          store(put + 2 * element, (outer - g1) * T(0.5));
+          store(put + 3 * element, g2);
+          put += 4 * element;
+        };
+        V g[3][3], sum[3], difference[3];
+        for (int y = 0; y < 3; ++y)
+          for (int x = 0; x < 3; ++x) g[y][x] = load<V>(from + (3 * y + x) * tap);
+        for (int x = 0; x < 3; ++x) {
+          const V outer = g[0][x] + g[2][x];
+          sum[x] = (outer + g[1][x]) * T(0.5);
+          difference[x] = (outer - g[1][x]) * T(0.5);
+        }
+        transform(g[0][0], g[0][1], g[0][2]);
+        transform(sum[0], sum[1], sum[2]);
+        transform(difference[0], difference[1], difference[2]);
+        transform(g[2][0], g[2][1], g[2][2]);
+      }
+}
+
+// Calls body(pixels, row) for the 4x4 pixels of a tile, whose rows are `row` apart. If some lie outside of the image,
+// they are a copy in `patch` with zeros in their place.
+template <class T, class Body>
+void with_pixels(const T* input, T* patch, const Tiles& tile, const Conv3x3Shape& s, Body&& body) {
+  const Index row = Index{s.width} * s.channels;
+  input += tile.y() * row + Index{tile.x()} * s.channels;
+  const int rows = smaller(4, s.height - tile.y()), columns = smaller(4, s.width - tile.x());
+  if (rows == 4 && columns == 4) return body(input, row);
+  const Index patch_row = Index{4} * s.channels, run = Index{columns} * s.channels;
+  __builtin_memset(patch, 0, sizeof(T) * static_cast<std::size_t>(4 * patch_row));
+  for (int y = 0; y < rows; ++y)
+    for (Index i = 0; i < run; ++i) patch[y * patch_row + i] = input[y * row + i];
+  body(patch, patch_row);
+}
+
+// to[16][tiles][padded channels] = B^T d B, for `count` tiles.
+template <class T>
+void transform_pixels(T* __restrict to, const T* input, T* patch, Tiles tile, int count, const Conv3x3Shape& s) {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = winograd_tiles * padded;
+  for (int t = 0; t < count; ++t, tile.next(), to += padded)
+    with_pixels(input, patch, tile, s, [&](const T* pixels, Index row) {
+      for (Index c = 0;; c = c + 2 * lanes <= channels ? c + lanes : channels - lanes) {
+        const auto at = [&](int y, int x) { return load<V>(pixels + y * row + x * channels + c); };
+        T* put = to + c;
+        const auto transform = [&](const V& d0, const V& d1, const V& d2, const V& d3) {
+          store(put, d0 - d2);
+          store(put + element, d1 + d2);
+          store(put + 2 * element, d2 - d1);
+          store(put + 3 * element, d1 - d3);
+          put += 4 * element;
+        };
+        transform(at(0, 0) - at(2, 0), at(0, 1) - at(2, 1), at(0, 2) - at(2, 2), at(0, 3) - at(2, 3));
+        transform(at(1, 0) + at(2, 0), at(1, 1) + at(2, 1), at(1, 2) + at(2, 2), at(1, 3) + at(2, 3));
+        transform(at(2, 0) - at(1, 0), at(2, 1) - at(1, 1), at(2, 2) - at(1, 2), at(2, 3) - at(1, 3));
+        transform(at(1, 0) - at(3, 0), at(1, 1) - at(3, 1), at(1, 2) - at(3, 2), at(1, 3) - at(3, 3));
+        if (c + lanes == channels) break;
+      }
+    });
+}
+
+// product[r][v] = sum over c of  rows[r * row + c] * filters[c * block + v], for `count` rows and a few registers of v.
+template <class T, int count, int vectors>
+__attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index row, const T* filters, int channels) {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  V sum[count][vectors];
+  // Here and below, GCC would otherwise make loops, and so keep the sums in memory.
+#pragma GCC unroll 6
+  for (int r = 0; r < count; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) sum[r][v] = V{};
+  const Index row3 = 3 * row, row5 = 5 * row;  // one pointer and three distances reach six rows
+  do {
+    V filter[vectors];
+    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * lanes);
+    for (int r = 0; r < count; ++r) {
+      const V pixel = all<V>(rows[r == 3 ? row3 : r == 5 ? row5 : r * row]);
+      for (int v = 0; v < vectors; ++v) sum[r][v] += pixel * filter[v];
+    }
+    ++rows;
+    filters += block<T>;
+    hide_pointer(rows);
+  } while (--channels > 0);
+#pragma GCC unroll 6
+  for (int r = 0; r < count; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) store(product + r * block<T> + v * lanes, sum[r][v]);
+}
+
+// product[tiles][filters of a block] = pixels[tiles][padded channels] * filters[channels][filters of a block]. At least
+// four tiles are computed, even if there are fewer.
+template <class T>
+void multiply(T* product, const T* pixels, const T* filters, int tiles, int channels) {
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T)), vectors = block<T> > lanes ? 2 : 1;
+  const Index row = padded_channels<T>(channels);
+  for (int part = 0; part < block<T>; part += vectors * lanes, product += vectors * lanes, filters += vectors * lanes) {
+    int done = 0;
+    for (int groups = (tiles + 5) / 6; groups > 0; --groups) {
+      const auto compute = [&](auto count) {
+        const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
+        multiply_rows<T, count, vectors>(product + first * block<T>, pixels + first * row, row, filters, channels);
+        done = first + count;
+      };
+      const int next = (tiles - done + groups - 1) / groups;
+      if (next > 5)
+        compute(std::integral_constant<int, 6>{});
+      else if (next > 4)
+        compute(std::integral_constant<int, 5>{});
+      else
+        compute(std::integral_constant<int, 4>{});
+    }
+  }
+}
+
+// The outputs A^T m A of `count` tiles for one block of filters, from products m[16][tiles][filters of a block].
+// Outputs outside of the image go to `outside`. Adds 0 times each output to `check`, which is NaN afterwards if one of
+// them is not finite.
+template <class T>
+void transform_products(T* output, Vec<T>& check, const T* product, const T* biases, T* outside, Tiles tile, int count,
+                        int filters, const Conv3x3Shape& s) {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  constexpr Index element = winograd_tiles * block<T>;
+  const Index row = Index{s.out_width()} * s.filters;
+  for (int t = 0; t < count; ++t, tile.next(), product += block<T>) {
+    T* const at = output + tile.y() * row + Index{tile.x()} * s.filters;
+    const bool right = tile.x() + 1 < s.out_width(), below = tile.y() + 1 < s.out_height();
+    T* const to[2][2] = {{at, right ? at + s.filters : outside},
+                         {below ? at + row : outside, right && below ? at + row + s.filters : outside}};
+    for (int f = 0; f < filters; f += lanes) {
+      V m[2][4];
+      for (int x = 0; x < 4; ++x) {
+        const auto of = [&](int y) { return load<V>(product + (4 * y + x) * element + f); };
+        m[0][x] = of(0) + of(1) + of(2);
+        m[1][x] = of(1) - of(2) - of(3);
+      }
+      const V bias = load<V>(biases + f);
+      for (int y = 0; y < 2; ++y) {
+        V pair[2] = {m[y][0] + m[y][1] + m[y][2] + bias, m[y][1] - m[y][2] - m[y][3] + bias};
+        for (int x = 0; x < 2; ++x) {
+          check += pair[x] * T(0);
+          if (s.relu) pair[x] = relu(pair[x]);
+          if (f + lanes <= filters)
+            store(to[y][x] + f, pair[x]);
+          else
+            store_first(to[y][x] + f, pair[x], filters - f);
+        }
+      }
+    }
+  }
+}
+
+// Returns whether all outputs are finite. If not, they must be computed by conv3x3_forward: an infinite pixel gives NaN
+// here where an infinity is right, and transformed numbers are larger than the outputs, so they overflow earlier.
+template <class T>
+bool winograd_forward(T* output, const T* input, const T* filters, const T* biases, T* desk,
+                      const Conv3x3Shape& s) noexcept {
+  const Index padded = padded_channels<T>(s.channels);
+  T* const pixels = desk;
+  T* const products = pixels + 16 * winograd_tiles * padded;
+  T* const outside = products + 16 * winograd_tiles * block<T>;
+  T* const patch = outside + block<T>;
+  const int tiles = static_cast<int>(s.tiles()), parts = (tiles + winograd_tiles - 1) / winograd_tiles;
+  Vec<T> check{};
+  for (int part = 0, first = 0; part < parts; ++part) {
+    const int count = (tiles - first + parts - part - 1) / (parts - part);
+    const Tiles tile(s, first);
+    transform_pixels(pixels, input, patch, tile, count, s);
+    const T* of_block = filters;
+    for (int f = 0; f < s.filters; f += block<T>) {
+      for (int i = 0; i < 16; ++i, of_block += filters_element<T>(s.channels))
+        multiply(products + i * winograd_tiles * block<T>, pixels + i * winograd_tiles * padded, of_block, count,
+                 s.channels);
+      transform_products(output + f, check, products, biases + f, outside, tile, count,
+                         smaller(block<T>, s.filters - f), s);
+    }
+    first += count;
+  }
+  bool is_finite = true;
+  for (int lane = 0; lane < native_bytes / static_cast<int>(sizeof(T)); ++lane) is_finite &= check[lane] == 0;
+  return is_finite;
+}
+
+template <class T>
+void enter(Kernels<T>& k) {
+  k.winograd_transform_filters = winograd_transform_filters<T>;
+  k.winograd_forward = winograd_forward<T>;
+}
+
+}  // namespace
+
+void CNNX_TARGET::fill_winograd_forward(Kernels<float>& float32, Kernels<double>& float64) {
+  enter(float32);
+  enter(float64);
+}
+
+}  // namespace cnnx
