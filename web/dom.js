@@ -20,9 +20,9 @@ export function percent(share, more = "> ", less = "< ") {
 }
 
 // A number with its sign, as wide for minus as for plus.
-export const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
+export const signed = (value, digits = 2) => (Number(value.toFixed(digits)) < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
 
-export const plain = (value, digits = 2) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
+export const plain = (value, digits = 2) => signed(value, digits).replace("+", "");
 
 // A class's name where there is little room.
 export const short = (name) => (name.length > 2 ? make("abbr", { title: name }, name.slice(0, 2)) : name);
