@@ -200,7 +200,7 @@ Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
   return Index{4} * s.patches() * rounded_up(s.filters + row_lanes, lanes_of<T>);
 }
 
-// Whether Winograd's algorithm is an advantage (kernels/winograd_forward.cpp, kernels/winograd_filters.cpp). The other
+// Whether Winograd's algorithm is an advantage (kernels/winograd_forward.cpp, kernels/winograd_backward.cpp). The other
 // algorithm is as fast for few channels or filters, or if many lanes are empty.
 template <class T>
 constexpr bool has_winograd(const Conv3x3Shape& s) noexcept {
@@ -229,8 +229,8 @@ Index winograd_gradient_size(const Conv3x3Shape& s) noexcept {
 }
 template <class T>
 Index winograd_scratch(const Conv3x3Shape& s) noexcept {
-  const int padded = padded_channels<T>(s.filters);
-  return 16 * s.tiles() * (s.channels + padded) + (s.channels > padded ? s.channels : padded);
+  const int channels = padded_channels<T>(s.channels), filters = padded_channels<T>(s.filters);
+  return 16 * s.tiles() * (channels + filters) + (channels > filters ? channels : filters);
 }
 
 // How many neighbouring output pixels conv3x3_backward_input takes at once.
@@ -266,9 +266,10 @@ struct Kernels {
   bool (*winograd_forward)(T* output, const T* input, const T* transformed, const T* biases, T* desk,
                            const Conv3x3Shape&) noexcept;
 
-  // kernels/winograd_filters.cpp. The first adds to sums, which the second makes the gradient of packed filters.
-  void (*winograd_backward_filters)(T* sums, const T* d_output, const T* input, T* scratch,
-                                    const Conv3x3Shape&) noexcept;
+  // kernels/winograd_backward.cpp. The first adds to sums, which the second makes the gradient of packed filters. It
+  // sets d_input unless that is null; `flipped` are the transformed filters that winograd_forward would need for it.
+  void (*winograd_backward)(T* d_input, T* sums, const T* d_output, const T* input, const T* flipped, T* scratch,
+                            const Conv3x3Shape&) noexcept;
   void (*winograd_finish_filters)(T* sums, const Conv3x3Shape&) noexcept;
 
   // kernels/conv3x3_sparse.cpp

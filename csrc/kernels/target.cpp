@@ -17,7 +17,7 @@ void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
   fill_elementwise(float32, float64);
   fill_softmax(float32, float64);
   fill_losses(float32, float64);
-  fill_winograd_filters(float32, float64);
+  fill_winograd_backward(float32, float64);
 }
 
 }  // namespace cnnx

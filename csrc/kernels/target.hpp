@@ -29,7 +29,7 @@ void fill_conv_pool_dense(Kernels<float>&, Kernels<double>&);
 void fill_elementwise(Kernels<float>&, Kernels<double>&);
 void fill_batch_norm(Kernels<float>&, Kernels<double>&);
 void fill_softmax(Kernels<float>&, Kernels<double>&);
-void fill_winograd_filters(Kernels<float>&, Kernels<double>&);
+void fill_winograd_backward(Kernels<float>&, Kernels<double>&);
 void fill_losses(Kernels<float>&, Kernels<double>&);
 
 }  // namespace cnnx::CNNX_TARGET

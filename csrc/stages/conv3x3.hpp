@@ -65,7 +65,9 @@ class Convolution {
   void make_dense(Scratch& scratch) const {
     const Conv3x3Shape turned = backward_shape();
     scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
-    if (packed_->is_winograd_gradient()) scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
+    if (!packed_->is_winograd_gradient()) return;
+    scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
+    if (same()) scratch.d_padded = new_buffer<T>(padded_size());
   }
 
   void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept, T* desk) const {
@@ -105,11 +107,18 @@ class Convolution {
   void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                       const Kept& kept, Scratch& scratch, T* desk) const {
     const T* const in_ring = same() ? kept.padded.get() : input;
-    if (packed_->is_winograd_gradient())
-      kernels().winograd_backward_filters(gradient, d_output, in_ring, scratch.tiles.get(), shape_);
-    else
+    const auto flipped = packed_->flipped_filters(parameters);
+    if (!packed_->is_winograd_gradient()) {
       kernels().conv3x3_backward_filters(gradient, d_output, in_ring, shape_);
-    if (d_input != nullptr) backward_input(d_input, d_output, packed_->flipped_filters(parameters), scratch, desk);
+      if (d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
+      return;
+    }
+    const bool both = d_input != nullptr && has_winograd<T>(backward_shape());
+    T* const d_padded = !both ? nullptr : same() ? scratch.d_padded.get() : d_input;
+    kernels().winograd_backward(d_padded, gradient, d_output, in_ring, flipped.transformed, scratch.tiles.get(),
+                                shape_);
+    if (both && same()) crop(d_input, d_padded, shape_);
+    if (!both && d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
   }
 
  private:

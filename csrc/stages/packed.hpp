@@ -105,7 +105,7 @@ struct PackedValues {
 //   by_tap            (taps + 1, padded filters), with the biases in the last row: the layout of conv3x3.cpp
 //   by_tap_to_train   the same. The filters (filters, taps) and then the flipped ones, which compute the input's
 //                     gradient, are derived from it. Where has_winograd, the gradient is larger until it is
-//                     complete: it has the layout of winograd_filters.cpp.
+//                     complete: it has the layout of winograd_backward.cpp.
 //   by_filter         (filters, taps) as in the caller's arrays, then the biases (filters,): the layout of
 //                     conv3x3_sparse.cpp. The layout by_tap is derived from it, for the forward pass.
 //

@@ -24,7 +24,7 @@ NAMES = [
     "unbiased:3 relu norm:0.5 dense:7 norm relu dense:4 norm softmax:3",
     "conv:4 norm norm softmax:3",
     "same:8 norm pool same:17 norm relu average norm softmax:4",
-    "same:17 norm pool:first same:25 norm relu conv:16 norm softmax:4",
+    "same:17 norm pool:first same:25 norm relu conv:28 norm softmax:4",
 ]
 AFTER_DENSE = NAMES[1]
 POOLED = [
