@@ -16,7 +16,6 @@
 // a tile are equal, row by row or column by column, all its transformed pixels are 0 but those of the second row or
 // column, and outputs with equal windows have equal bits. So pooling windows tie as with conv3x3.cpp.
 #include "../simd/tiles.hpp"
-#include "relu.hpp"
 #include "target.hpp"
 
 namespace cnnx {
@@ -185,7 +184,7 @@ void multiply(T* product, const T* pixels, const T* filters, int tiles, int chan
 }
 
 // The outputs A^T m A of `count` tiles for one block of filters, from products m[16][tiles][filters of a block].
-// Outputs outside of the image go to `outside`. Adds 0 times each output to `check`, which is NaN afterwards if one of
+// Outputs outside of the image go to `outside`. Adds 0 times the outputs to `check`, which is NaN afterwards if one of
 // them is not finite.
 template <class T>
 void transform_products(T* output, Vec<T>& check, const T* product, const T* biases, T* outside, Tiles tile, int count,
@@ -194,32 +193,36 @@ void transform_products(T* output, Vec<T>& check, const T* product, const T* bia
   constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
   constexpr Index element = winograd_tiles * block<T>;
   const Index row = Index{s.out_width()} * s.filters;
+  // Outputs that are not finite are computed again, so here a ReLU need not keep a NaN.
+  const V least = all<V>(s.relu ? T(0) : T(-__builtin_inf()));
+  V zero = check;
   for (int t = 0; t < count; ++t, tile.next(), product += block<T>) {
     T* const at = output + tile.y() * row + Index{tile.x()} * s.filters;
     const bool right = tile.x() + 1 < s.out_width(), below = tile.y() + 1 < s.out_height();
-    T* const to[2][2] = {{at, right ? at + s.filters : outside},
-                         {below ? at + row : outside, right && below ? at + row + s.filters : outside}};
+    T* const to[4] = {at, right ? at + s.filters : outside, below ? at + row : outside,
+                      right && below ? at + row + s.filters : outside};
     for (int f = 0; f < filters; f += lanes) {
-      V m[2][4];
-      for (int x = 0; x < 4; ++x) {
-        const auto of = [&](int y) { return load<V>(product + (4 * y + x) * element + f); };
-        m[0][x] = of(0) + of(1) + of(2);
-        m[1][x] = of(1) - of(2) - of(3);
-      }
       const V bias = load<V>(biases + f);
-      for (int y = 0; y < 2; ++y) {
-        V pair[2] = {m[y][0] + m[y][1] + m[y][2] + bias, m[y][1] - m[y][2] - m[y][3] + bias};
-        for (int x = 0; x < 2; ++x) {
-          check += pair[x] * T(0);
-          if (s.relu) pair[x] = relu(pair[x]);
-          if (f + lanes <= filters)
-            store(to[y][x] + f, pair[x]);
-          else
-            store_first(to[y][x] + f, pair[x], filters - f);
-        }
+      const auto of = [&](int y, int x) { return load<V>(product + (4 * y + x) * element + f); };
+      const auto above = [&](int x) { return of(0, x) + of(1, x) + of(2, x); };
+      const auto under = [&](int x) { return of(1, x) - of(2, x) - of(3, x); };
+      const V a0 = above(0), a1 = above(1), a2 = above(2), a3 = above(3);
+      const V y0 = a0 + a1 + a2 + bias, y1 = a1 - a2 - a3 + bias;
+      const V u0 = under(0), u1 = under(1), u2 = under(2), u3 = under(3);
+      const V y2 = u0 + u1 + u2 + bias, y3 = u1 - u2 - u3 + bias;
+      zero += ((y0 + y1) + (y2 + y3)) * T(0);
+      if (f + lanes <= filters) {
+        store(to[0] + f, larger(least, y0));
+        store(to[1] + f, larger(least, y1));
+        store(to[2] + f, larger(least, y2));
+        store(to[3] + f, larger(least, y3));
+      } else {
+        const V outputs[4] = {larger(least, y0), larger(least, y1), larger(least, y2), larger(least, y3)};
+        for (int q = 0; q < 4; ++q) store_first(to[q] + f, outputs[q], filters - f);
       }
     }
   }
+  check = zero;
 }
 
 // Returns whether all outputs are finite. If not, they must be computed by conv3x3_forward: an infinite pixel gives NaN
