@@ -34,18 +34,16 @@ inline Index kept_of(int first_filter, const ConvPoolShape& s) {
   return Index{4} * first_filter * s.patches();
 }
 
-// A block of eight filters, which are eight channels of each row: where its values and its weights begin.
+// A block of eight filters, which are eight channels of each row: where its values begin.
 template <class T>
 struct Block {
   T *values, *background, *kept;
-  Index weights;  // offset in all packed weights
   int first_filter, filters;
 
   Block(int block, const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
       : values(pooled.values + block * row_lanes),
         background(pooled.background + block * row_lanes),
         kept(pooled.kept != nullptr ? pooled.kept + kept_of(block * row_lanes, conv) : nullptr),
-        weights(block * s.packed_rows() * Index{s.wides<T>()} * lanes_of<T>),
         first_filter(block * row_lanes),
         filters(smaller(s.channels - block * row_lanes, row_lanes)) {}
 };
@@ -55,21 +53,25 @@ template <int count, class T>
 [[gnu::noinline]] void forward_rows(NodeSums<T, count>& sums, const Block<T>& block, const PooledImage<T>& pooled,
                                     const T* __restrict weights, bool folded, const ConvPoolShape& conv,
                                     const DenseShape& s) {
+  constexpr Index row_size = Index{count} * lanes_of<T>;
   const int* __restrict foreground = pooled.foreground, places = pooled.count;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride, shared = s.rows * row_size;
+  const Index stride = conv.stride, shared = s.rows * row_size;
   const T* __restrict values = block.values;
   const auto background = Row<T>::read(block.background);
-  auto nodes = sums;
+  NodeSums<T, count> nodes;
+  nodes.take(sums);
   Row<T> excess{};
   nodes.add(background, weights + shared + row_size);
   for (int k = 0; k < places; ++k) {
     const Index place = foreground[k];
     const auto z = Row<T>::read(values + place * stride) - background;
     excess += z;
-    nodes.add(z, weights + place * row_size);
+    const T* at = weights + place * row_size;
+    hide_pointer(at);
+    nodes.add(z, at);
   }
   if (!folded) nodes.add(excess, weights + shared);
-  sums = nodes;
+  sums.take(nodes);
 }
 
 // Computes the pooled values of a block's filters. The padding of packed filters is 0, so lanes after the last filter
@@ -95,8 +97,8 @@ template <int count, bool keeps, Ties ties, class T>
   const int* __restrict foreground = pooled.foreground, places = pooled.count;
   const T background_pixel = pooled.background_pixel;
   const int padded = padded_channels<T>(conv.filters);
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
-  const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
+  constexpr Index row_size = Index{count} * lanes_of<T>;
+  const Index stride = conv.stride, part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
   T* __restrict values = block.values, * __restrict kept = block.kept;
   auto nodes = sums;
   V filter[Row<T>::count][9], bias[Row<T>::count], output[4];
@@ -136,9 +138,10 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
                              const T* biases, bool folded, const ConvPoolShape& conv, const DenseShape& s) noexcept {
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     NodeSums<T, count> sums;
-    for (int i = 0; i < s.blocks(); ++i) {
+    const auto layout = group_layout<T>(s, node, count);
+    const T* weights = packed + layout.begin;
+    for (int i = 0; i < s.blocks(); ++i, weights += layout.block) {
       const Block block(i, pooled, conv, s);
-      const T* const weights = packed + block.weights + node * row_lanes;
       if constexpr (has_many_registers) {
         if (node == 0 && !conv.relu) {
           const auto forward = pooled.kept == nullptr   ? forward_at_once<count, false, Ties::all, T>
@@ -188,17 +191,17 @@ struct BlockGradient {
 // registers, it continues to the filters' gradient.
 template <int count, bool in_place, bool at_once, Ties ties, class T>
 [[gnu::noinline]] void backward_rows(BlockGradient<ties, T>& d_filters, const Gradients<T>& to,
-                                     const DenseStep<T, count>& whole_step, const Block<T>& block,
+                                     const DenseStep<T, count>& __restrict step, const Block<T>& block,
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
   using V = typename RowTile<T>::V;
   const Patches patches(pooled, conv.width);
   const int* __restrict foreground = pooled.foreground, places = pooled.count;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>, stride = conv.stride;
-  const Index part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size, sums = shared + row_size;
+  constexpr Index row_size = Index{count} * lanes_of<T>;
+  const Index stride = conv.stride, part_size = kept_of(RowTile<T>::lanes, conv);
+  const Index shared = s.rows * row_size, sums = shared + row_size;
   const bool relu = conv.relu, is_first = to.is_first;
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
-  const auto step = whole_step;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   BlockGradient<ties, T> d_filter;
@@ -255,9 +258,10 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
-    for (int i = 0; i < s.blocks(); ++i) {
+    const auto layout = group_layout<T>(s, node, count);
+    Index at = layout.begin;
+    for (int i = 0; i < s.blocks(); ++i, at += layout.block) {
       const Block block(i, pooled, conv, s);
-      const Index at = block.weights + node * row_lanes;
       const Gradients<T> block_to{to.d_filters, to.d_pooled + i * row_lanes, to.changed + at, to.weights + at,
                                   node == 0};
       if (node + nodes < s.nodes) {

@@ -27,22 +27,25 @@ void for_packed_weights(const DenseShape& s, Body&& body) {
 template <class T>
 void dense_fold(T* packed, const DenseShape& s) noexcept {
   if (!s.has_background()) return;
-  const Index row_size = Index{s.wides<T>()} * lanes_of<T>;
-  for (int block = 0; block < s.blocks(); ++block, packed += s.packed_rows() * row_size) {
-    T* const shared = packed + s.rows * row_size;
-    for (Index i = 0; i < row_size; i += lanes_of<T>) {
-      const auto addend = Wide<T>::read(shared + i);
-      Wide<T> sum{};
-      for (T* at = packed + i; at < shared; at += row_size) {
-        auto weights = Wide<T>::read(at);
-        weights += addend;
-        weights.write(at);
-        sum += weights;
+  for_wides<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
+    const auto layout = group_layout<T>(s, node, count);
+    T* first = packed + layout.begin;
+    for (int block = 0; block < s.blocks(); ++block, first += layout.block) {
+      T* const shared = first + s.rows * layout.row;
+      for (Index i = 0; i < layout.row; i += lanes_of<T>) {
+        const auto addend = Wide<T>::read(shared + i);
+        Wide<T> sum{};
+        for (T* at = first + i; at < shared; at += layout.row) {
+          auto weights = Wide<T>::read(at);
+          weights += addend;
+          weights.write(at);
+          sum += weights;
+        }
+        Wide<T>{}.write(shared + i);
+        sum.write(shared + layout.row + i);
       }
-      Wide<T>{}.write(shared + i);
-      sum.write(shared + row_size + i);
     }
-  }
+  });
 }
 
 template <class T>

@@ -1,6 +1,8 @@
 // The dense layer of dense.cpp on packed weights, for loops over many samples.
 //
-// With a background: packed[block][row][node][lane] = weights[row * channels + 8 * block + lane, node]. One block:
+// packed[group][block][row][node][lane] = weights[row * channels + 8 * block + lane, node], where for_wides cuts the
+// nodes into groups. A kernel takes one group at a time, so the rows of a group lie together: in a layer with many
+// nodes, they would otherwise be half a page apart. One block of one group:
 //
 //             node 0           node 1
 //   row 0     lanes 0 to 7     lanes 0 to 7     ...     A lane is a channel; after the last channel, lanes are 0.
@@ -12,8 +14,7 @@
 // conv_pool_dense.cpp explains rows D and S. dense_pack sets them to 0. dense_fold adds D to every row, sets D to 0 and
 // computes S again; it is called now and then, because S accumulates the rounding errors of every step.
 //
-// Without a background there is one row, no D and no S, and each group of nodes of for_wides has its weights together,
-// packed[group][block][node][lane]. Otherwise the blocks of a group would be pages apart in a layer with many nodes.
+// Without a background there is one row, no D and no S.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -48,9 +49,8 @@ struct GroupLayout {
 };
 template <class T>
 GroupLayout group_layout(const DenseShape& s, int node, int count) {
-  const Index before = node * row_lanes, width = Index{count} * lanes_of<T>, all = Index{s.wides<T>()} * lanes_of<T>;
-  if (s.has_background()) return {before, all, all * s.packed_rows()};
-  return {before * s.blocks(), width, width};
+  const Index row = Index{count} * lanes_of<T>;
+  return {Index{node} * row_lanes * s.blocks() * s.packed_rows(), row, row * s.packed_rows()};
 }
 
 // Adds up each node's partial sums and its bias.
@@ -116,6 +116,13 @@ struct NodeSums {
   __attribute__((always_inline)) void add(const Row<T>& row, const T* weights) {
     const auto both = widened(row);
     for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
+  }
+  // Copies register by register. GCC copies a whole struct by an instruction that takes as long to start as ten rows.
+  void take(const NodeSums& from) {
+    for (int j = 0; j < count; ++j) {
+      sum[j] = from.sum[j];
+      sum[j].stay_in_registers();
+    }
   }
 };
 
