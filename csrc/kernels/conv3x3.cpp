@@ -200,7 +200,7 @@ template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
     if constexpr (sizeof(typename decltype(tile)::V) == native_bytes && !tile.partial)
-      if (s.channels == 1 && s.out_width() >= 4) {
+      if (s.channels == 1 && s.out_width() >= 4 && s.zero_rows == 0) {
         for (int v = 0; v < tile.vectors; ++v)
           conv3x3_one_channel(output + first + v * tile.lanes, input, packed + first + v * tile.lanes, s);
         return;

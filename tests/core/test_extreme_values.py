@@ -52,6 +52,18 @@ def test_nothing_is_left_of_a_run_that_diverged(dtype, rng, filters):
     assert_same_bits(network.parameters, fresh.parameters)
 
 
+@pytest.mark.usefixtures("target")
+def test_an_infinite_weight_harms_only_the_rows_of_the_gradient_that_it_reaches(dtype, rng):
+    conv, dense = cnnx.Conv3x3(1, 16, dtype=dtype, rng=rng), cnnx.Dense(100, 5, dtype=dtype, rng=rng)
+    conv.filters[0, 0, 1, 2] = np.inf  # in the upper row of the filter, so it never lies on the images' last two rows
+    network = Sequential([conv, dense])
+    with np.errstate(all="ignore"):
+        network.forward(uniform(rng, (2, 12, 12, 16), dtype))
+        d_images = network.backward(1 + uniform(rng, (2, 5), dtype), d_images=True)
+    assert not np.isfinite(d_images[:, :10]).all()
+    assert np.isfinite(d_images[:, 10:]).all()
+
+
 NETWORKS = [
     "article:9 pool softmax:5",
     "biased:8 relu pool:first softmax:5",
