@@ -33,6 +33,7 @@ class Row(NamedTuple):
 FIT = {"batch_size": 64, "schedule": "one_cycle"}
 SMALL, NARROW = "conv16 pool relu conv32 pool relu", "conv8 pool relu conv32 pool relu"
 DEEP = "conv32 relu pool same64 relu conv64 relu pool conv128 relu drop0.4"
+NORMALISED = "same32 pool norm relu same64 pool norm relu same128 pool norm relu drop0.4"
 AFFINE, JITTER = RandomAffine(rotation=10, scale=0.1, shift=2), RandomAffine(shift=1)
 TWO, THREE = {"epochs": 2}, {"epochs": 3}
 MEAN, MOVED = {"average": 0.99}, {"augment": JITTER}
@@ -87,12 +88,9 @@ ACCURATE = [
         0.002,
         LONG | {"epochs": 28},
     ),
-    Row(
-        "the same, batch normalisation after each pooling, 12 epochs",
-        "same32 pool norm relu same64 pool norm relu same128 pool norm relu drop0.4",
-        0.003,
-        LONG | {"epochs": 12},
-    ),
+    Row("batch_norm_convnet, 12 epochs", NORMALISED, 0.003, LONG | {"epochs": 12}),
+    Row("the same, 20 epochs", NORMALISED, 0.003, LONG | {"epochs": 20}),
+    Row("the same, one_cycle", NORMALISED, 0.008, LONG | {"epochs": 20, "schedule": "one_cycle"}),
 ]
 GROUPS = {"fast": FAST, "accurate": ACCURATE}
 
