@@ -24,12 +24,13 @@ COLOURS = {  # paper, ink
 FORMATS = ["grey", "RGB", "JPEG", "RGBA", "drawn on nothing", "palette", "16 bit", "two colours", "transparent palette"]
 
 
-def typed(digit, rng):
-    """Return a digit of Pillow's own font, in regular or bold, as a mask."""
+def typed(digit, rng, font=None):
+    """Return a digit of a font's file, or of Pillow's own font, as it is or bolder, as a mask."""
     image = Image.new("L", (SIDE, SIDE))
-    font = ImageFont.load_default(int(SIDE * 0.6))
+    size = int(SIDE * 0.6)
+    face = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
     bold = int(rng.integers(0, 7))
-    ImageDraw.Draw(image).text((SIDE // 2, SIDE // 2), str(digit), 255, font, anchor="mm", stroke_width=bold)
+    ImageDraw.Draw(image).text((SIDE // 2, SIDE // 2), str(digit), 255, face, anchor="mm", stroke_width=bold)
     return image
 
 
@@ -74,7 +75,7 @@ def on_paper(mask, rng, colours, light):
 
 def saved(picture, ink, kind):
     """Return the picture as a file's bytes, in one of FORMATS."""
-    image, options = Image.fromarray(picture), {"format": "PNG"}
+    image, options = Image.fromarray(picture), {"format": "PNG", "compress_level": 1}
     if kind == "grey":
         image = image.convert("L")
     elif kind == "JPEG":
@@ -103,14 +104,15 @@ def saved(picture, ink, kind):
     return file.getvalue()
 
 
-def made(count, seed):
-    """Yield `count` digits, each with its picture's bytes and what it is."""
+def made(count, seed, ways=(typed, drawn, drawn)):
+    """Yield `count` digits, each with its picture's bytes and what it is. The `ways` to make a mask take turns."""
     rng = np.random.default_rng(seed)
     for number in range(count):
-        digit, way = number % 10, [typed, drawn, drawn][number // 10 % 3]
+        digit, way = number % 10, ways[number // 10 % len(ways)]
         kind = FORMATS[number % len(FORMATS)]
         is_grey = kind in ("grey", "16 bit")
         colours = str(rng.choice([it for it in COLOURS if not (is_grey and "same brightness" in it)]))
         light = bool(rng.integers(0, 2))
+        name = getattr(way, "keywords", {}).get("font", getattr(way, "__name__", ""))
         picture, ink = on_paper(distorted(way(digit, rng), rng), rng, colours, light)
-        yield digit, saved(picture, ink, kind), f"{way.__name__}, {kind}, {colours}, {light=}, {picture.shape[:2]}"
+        yield digit, saved(picture, ink, kind), f"{name}, {kind}, {colours}, {light=}, {picture.shape[:2]}"

@@ -12,6 +12,8 @@ Floats: TypeAlias = NDArray[np.float32]
 LEAST_CONTRAST = 16.0  # levels of 255 between ink and paper; paper alone has fewer
 _NOISE = 4.0  # ink differs from paper by this many standard deviations of the paper; noise alone by 2.7
 _SPECK = 0.02  # a part with a smaller share of the largest part's ink is dirt
+_SIDE = 28  # pixels: MNIST's images
+_CENTRE = 14  # the pixel of MNIST's images that is nearest to the centre of mass, in rows and in columns
 _GRID = 128  # height and width of the grid on which parts are found, at most
 
 
@@ -122,3 +124,17 @@ def box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     """Return the rows and the columns of the smallest box around the mask's pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def centred(ink: Floats) -> NDArray[np.uint8]:
+    """Put the centre of mass of a digit (at most 28, at most 28), from 0 to 1, into the centre of uint8 (28, 28)."""
+    top, left = (
+        min(max(_CENTRE - round(_centre(ink.sum(axis=1 - axis))), 0), _SIDE - ink.shape[axis]) for axis in (0, 1)
+    )
+    image = np.zeros((_SIDE, _SIDE), np.uint8)
+    image[top : top + ink.shape[0], left : left + ink.shape[1]] = (ink * 255).round()
+    return image
+
+
+def _centre(masses: Floats) -> float:
+    return float(masses @ np.arange(len(masses)) / masses.sum())

@@ -97,6 +97,14 @@ def make_parser() -> argparse.ArgumentParser:
         "(affine); or mirror half of the images (flip), which is for clothes and not for digits (default: %(default)s)",
     )
     parser.add_argument(
+        "--typed",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="train on N more digits that are drawn as fonts have them, so that the network also reads typed digits; "
+        "they are in no test (default: %(default)s)",
+    )
+    parser.add_argument(
         "--average",
         type=_decay,
         metavar="X",

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from . import _own_data
 from ._idx import DataError, read_idx, read_named
+from ._typed import typed
 
-__all__ = ["CANONICAL_MD5", "MIRRORS", "DataError", "Digits", "load", "read_idx"]
+__all__ = ["CANONICAL_MD5", "MIRRORS", "DataError", "Digits", "load", "read_idx", "typed"]
 
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._extras import missing
-from ._ink import Floats, box, find_ink, without_specks
+from ._ink import Floats, box, centred, find_ink, without_specks
 from .data import ByteArray, DataError
 
 try:
@@ -28,8 +28,7 @@ except ImportError as error:
 
 __all__ = ["read"]
 
-_SIDE, _BOX = 28, 20  # pixels: MNIST's images, and the box that a digit fits
-_CENTRE = 14  # the pixel of MNIST's images that is nearest to the centre of mass, in rows and in columns
+_BOX = 20  # pixels: MNIST's digits fit a box of this height and width
 _LARGEST_SIDE = 1000  # pixels: larger pictures are reduced before anything else
 _FULL_INK = 0.75  # MNIST's strokes are at least this dark, in the mean over the ink
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -129,15 +128,4 @@ def _as_mnist(ink: Floats) -> ByteArray:
     height, width = (max(1, round(size * _BOX / max(ink.shape))) for size in ink.shape)
     scaled = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
     darkness = float(np.square(scaled).sum() / scaled.sum())  # the mean over the ink
-    scaled = np.clip(scaled * max(1.0, _FULL_INK / darkness), 0, 1)
-
-    top, left = (
-        min(max(_CENTRE - round(_centre(scaled.sum(axis=1 - axis))), 0), _SIDE - scaled.shape[axis]) for axis in (0, 1)
-    )
-    image = np.zeros((_SIDE, _SIDE), np.uint8)
-    image[top : top + height, left : left + width] = (scaled * 255).round()
-    return image
-
-
-def _centre(masses: Floats) -> float:
-    return float(masses @ np.arange(len(masses)) / masses.sum())
+    return centred(np.clip(scaled * max(1.0, _FULL_INK / darkness), 0, 1))

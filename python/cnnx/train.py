@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _bars, _command_line, _views, models, storage
+from . import _bars, _command_line, _views, data, models, storage
 from ._train_options import AUGMENTATIONS, OPTIMIZERS, check_files, make_parser, naming_option
 from .network import History, Progress, Sequential
 
@@ -206,6 +206,9 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
     held_out = options.validation
     if held_out >= len(images):
         raise ValueError(f"--validation: expected fewer than the {len(images)} training digits, got {held_out}")
+    kept = len(images) - held_out
+    validation = (images[kept:], labels[kept:]) if held_out else None
+    images, labels = _with_typed(images[:kept], labels[:kept], nodes, options)
 
     np.random.seed(options.seed)
     network = _network(options, model, images.shape[1:], nodes)
@@ -219,8 +222,9 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
             lines(line)
 
     bar = sys.stderr if sys.stderr is not None and sys.stderr.isatty() and not options.quiet else None
-    kept = len(images) - held_out
-    report = EpochReport(kept, options.batch_size, log, bar)  # imports what draws the bar, before the clock starts
+    report = EpochReport(
+        len(images), options.batch_size, log, bar
+    )  # imports what draws the bar, before the clock starts
     log("MNIST CNN initialized!")
     start = time.perf_counter()
     if is_article:
@@ -228,8 +232,8 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
     else:
         report.start_epoch()
         history = network.fit(
-            images[:kept],
-            labels[:kept],
+            images,
+            labels,
             epochs=options.epochs,
             batch_size=options.batch_size,
             threads=options.threads,
@@ -237,7 +241,7 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
             schedule=options.schedule,
             label_smoothing=options.label_smoothing,
             augment=AUGMENTATIONS[options.augment],
-            validation=(images[kept:], labels[kept:]) if held_out else None,
+            validation=validation,
             average=options.average,
             on_progress=report,
             **files,
@@ -268,6 +272,21 @@ def _train(options: argparse.Namespace, ranks: Ranks | None = None) -> None:
         dtype = network.parameters.dtype
         log(f"{steps} steps in {seconds:.2f} s: {seconds / steps * 1e6:.1f} microseconds a step, {dtype}")
     lines.close()
+
+
+def _with_typed(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], nodes: int, options: argparse.Namespace
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the digits to train on, with those that --typed adds."""
+    if not options.typed:
+        return images, labels
+    if (images.shape[1:], nodes) != ((28, 28), 10):
+        size = "x".join(map(str, images.shape[1:]))
+        raise ValueError(
+            f"--typed: expected --data with the digits 0 to 9 in 28x28 pixels beside it, got {nodes} classes in {size}"
+        )
+    more, of_more = data.typed(options.typed, rng=options.seed)
+    return np.concatenate([images, more]), np.concatenate([labels, of_more])
 
 
 def _network(options: argparse.Namespace, model: str, image_shape: tuple[int, ...], nodes: int) -> Sequential:

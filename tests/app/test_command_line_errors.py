@@ -15,6 +15,7 @@ BAD_OPTIONS = [
     *(("--epochs", bad) for bad in ("0", "-3", "1e3", "1000000000000", "1" * 30)),
     *(("--learn-rate", bad) for bad in ("-0.1", "nan", "-inf", "fast")),
     *(("--label-smoothing", bad) for bad in ("-0.1", "1", "nan", "some")),
+    *(("--typed", bad) for bad in ("-1", "some")),
     *(("--average", bad) for bad in ("0", "1", "nan", "most")),
     *(("--test-views", bad) for bad in ("turned", "")),
     *(("--seed", bad) for bad in ("-1", "4294967296", "x")),

@@ -3,6 +3,7 @@
 import io
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("PIL", reason="Pillow is not installed (extra pictures)")
 
-from digit_pictures import FORMATS, made
+from digit_pictures import FORMATS, made, typed
 from PIL import Image, ImageDraw
 
 import cnnx
@@ -34,25 +35,44 @@ SEVEN = a_digit()
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """Train on MNIST by the README's command for 99%."""
+    """Train on MNIST by the command of the guide."""
     if not MNIST:
         pytest.skip("CNNX_DATA names no folder with all of MNIST")
     file = tmp_path_factory.mktemp("network") / "digits.npz"
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    command = next(line for line in lines if line.startswith("python -m cnnx.train") and "small_convnet" in line)
+    lines = (ROOT / "docs" / "howto" / "own-pictures.md").read_text("utf-8").splitlines()
+    command = next(line for line in lines if line.startswith("python -m cnnx.train"))
     assert train.main([*shlex.split(command)[3:], "--quiet", "--save", str(file)]) == 0
     return cnnx.load(file)
 
 
-def test_a_network_trained_on_mnist_reads_95_of_100_pictures(network, tmp_path):
-    wrong = []
-    for digit, content, what in made(180, seed=0):
+def matplotlib_fonts():
+    """Return ways to type in matplotlib's fonts: sans and serif, typewriter, upright and slanted, thin and bold."""
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib, which has fonts, is not installed (extra plot)")
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    names = "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSansMono DejaVuSerif DejaVuSerif-Italic "
+    names += "STIXGeneral STIXGeneralBol STIXGeneralItalic cmr10 cmss10 cmtt10"
+    return [partial(typed, font=folder / f"{name}.ttf") for name in names.split()]
+
+
+MADE = {
+    "typed and drawn": lambda: made(180, seed=0),
+    "typed in Pillow's font": lambda: made(100, seed=0, ways=[typed]),
+    "typed in other fonts": lambda: made(120, seed=0, ways=matplotlib_fonts()),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_network_trained_as_the_guide_says_reads_95_of_100_pictures(network, tmp_path, kind):
+    """No font chose anything: the digits of --typed are drawn without fonts, and were compared on fonts of Debian."""
+    wrong, count = [], 0
+    for digit, content, what in MADE[kind]():
         file = tmp_path / "picture"
         file.write_bytes(content)
         got = int(network.predict(read(file)).argmax())
         if got != digit:
             wrong.append(f"{digit} read as {got}: {what}")
-    assert len(wrong) <= 9, "\n".join(wrong)
+        count += 1
+    assert len(wrong) <= 0.05 * count, "\n".join(wrong)
 
 
 @pytest.mark.smoke

@@ -117,6 +117,8 @@ def test_the_pages_commands_train(command):
     few = ["--data", "sample", "--limit", "60", "--epochs", "1"]  # these come last, and so they count
     if "--validation" in command:
         few += ["--validation", "20"]
+    if "--typed" in command:
+        few += ["--typed", "20"]
     assert main([*command[3:], *few]) == 0
 
 
