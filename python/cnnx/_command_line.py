@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Reads the options of `python -m NAME`, and says in one line what is wrong with them."""
+    """Reads the options of `python -m NAME`. It raises ValueError if one is wrong, and does not end the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the line and exit with code 2."""
-        name = self.prog.removeprefix("python -m ")
-        self.exit(2, f"{name}: error: {message} (--help explains the options)\n")
+        """Raise the error, which `run` prints."""
+        raise ValueError(f"{message} (--help explains the options)")
 
 
 def run(name: str, program: Callable[[], object]) -> int:

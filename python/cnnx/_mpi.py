@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import _extras
 from ._ranks import Ranks
-from ._train_options import check_files
+from ._train_options import check_files, make_parser
 
 
-def run(options: argparse.Namespace, train: Callable[[argparse.Namespace, Ranks], None]) -> None:
+def run(arguments: Sequence[str], train: Callable[[argparse.Namespace, Ranks], None]) -> None:
     """Train on all ranks. Only rank 0 prints and writes files, and only the first rank that fails tells its error.
 
     Args:
-        options: of ``python -m cnnx.train``, the same on all ranks.
+        arguments: of ``python -m cnnx.train``, the same on all ranks.
         train: does what the options say. All ranks are ready when it calls `Sequential.fit`.
     """
     try:
@@ -24,6 +24,7 @@ def run(options: argparse.Namespace, train: Callable[[argparse.Namespace, Ranks]
     ranks = Ranks(MPI.COMM_WORLD, holds_interrupts=False)  # fit holds them
     try:
         with ranks:
+            options = make_parser().parse_args(arguments)  # here, so that an error is told once
             _check(options, ranks.is_first)
             train(options, ranks)
     except (Exception, KeyboardInterrupt) as error:

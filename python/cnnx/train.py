@@ -170,15 +170,16 @@ def progress_line(step: int, loss: float, accuracy: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit code: 0, 2 after bad input, or 130 after Ctrl-C."""
-    return _command_line.run("cnnx.train", lambda: _run(make_parser().parse_args(arguments)))
+    return _command_line.run("cnnx.train", lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(options: argparse.Namespace) -> None:
-    if options.mpi:
+def _run(arguments: Sequence[str]) -> None:
+    if "--mpi" in arguments:
         from ._mpi import run  # which few trainings need
 
-        run(options, _train)
+        run(arguments, _train)
     else:
+        options = make_parser().parse_args(arguments)
         check_files(options)
         _train(options)
 

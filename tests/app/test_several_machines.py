@@ -96,6 +96,7 @@ def test_processes_train_the_network_of_one(tmp_path, capsys, processes, threads
     ("options", "expected"),
     [
         ([], "--mpi: expected --batch-size of at least 2 beside it"),
+        (["--epochs", "0"], "argument --epochs: expected an integer"),
         (["--batch-size", "32", "--data", "/no/folder"], "--data: expected"),
         (["--batch-size", "2"], "comm: expected no more ranks than shards"),
     ],
