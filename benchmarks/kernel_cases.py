@@ -60,6 +60,12 @@ def zeros(*shape: int, dtype: Any = T) -> Array:
     return np.zeros(shape, dtype)
 
 
+def tiles_of(values: Array, side: int) -> Array:
+    """Return the squares of `side` pixels at every second row and column of values with zeros after their end."""
+    padded = np.pad(values, ((0, 1), (0, 1), (0, 0)))
+    return np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))[::2, ::2]
+
+
 def by_tap(filters: Array, biases: Any) -> Array:
     """Return filters packed, (taps + 1, padded filters), with the biases in the last row."""
     packed = zeros(filters[0].size + 1, -(-len(filters) // LANES) * LANES)
@@ -84,6 +90,20 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
     elements = np.pad(np.einsum("iy,fyxc,jx->ijcf", turn, filters, turn), ((0, 0), (0, 0), (0, 1), (0, 0)))
     elements = elements.reshape(16, 33, -1, LANES).transpose(2, 0, 1, 3)
 
+    flipped = zeros(32 // LANES, 16, 65, LANES)
+    kit.run("winograd_transform_filters", flipped, turned, table.Conv3x3Shape(13, 13, 64, 32))
+    of_pixels = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    of_gradient = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
+    products = np.einsum(
+        "abijc,abijf->ijcf",
+        np.einsum("iy,abcyx,jx->abijc", of_pixels, tiles_of(image, 4), of_pixels),
+        np.einsum("iy,abfyx,jx->abijf", of_gradient, tiles_of(d_output, 2), of_gradient),
+    )
+    sums, finished = zeros(16 * 32 + 1, 64), zeros(16 * 32 + 1, 64)
+    sums[:-1], sums[-1] = products.reshape(-1, 64), d_output.sum(axis=(0, 1))
+    finished[:289] = by_tap(d_filters, sums[-1])
+    scratch = zeros(table.winograd_scratch(shape))
+
     few = d_output * (kit.draw(*d_output.shape) < -0.6)
     few_input, few_filters, _ = reference.conv3x3_backward(few, image, filters)
     few_gradient = np.concatenate([few_filters.ravel(), few.sum(axis=(0, 1))])
@@ -107,6 +127,10 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
             [packed.copy(), d_output, image, shape], packed + by_tap(d_filters, d_output.sum(axis=(0, 1)))
         ),
         "conv3x3_backward_input": sets([zeros(13, 13, 32), d_output, filters, zeros(6 * 288), shape], d_input),
+        "winograd_backward": sets(
+            [zeros(13, 13, 32), np.zeros_like(sums), d_output, image, flipped, scratch, shape], d_input, sums
+        ),
+        "winograd_finish_filters": sets([sums.copy(), shape], finished),
         "conv3x3_gather": Case(
             [entries, few, shape],
             [is_entry.sum(axis=0), starts, is_entry.nonzero()[1], few[few != 0]],
@@ -244,6 +268,7 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
     """The batch normalisation after Keras's first convolution, with its ReLU and pooling."""
     height, width, channels, samples, eps = 26, 26, 32, 16, 1e-3
     shape, limits = table.BatchNormShape(height, width, channels, True), table.BatchNormLimits(0.9, eps)
+    of_pooled = table.BatchNormShape(height // 2, width // 2, channels, False)
     batch = table.ShardedBatch(samples, 4)
     images, scale, offset = kit.draw(samples, height, width, channels), kit.draw(channels), kit.draw(channels)
     moments = zeros(samples, 2, channels)
@@ -254,6 +279,11 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
     right = [mean, inverse, scale * inverse, offset - mean * scale * inverse]
     running = [kit.draw(channels), kit.draw(channels) + T(2)]
     x, y, pool = images[0], normalised[0], reference.MaxPool2(ties="first")
+    windows = x.reshape(13, 2, 13, 2, channels).swapaxes(1, 2).reshape(13, 13, 4, channels)
+    winner = (windows * np.sign(scale)).argmax(axis=2)
+    largest = np.take_along_axis(windows, winner[:, :, np.newaxis], axis=2)[:, :, 0]
+    bits = (1 << winner).astype(np.int32 if T is np.float32 else np.int64)
+    winners, found = bits.view(T), [zeros(*largest.shape), zeros(*largest.shape)]
     pooled = pool.forward(reference.relu_forward(y))
     d_output = kit.draw(*pooled.shape)
     d_y = reference.relu_backward(pool.backprop(d_output), y)
@@ -290,9 +320,58 @@ def batch_norm(kit: Kit) -> dict[str, Case]:
         "batch_norm_take_gradient": Case(
             [values(running, asked), list(shards), 0, batch, shape], shares, lambda _: asked[4:]
         ),
-        "batch_norm_forward": sets([out, x, values(running, given), shape], pooled),
-        "batch_norm_sums": sets([sums, d_output, x, values(running, given), shape], np.array([d_scale, d_offset])),
-        "batch_norm_backward": sets([d_input, d_output, x, values(running, given), shape], d_x),
+        "batch_norm_pool": Case(
+            [table.PooledNorm(*found), x, scale, shape],
+            [largest, bits],
+            lambda _: [found[0], found[1].view(bits.dtype)],
+        ),
+        "batch_norm_forward": sets([out, largest, values(running, given), of_pooled], pooled),
+        "batch_norm_sums": sets(
+            [sums, d_output, largest, winners, values(running, given), of_pooled], np.array([d_scale, d_offset])
+        ),
+        "batch_norm_backward": sets(
+            [d_input, d_output, x, table.PooledNorm(largest, winners), values(running, given), shape], d_x
+        ),
+    }
+
+
+def conv_pool_norm(kit: Kit) -> dict[str, Case]:
+    """The normalisation of Keras's first convolution, by the statistics of an image."""
+    image, filters, biases = kit.draw(28, 28), kit.draw(32, 3, 3), kit.draw(32)
+    shape, packed = table.Conv3x3Shape(28, 28, 1, 32), by_tap(filters, biases)
+    scale, mean, inverse, shift, d_mean, d_slope = kit.draw(6, 32)
+    factor = scale * inverse
+    unused = [zeros(32) for _ in range(3)]
+    values = table.BatchNormValues(scale, *unused, mean, inverse, factor, shift, d_mean, d_slope)
+    windows = np.lib.stride_tricks.sliding_window_view(image.astype(float), (3, 3)).reshape(-1, 9)
+    outputs = windows @ filters.reshape(32, 9).T + biases
+    distances, from_mean = windows - windows.mean(axis=0), outputs - outputs.mean(axis=0)
+    numbers = np.concatenate([[len(windows)], windows.mean(axis=0), (distances.T @ distances).ravel()])
+    moments, found = table.WindowMoments(), table.WindowMoments()
+    scratch = zeros(28 * 28 + 8, dtype=float)
+    kit.run("window_moments", moments, scratch, image, shape)
+    d_folded, d_packed, d_norm = kit.draw(*packed.shape), kit.draw(*packed.shape), kit.draw(2, 32)
+    d_bias = d_folded[-1]
+    d_scale = inverse * ((packed[:-1] * d_folded[:-1]).sum(axis=0) + (biases - mean) * d_bias)
+    through = d_mean + d_slope * (outputs - mean)
+    return {
+        "window_moments": Case([found, scratch, image, shape], [numbers], lambda _: [found.numbers()]),
+        "output_moments": sets(
+            [zeros(32), zeros(32), moments, packed, 32], outputs.mean(axis=0), (from_mean**2).sum(axis=0)
+        ),
+        "fold_norm": sets(
+            [np.zeros_like(packed), packed, values, 32],
+            by_tap(filters * factor[:, np.newaxis, np.newaxis], biases * factor + shift),
+        ),
+        "unfold_gradient": sets(
+            [d_packed.copy(), d_norm.copy(), d_folded, packed, values, shape],
+            d_packed + factor * d_folded,
+            d_norm + np.array([d_scale, d_bias]),
+        ),
+        "subtract_through_statistics": sets(
+            [d_packed.copy(), outputs.mean(axis=0).astype(T), moments, packed, values, shape],
+            d_packed - np.vstack([windows.T @ through, through.sum(axis=0)]),
+        ),
     }
 
 
@@ -358,7 +437,7 @@ class Served:
         """Return how far each of the kernel's results is from numpy's, as a share of the largest if that is above 1."""
         made: dict[str, Case] = {}
         kit = Kit(target)
-        for group in (conv3x3, max_pool2, batch_norm, article, dense, elementwise, losses):
+        for group in (conv3x3, max_pool2, batch_norm, conv_pool_norm, article, dense, elementwise, losses):
             made |= group(kit)
         case = self.cases[target, name] = made[name]
         result = kit.run(name, *case.arguments)[1]

@@ -53,6 +53,14 @@ struct Given<T* const*> {
   Given(const Given&) = delete;  // `value` would point into the other's
 };
 
+// It is changed in place.
+template <>
+struct Given<WindowMoments> {
+  WindowMoments& value;
+
+  explicit Given(py::handle from) : value(from.cast<WindowMoments&>()) {}
+};
+
 py::object to_python(const Outcome& outcome) {
   return py::make_tuple(outcome.loss, outcome.correct);
 }
@@ -117,7 +125,9 @@ void enter(py::module_& module) {
   enter_struct<PooledImage<T>, const T*, T, const int*, int, const int*, T*, T*, T*>(module, "PooledImage");
   enter_struct<DenseInput<T>, const T*, const T*, const int*, int>(module, "DenseInput");
   enter_struct<BatchNormValues<T>, const T*, const T*, T*, T*, T*, T*, T*, T*, T*, T*>(module, "BatchNormValues");
+  enter_struct<PooledNorm<T>, T*, T*>(module, "PooledNorm");
   module.def("winograd_desk_size", winograd_desk_size<T>);
+  module.def("winograd_scratch", winograd_scratch<T>);
   module.def("conv_pool_kept_size", conv_pool_kept_size<T>);
   module.def("packed_dense_size", [](const DenseShape& shape) { return shape.packed_size<T>(); });
 
@@ -131,6 +141,8 @@ void enter(py::module_& module) {
   table.template enter<&K::conv3x3_backward_input>("conv3x3_backward_input");
   table.template enter<&K::winograd_transform_filters>("winograd_transform_filters");
   table.template enter<&K::winograd_forward>("winograd_forward");
+  table.template enter<&K::winograd_backward>("winograd_backward");
+  table.template enter<&K::winograd_finish_filters>("winograd_finish_filters");
   table.template enter<&K::conv3x3_gather>("conv3x3_gather");
   table.template enter<&K::conv3x3_backward_filters_sparse>("conv3x3_backward_filters_sparse");
   table.template enter<&K::conv3x3_backward_input_sparse>("conv3x3_backward_input_sparse");
@@ -161,9 +173,15 @@ void enter(py::module_& module) {
   table.template enter<&K::batch_norm_take_running>("batch_norm_take_running");
   table.template enter<&K::batch_norm_take_batch>("batch_norm_take_batch");
   table.template enter<&K::batch_norm_take_gradient>("batch_norm_take_gradient");
+  table.template enter<&K::batch_norm_pool>("batch_norm_pool");
   table.template enter<&K::batch_norm_forward>("batch_norm_forward");
   table.template enter<&K::batch_norm_sums>("batch_norm_sums");
   table.template enter<&K::batch_norm_backward>("batch_norm_backward");
+  table.template enter<&K::window_moments>("window_moments");
+  table.template enter<&K::output_moments>("output_moments");
+  table.template enter<&K::fold_norm>("fold_norm");
+  table.template enter<&K::unfold_gradient>("unfold_gradient");
+  table.template enter<&K::subtract_through_statistics>("subtract_through_statistics");
   table.template enter<&K::relu_forward>("relu_forward");
   table.template enter<&K::relu_backward>("relu_backward");
   table.template enter<&K::dropout>("dropout");
@@ -200,8 +218,11 @@ PYBIND11_MODULE(cnnx_kernels, module) {
     return DenseShape{rows, channels, nodes};
   }));
   py::class_<BatchNormShape>(module, "BatchNormShape").def(py::init([](int height, int width, int channels, bool pool) {
-    return BatchNormShape{height, width, channels, pool, pool, Ties::first};
+    return BatchNormShape{height, width, channels, true, pool, Ties::first};
   }));
+  py::class_<WindowMoments>(module, "WindowMoments").def(py::init<>()).def("numbers", [](const WindowMoments& moments) {
+    return py::array_t<double>(sizeof moments / sizeof(double), &moments.count);
+  });
   py::class_<BatchNormLimits>(module, "BatchNormLimits").def(py::init([](double momentum, double eps) {
     return BatchNormLimits{momentum, eps};
   }));
