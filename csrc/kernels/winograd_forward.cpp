@@ -14,7 +14,8 @@
 //
 // An output depends on the pixels of its own window alone, because the others have coefficients of 0. If the pixels of
 // a tile are equal, row by row or column by column, all its transformed pixels are 0 but those of the second row or
-// column, and outputs with equal windows have equal bits. So pooling windows tie as with conv3x3.cpp.
+// column, and outputs with equal windows have equal bits. So pooling windows tie as with conv3x3.cpp. Windows
+// that are equal along a diagonal alone may differ by rounding.
 #include "../simd/tiles.hpp"
 #include "target.hpp"
 

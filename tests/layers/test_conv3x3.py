@@ -132,8 +132,8 @@ def test_equal_windows_of_channels_give_bit_equal_outputs(rng, num_filters, laye
 
 @pairwise(varies=["nowhere", "by row", "by column"], padding=["valid", "same"], dtype=DTYPES, target=cnnx.targets())
 def test_equal_windows_of_a_pooling_window_tie_with_many_channels(rng, varies, padding, dtype):
-    conv = Conv3x3(18, 17, padding=padding, dtype=dtype, rng=rng)
-    conv.biases = uniform(rng, 18, dtype)
+    conv = Conv3x3(30, 17, padding=padding, dtype=dtype, rng=rng)
+    conv.biases = uniform(rng, 30, dtype)
     shape = {"nowhere": (1, 1, 17), "by row": (10, 1, 17), "by column": (1, 11, 17)}[varies]
     out = conv.forward(np.broadcast_to(uniform(rng, shape, dtype), (10, 11, 17)).copy())
     inner = out[2:8, 2:8] if padding == "same" else out  # the ring of zeros is another pixel
@@ -141,6 +141,15 @@ def test_equal_windows_of_a_pooling_window_tie_with_many_channels(rng, varies, p
         assert_same_bits(inner[::2], inner[1::2])
     if varies != "by column":
         assert_same_bits(inner[:, : inner.shape[1] // 2 * 2 : 2], inner[:, 1::2])
+
+
+@pairwise(extreme=[np.inf, -np.inf, np.nan], padding=["valid", "same"], dtype=DTYPES, target=cnnx.targets())
+def test_an_extreme_pixel_stays_in_its_windows_with_many_channels(rng, extreme, padding, dtype):
+    compiled, plain = conv_twins(30, dtype, rng, in_channels=17, padding=padding)
+    image = uniform(rng, (10, 11, 17), dtype)
+    image[4, 5, 3] = extreme
+    with np.errstate(all="ignore"):
+        assert_close(compiled.forward(image), plain.forward(image), terms=9 * 17 + 1)
 
 
 PADDINGS = ["full", "", "VALID", None, 0, 1, True, b"same", ["same"], (1, 1), np.array("same"), np.array(["same"])]
