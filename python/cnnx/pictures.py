@@ -42,9 +42,10 @@ def read(picture: str | os.PathLike[str] | NDArray[Any] | Image.Image) -> ByteAr
     they would be pale at this size.
 
     Args:
-        picture: a file that Pillow can read, such as PNG or JPEG; an image of Pillow; or an array (height, width) or
-            (height, width, channels), with 1, 3 or 4 channels for grey, RGB or RGBA. Numbers of another dtype than
-            uint8 and bool, as in pictures of 16 bits, have the range from the smallest to the largest of them.
+        picture: a file that Pillow can read, such as PNG or JPEG, where ~ is the home folder; an image of Pillow; or
+            an array (height, width) or (height, width, channels), with 1, 3 or 4 channels for grey, RGB or RGBA.
+            Numbers of another dtype than uint8 and bool, as in pictures of 16 bits, have the range from the smallest to
+            the largest of them.
 
     Returns:
         uint8 (28, 28), from 0 for paper to 255 for ink, which `Sequential.predict` takes.
@@ -57,7 +58,7 @@ def read(picture: str | os.PathLike[str] | NDArray[Any] | Image.Image) -> ByteAr
     name = str(picture) if isinstance(picture, (str, os.PathLike)) else "picture"
     try:
         if isinstance(picture, (str, os.PathLike)):
-            image = _open(Path(picture))
+            image = _open(Path(picture).expanduser())
         elif isinstance(picture, Image.Image):
             image = picture
         elif isinstance(picture, np.ndarray):

@@ -161,6 +161,12 @@ def test_a_camera_s_note_on_how_it_was_held_is_followed(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "held.png"), read(SEVEN))
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.fromarray(SEVEN).save(tmp_path / "my 7.png")
+    np.testing.assert_array_equal(read("~/my 7.png"), read(SEVEN))
+
+
 def test_reading_changes_no_array():
     picture = SEVEN.copy()
     read(picture)
