@@ -108,6 +108,16 @@ class OpenPage:
     def give(self, name, *paths):
         self.find(name).send_keys("\n".join(map(str, paths)))
 
+    def drop(self, **files):
+        """Drop files, given by their names and contents, on the page."""
+        self.script(
+            "const data = new DataTransfer();"
+            "for (const [name, bytes] of Object.entries(arguments[0]))"
+            "  data.items.add(new File([Uint8Array.from(bytes)], name));"
+            "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data}))",
+            {name: list(content) for name, content in files.items()},
+        )
+
     def train(self):
         self.click("train-sample")
         self.wait_for_training()
