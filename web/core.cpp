@@ -57,8 +57,10 @@ class PageNetwork {
         layers_(made(rows, count)),
         network_(layers_, image),
         plain_(layers_, image, false),
-        plain_values_(plain_.new_values()) {
+        plain_values_(plain_.new_values()),
+        desk_(new_buffer<float>(plain_.desk_size())) {
     sample_.push_back(std::make_unique<Workspace<float>>(plain_, plain_values_));
+    sample_.front()->use_desk(desk_.get());
   }
 
   // All layers' arrays, one after another.
@@ -137,6 +139,7 @@ class PageNetwork {
   Network<float> network_;
   Plan<float> plain_;
   PackedValues<float> plain_values_;
+  Buffer<float> desk_;  // of the plan above
   std::vector<std::unique_ptr<Workspace<float>>> sample_;
 
   Index batch_size_ = 1, samples_before_ = 0;
