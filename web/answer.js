@@ -5,14 +5,15 @@ import { byId, make, percent, short } from "./dom.js";
 const DIGITS = Array.from({ length: 10 }, (_, digit) => String(digit));
 
 export class Answer {
-  // `onPoint(output)`: someone points at an output. `onMeant(digit)`: someone says what the picture is.
+  // `onPoint(output)`: someone points at an output, or at none of them any more (null). `onMeant(digit)`: someone says what the picture is.
   constructor({ onPoint, onMeant }) {
     this.names = DIGITS;
     this.bars = DIGITS.map((_, output) => {
       const point = () => onPoint(output);
+      const leave = () => onPoint(null);
       const fill = make("span", { class: "fill" });
       const share = make("span", { class: "share" });
-      const bar = make("button", { type: "button", class: "bar", click: point, pointerenter: point, focus: point }, share, fill);
+      const bar = make("button", { type: "button", class: "bar", click: point, pointerenter: point, focus: point, pointerleave: leave, blur: leave }, share, fill);
       byId("outputs").append(bar);
       return { bar, fill, share };
     });

@@ -171,14 +171,18 @@ export class Inside {
     return views.filterView(chosen, weights, nameOf(layer));
   }
 
-  output({ output }) {
+  // What spoke for an output: {height, width, values}, summed over the maps.
+  evidence(output) {
     const position = this.layers.length - 1;
     const shape = explain.inputShape(this.net, position);
     const evidence = explain.evidenceFor(this.snapshotOfNet(), this.inputOf(position), output);
     const [height, width] = shape.length === 3 ? shape : [1, shape[0]];
-    const summed = { height, width, values: shape.length === 3 ? explain.overChannels(evidence, shape) : evidence };
+    return { height, width, values: shape.length === 3 ? explain.overChannels(evidence, shape) : evidence };
+  }
+
+  output({ output }) {
     const { totals, probabilities } = this.picture;
-    return views.outputView({ output }, { totals, probabilities, evidence: summed, names: this.names });
+    return views.outputView({ output }, { totals, probabilities, evidence: this.evidence(output), names: this.names });
   }
 
   value(chosen) {

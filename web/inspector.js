@@ -113,18 +113,21 @@ export function otherView(chosen, value, name) {
   };
 }
 
-// evidence: {height, width, values} summed over the maps.
+// A picture of what spoke for an output: {height, width, values}.
+export function evidenceMap({ height, width, values }, name) {
+  const all = values.reduce((sum, it) => sum + it);
+  const map = new PixelMap({ height, width, label: `What spoke for ${name}, and what against it: ${signed(all)} in all` });
+  map.drawSigned(values, largest(values));
+  return map;
+}
+
 export function outputView({ output }, { totals, probabilities, evidence, names }) {
   const average = totals.reduce((sum, it) => sum + it) / totals.length;
-  const all = evidence.values.reduce((sum, it) => sum + it);
-  const label = `What spoke for ${names[output]}, and what against it: ${signed(all)} in all`;
-  const map = new PixelMap({ height: evidence.height, width: evidence.width, label });
-  map.drawSigned(evidence.values, largest(evidence.values));
   return {
     title: `What spoke for ${names[output]}`,
     spoken: `Its total is ${plain(totals[output])}, its probability ${percent(probabilities[output])}`,
     parts: [
-      make("figure", { class: "evidence" }, map.element, make("figcaption", {}, "Each pixel adds up the products of its values and weights. Blue spoke for this answer more than for the others, orange against it.")),
+      make("figure", { class: "evidence" }, evidenceMap(evidence, names[output]).element, make("figcaption", {}, "Each pixel adds up the products of its values and weights. Blue spoke for this answer more than for the others, orange against it.")),
       formula("<i>t<sub>k</sub></i> = <span class='sum'>Σ<sub>i</sub></span> input(<i>i</i>) · weight(<i>i</i>, <i>k</i>) + bias(<i>k</i>) &emsp; <i>p<sub>k</sub></i> = e<sup><i>t<sub>k</sub></i></sup> / <span class='sum'>Σ<sub>j</sub></span> e<sup><i>t<sub>j</sub></i></sup>"),
       result("The total is ", make("strong", {}, signed(totals[output])), `; the ten totals are ${signed(average)} on average. The probability is `, make("strong", {}, `${(probabilities[output] * 100).toFixed(1)}%`)),
     ],

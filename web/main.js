@@ -7,12 +7,13 @@ import { Core } from "./core.js";
 import { Correction } from "./correction.js";
 import { byId } from "./dom.js";
 import { Pad } from "./drawing.js";
+import { listenForDrops } from "./dropping.js";
 import { Collection, download, isNetwork, read, unzipped } from "./files.js";
 import { Inside } from "./inside.js";
-import { PixelMap } from "./maps.js";
 import { Mistakes } from "./mistakes.js";
 import { readNpz } from "./npz.js";
 import { Progress } from "./progress.js";
+import { Seen } from "./seen.js";
 import { Settings } from "./settings.js";
 import { Training, nextFrame, test } from "./training.js";
 
@@ -21,16 +22,15 @@ const REDRAW = 80; // milliseconds: while training, the layers are drawn this of
 
 class Page {
   constructor(core, sample) {
-    Object.assign(this, { core, sample, data: sample, full: null, image: null, training: null, isTrained: false, tests: 0 });
+    Object.assign(this, { core, sample, data: sample, full: null, image: null, training: null, isTrained: false, tests: 0, pointed: null });
     this.collection = new Collection();
     this.correction = new Correction();
     this.inside = new Inside();
     this.settings = new Settings(() => this.restart());
-    this.answer = new Answer({ onPoint: (output) => this.inside.choose({ kind: "output", output }), onMeant: (digit) => this.meant(digit) });
+    this.answer = new Answer({ onPoint: (output) => this.pointAt(output), onMeant: (digit) => this.meant(digit) });
     this.mistakes = new Mistakes((image, label) => this.pick(image, label));
     this.progress = new Progress();
-    this.seen = new PixelMap({ height: SIDE, width: SIDE, label: "The picture that the network sees" });
-    byId("seen").append(this.seen.element);
+    this.seen = new Seen();
     this.pad = new Pad(byId("pad"), (image, isDone) => this.drawn(image, isDone));
     this.listen();
     this.image = this.testImage(0);
@@ -56,16 +56,7 @@ class Page {
         await this.take(files);
       });
     }
-    addEventListener("dragover", (event) => {
-      event.preventDefault();
-      document.body.classList.add("dragging");
-    });
-    addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dragging"));
-    addEventListener("drop", (event) => {
-      event.preventDefault();
-      document.body.classList.remove("dragging");
-      this.guard(() => this.take([...event.dataTransfer.files]));
-    });
+    listenForDrops((files) => this.guard(() => this.take(files)));
     onModeChange(() => {
       this.pad.draw();
       this.refresh();
@@ -104,12 +95,24 @@ class Page {
     if (isDone) this.answer.speak();
   }
 
+  // Someone points at an output, or at none. What spoke for it takes the place of what the network sees.
+  pointAt(output) {
+    this.pointed = output;
+    if (output !== null) this.inside.choose({ kind: "output", output });
+    this.showSeen();
+  }
+
+  showSeen() {
+    if (this.pointed === null) this.seen.showPicture(this.image ?? new Uint8Array(SIZE));
+    else this.seen.showEvidence(this.inside.evidence(this.pointed), this.names[this.pointed]);
+  }
+
   // Computes and shows everything for the picture on the pad.
   refresh() {
-    this.seen.drawInk(this.image ?? new Uint8Array(SIZE));
     const forward = this.net.forward(this.image ?? new Uint8Array(SIZE));
     this.answer.show(this.image === null ? null : forward.probabilities, this.isTrained);
     this.inside.show(this.image ?? new Uint8Array(SIZE), forward);
+    this.showSeen();
   }
 
   pick(image, label) {

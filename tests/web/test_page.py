@@ -255,7 +255,7 @@ def test_an_output_that_is_pointed_at_tells_what_spoke_for_it(page):
     biases = np.array(page.script("return Array.from(page.net.layers.at(-1).parameters.biases.data)"))
     shown = page.script("return document.querySelector('#inspector .result strong').textContent")
     assert float(shown.replace("\u2212", "-")) == pytest.approx(totals[3], abs=0.0051)
-    evidence = page.script("return document.querySelector('#inspector canvas').getAttribute('aria-label')")
+    evidence = page.script("return document.querySelector('#seen canvas').getAttribute('aria-label')")
     products = totals - biases
     shown = evidence.removeprefix("What spoke for 3, and what against it: ").removesuffix(" in all")
     assert float(shown.replace("\u2212", "-")) == pytest.approx(products[3] - products.mean(), abs=0.0051)
