@@ -19,7 +19,7 @@ def asked(run: Run) -> dict[str, Any]:
     return {
         "images": digest(run.images),
         "loss": str(run.loss),
-        "labels": digest(run.targets),
+        "labels": _digest_of_labels(run.targets),
         "sample_weight and class_weight": None if run.weights is None else digest(run.weights),
         "validation": None if run.validation is None else " and ".join(map(digest, run.validation)),
         "batch_size": run.course.batch_size,
@@ -40,6 +40,13 @@ def layers_in_words(layers: Sequence[Layer]) -> dict[str, Any]:
         described = f"{layer.kind}({given}){'' if layer.trainable else ' with trainable=False'}"
         found[f"layers[{position}]"] = described if first == position else f"layers[{first}] again"
     return found
+
+
+def _digest_of_labels(labels: NDArray[Any]) -> str:
+    """Return words for labels. Those of a loss function may be objects, which have no bytes to compare."""
+    if labels.dtype.hasobject:
+        raise TypeError(f"labels: expected numbers or text for a checkpoint or several ranks, got dtype {labels.dtype}")
+    return digest(labels)
 
 
 def digest(array: NDArray[Any]) -> str:

@@ -171,3 +171,18 @@ def test_a_training_that_began_with_large_filters_keeps_its_plan(tmp_path):
         network.fit(images, labels, epochs=1, batch_size=4, optimizer=cnnx.SGD(0.5, weight_decay=1.9), rng=1, **options)
         ends.append(bits(network))
     assert ends[0] == ends[1]
+
+
+def test_labels_that_are_objects_cannot_be_compared(tmp_path):
+    digits = cnnx.data.load()
+    labels = digits.train_labels[:4].astype(object)
+    with pytest.raises(TypeError, match=r"^labels: expected numbers or text for a checkpoint .*, got dtype object$"):
+        cnnx.models.article_cnn().fit(
+            digits.train_images[:4],
+            labels,
+            epochs=1,
+            learn_rate=0.1,
+            loss=lambda outputs, _: (np.zeros(len(outputs)), np.zeros_like(outputs)),
+            checkpoint=tmp_path / "run",
+        )
+    assert not (tmp_path / "run").exists()
