@@ -4,7 +4,6 @@
 import pickle
 import queue
 import threading
-from collections import defaultdict
 
 import numpy as np
 
@@ -22,7 +21,8 @@ class World:
     def __init__(self, size):
         self.size, self.aborted = size, []
         self.barrier, self.told = threading.Barrier(size), [b""] * size
-        self.sent = defaultdict(queue.Queue)
+        # All queues exist before the ranks run: two threads that made one at once would lose what the first one sent.
+        self.sent = {(source, to): queue.Queue() for source in range(size) for to in range(size)}
 
     def end(self, rank):
         self.aborted.append(rank)
