@@ -202,9 +202,11 @@ Index conv_pool_kept_size(const ConvPoolShape& s) noexcept {
 
 // Whether Winograd's algorithm is an advantage (kernels/winograd_forward.cpp, kernels/winograd_backward.cpp). The other
 // algorithm is as fast for few channels or filters, or if many lanes are empty.
+inline constexpr int least_winograd = 16;  // channels, and filters
 template <class T>
 constexpr bool has_winograd(const Conv3x3Shape& s) noexcept {
-  return s.channels >= 16 && s.filters >= 16 && 4 * s.filters >= 3 * padded_channels<T>(s.filters);
+  return s.channels >= least_winograd && s.filters >= least_winograd &&
+         4 * s.filters >= 3 * padded_channels<T>(s.filters);
 }
 // Whether a forward pass uses it. On small images it computes too much that is outside of them.
 template <class T>

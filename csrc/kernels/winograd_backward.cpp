@@ -43,7 +43,7 @@ void transform_pixels(T* __restrict to, const T* input, const T* zeros, const Co
         pixel[y][x] = inside ? input + (Index{top + y} * s.width + left + x) * channels : zeros;
       }
     T* const of_tile = to + tile * channels;
-    for_channel_tiles<T, 1>(s.channels, [&](auto part, int first, int count) {
+    for_channel_tiles<T, 1, least_winograd>(s.channels, [&](auto part, int first, int count) {
       using V = typename decltype(part)::V;
       V row[4][4];
       for (int x = 0; x < 4; ++x) {
@@ -76,7 +76,7 @@ void transform_gradient(T* __restrict to, const T* d_output, const T* zeros, con
         output[y][x] = inside ? d_output + (Index{top + y} * s.out_width() + left + x) * s.filters : zeros;
       }
     T* const of_tile = to + tile * padded;
-    for_channel_tiles<T, 1>(s.filters, [&](auto part, int first, int count) {
+    for_channel_tiles<T, 1, least_winograd>(s.filters, [&](auto part, int first, int count) {
       using V = typename decltype(part)::V;
       V row[4][2];
       for (int x = 0; x < 2; ++x) {

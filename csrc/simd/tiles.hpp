@@ -34,7 +34,7 @@ inline constexpr int most_tile_vectors = register_count == 32 && native_bytes ==
 
 // Calls body(tile, first channel, number of channels) for tiles that cover `total` channels: the widest tiles first,
 // then narrower ones, then a partial one. Lanes hold different outputs, so the split never changes a sum.
-template <class T, int most_vectors = most_tile_vectors, class Body>
+template <class T, int most_vectors = most_tile_vectors, int least_total = 0, class Body>
 void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
   int first = 0;
   const auto sweep = [&](auto tile) {
@@ -49,17 +49,20 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
   if (first == total) return;
   constexpr int least = 16 / static_cast<int>(sizeof(T));
-  if (reach_back && total >= least)
+  if constexpr (least_total >= least)
+    body(Tile<T, 16, 1>{}, total - least, least);
+  else if (reach_back && total >= least)
     body(Tile<T, 16, 1>{}, total - least, least);
   else
     body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
 // The same for a body that may compute a channel twice, because it sets its results and does not add to them. The last
-// tile then reaches back over channels already done, which is faster than a partial tile.
-template <class T, int most_vectors = most_tile_vectors, class Body>
+// tile then reaches back over channels already done, which is faster than a partial tile. `least_total` is the smallest
+// `total` of all calls: if it fills a register, no code for partial tiles is compiled.
+template <class T, int most_vectors = most_tile_vectors, int least_total = 0, class Body>
 void for_channel_tiles(int total, Body&& body) {
-  for_separate_channel_tiles<T, most_vectors>(total, body, true);
+  for_separate_channel_tiles<T, most_vectors, least_total>(total, body, true);
 }
 
 // A vector that has `lane_count` lanes on every target, in as many registers as it takes. A sum across lanes uses these
