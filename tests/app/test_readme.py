@@ -119,6 +119,8 @@ def test_the_pages_commands_train(command):
         few += ["--validation", "20"]
     if "--typed" in command:
         few += ["--typed", "20"]
+    if "--plot" in command:
+        pytest.importorskip("matplotlib", reason="the package of an extra is not installed")
     assert main([*command[3:], *few]) == 0
 
 
