@@ -230,7 +230,7 @@ void Plan<T>::pack(PackedValues<T>& values) const {
   for (const auto& p : parameters_) {
     if (!values.are_packed && p->may_stay_unpacked()) continue;
     p->pack(values.of(*p), p->arrays);
-    p->derive(values.of(*p), values.derived_of(*p));
+    values.derive(*p);
   }
 }
 
@@ -241,7 +241,7 @@ void Plan<T>::read_buffers(PackedValues<T>& values) const {
 
 template <class T>
 void Plan<T>::derive(PackedValues<T>& values) const {
-  for (const auto& p : parameters_) p->derive(values.of(*p), values.derived_of(*p));
+  for (const auto& p : parameters_) values.derive(*p);
 }
 
 template <class T>

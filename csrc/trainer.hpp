@@ -13,7 +13,9 @@ class Trainer {
  public:
   // With `wants_d_images`, `gradient` may compute the images' gradients; the plan must not be fused.
   explicit Trainer(const Plan<T>& plan, bool wants_d_images = false)
-      : plan_(plan), parameters_(plan.new_values()), wants_d_images_(wants_d_images) {}
+      : plan_(plan), parameters_(plan.new_values()), wants_d_images_(wants_d_images) {
+    parameters_.for_backward = true;
+  }
 
   // Takes a step for each batch, with the mean of its samples' gradients. Throws std::invalid_argument if a batch is
   // smaller than the plan's least_batch. Locks `writing` while it writes the caller's

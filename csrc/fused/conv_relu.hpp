@@ -1,4 +1,6 @@
-// Conv3x3 and the ReLU after it, which is applied to the convolution's outputs while they are in registers.
+// Conv3x3, and the ReLU after it if there is one, which is applied to the convolution's outputs while they are in
+// registers. Without a MaxPool2, most of the gradient of the outputs is nonzero. So the backward pass uses the dense
+// kernels, and adds to the filters' gradient in the layout that they compute.
 #pragma once
 
 #include "../stages/conv3x3.hpp"
@@ -14,6 +16,8 @@ class ConvReLUStage final : public Stage<T> {
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
   Index desk_size() const override { return conv_.desk_size(); }
+  // Winograd's algorithm spreads an infinity over a whole tile.
+  bool needs_small() const override { return conv_.packed()->is_winograd_gradient(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
@@ -21,8 +25,8 @@ class ConvReLUStage final : public Stage<T> {
   }
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
-    conv_.make(*scratch);
-    scratch->d_values = new_buffer<T>(conv_.outputs());
+    conv_.make_dense(*scratch);
+    if (has_relu()) scratch->d_values = new_buffer<T>(outputs());
     return scratch;
   }
 
@@ -32,9 +36,10 @@ class ConvReLUStage final : public Stage<T> {
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
-    this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
-    conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, kept(pass), s, pass.desk);
+    if (has_relu()) this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
+    conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset,
+                         has_relu() ? s.d_values.get() : pass.d_output, pass.input, *pass.parameters, kept(pass), s,
+                         pass.desk);
   }
 
  private:
@@ -44,18 +49,22 @@ class ConvReLUStage final : public Stage<T> {
   };
   static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
+  bool has_relu() const noexcept { return conv_.shape().relu; }
 
   Convolution<T> conv_;
 };
 
-// Replaces a Conv3x3 and a ReLU.
+// Replaces a Conv3x3, and a ReLU after it.
 template <class T>
 Fusion<T> fuse_conv_relu(const Stages<T>& stages, std::size_t at) {
   const auto* const conv = stage_at<Conv3x3Stage<T>>(stages, at);
-  if (conv == nullptr || stage_at<ReLUStage<T>>(stages, at + 1) == nullptr) return {};
+  if (conv == nullptr) return {};
+  const auto& plain = *conv->convolution().packed();
+  if (plain.readers > 1) return {};
   Conv3x3Shape shape = conv->convolution().shape();
-  shape.relu = true;
-  return {std::make_unique<ConvReLUStage<T>>(Convolution<T>(conv->convolution().packed(), shape)), 2};
+  shape.relu = stage_at<ReLUStage<T>>(stages, at + 1) != nullptr;
+  const Convolution<T> dense(plain.in(PackedConv<T>::Layout::by_tap_to_train), shape);
+  return {std::make_unique<ConvReLUStage<T>>(dense), shape.relu ? 2U : 1U};
 }
 
 }  // namespace cnnx

@@ -78,9 +78,11 @@ class Packed {
   virtual void average_buffers([[maybe_unused]] T* average, [[maybe_unused]] const T* derived,
                                [[maybe_unused]] T share) const {}
 
-  // Computes what is derived from the parameters. Called after packing and after an update.
+  // Computes what is derived from the parameters. Called after packing and after an update. Backward passes read more
+  // than forward passes.
   virtual Index derived_size() const { return 0; }
   virtual void derive([[maybe_unused]] T* packed, [[maybe_unused]] T* derived) const {}
+  virtual void derive_for_backward([[maybe_unused]] const T* packed, [[maybe_unused]] T* derived) const {}
 
  protected:
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
@@ -92,11 +94,16 @@ struct PackedValues {
   Buffer<T> values, derived;
   Buffer<T> statistics;  // a row for each sample of a batch (stages/batch_stage.hpp)
   Index statistics_stride = 0, statistics_rows = 0;
-  bool are_packed = true;  // if false, stages read the caller's arrays of all parameters that may stay unpacked
-  bool in_place = false;   // if true, stages update them in place, and they are derived only now and then
+  bool for_backward = false;  // whether backward passes read them
+  bool are_packed = true;     // if false, stages read the caller's arrays of all parameters that may stay unpacked
+  bool in_place = false;      // if true, stages update them in place, and they are derived only now and then
 
   T* of(const Packed<T>& p) const noexcept { return values.get() + p.offset; }
   T* derived_of(const Packed<T>& p) const noexcept { return derived.get() + p.derived_offset; }
+  void derive(const Packed<T>& p) const {
+    p.derive(of(p), derived_of(p));
+    if (for_backward) p.derive_for_backward(of(p), derived_of(p));
+  }
   T* statistics_of(Index sample) const noexcept { return statistics.get() + sample * statistics_stride; }
 };
 
@@ -181,7 +188,10 @@ class PackedConv final : public Packed<T> {
     if (layout_ == Layout::by_filter) k.pack_filters(derived, packed, packed + this->weights_size, shape_);
     const T* const by_tap = is_by_tap() ? packed : derived;
     if (has_winograd<T>(shape_)) k.winograd_transform_filters(derived + transformed_offset(), by_tap, shape_);
-    if (layout_ == Layout::by_filter) return;
+  }
+  void derive_for_backward(const T* packed, T* derived) const override {
+    if (layout_ != Layout::by_tap_to_train) return;
+    const auto& k = this->kernels();
     T* const flipped = derived + flipped_offset();
     k.unpack_filters(derived, nullptr, packed, shape_);
     k.pack_flipped_filters(flipped, derived, shape_);

@@ -99,7 +99,7 @@ class Stage {
       T *const gradient = scratch + p->offset, *const values = pass.parameters->of(*p);
       p->complete_gradient(gradient);
       kernels().sgd_update(values, gradient, learn_rate, p->size());
-      p->derive(values, pass.parameters->derived_of(*p));
+      pass.parameters->derive(*p);
     }
   }
 

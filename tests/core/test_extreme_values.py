@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import bits, forward_by_hand
+from networks import Plain, bits, forward_by_hand
 from pairwise import pairwise
 from stacks import IMAGE, stack
 from tolerances import assert_close, assert_same_bits
@@ -62,6 +62,23 @@ def test_an_infinite_weight_harms_only_the_rows_of_the_gradient_that_it_reaches(
         d_images = network.backward(1 + uniform(rng, (2, 5), dtype), d_images=True)
     assert not np.isfinite(d_images[:, :10]).all()
     assert np.isfinite(d_images[:, 10:]).all()
+
+
+@pytest.mark.usefixtures("target")
+def test_the_gradient_of_huge_pixels_is_finite_where_layers_alone_have_a_finite_one(dtype, rng):
+    """Winograd's algorithm adds pixels before it multiplies them, and these would become infinite."""
+    huge = np.finfo(dtype).max / 3
+    images, labels = huge * (1 + uniform(rng, (2, 12, 12, 16), dtype)) / 2, rng.integers(0, 5, 2)
+    conv, softmax = cnnx.Conv3x3(16, 16, dtype=dtype, rng=rng), cnnx.Softmax(1600, 5, dtype=dtype, rng=rng)
+    conv.filters *= 10 / huge
+    softmax.weights *= 1e-3
+    gradients = []
+    for kind in (Sequential, Plain):
+        network = kind([conv, softmax])
+        network.gradients(images, labels)
+        gradients.append(network.gradient[: conv.filters.size] / huge)
+    assert np.isfinite(gradients[1]).all()
+    assert_close(gradients[0], gradients[1], terms=400)
 
 
 NETWORKS = ["article:9 pool softmax:5", "biased:8 relu pool:first softmax:5", "conv:3 pool relu conv:4 softmax:5"]

@@ -61,9 +61,9 @@ def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype)
 @pytest.mark.parametrize(
     "names",
     [
-        "conv:4 relu conv:6 relu pool:first softmax:3",
+        "conv:4 relu pool:first conv:6 relu pool:first softmax:3",
         "conv:3 pool relu conv:7 pool softmax:4",
-        "conv:16 relu same:16 pool relu softmax:4",
+        "conv:16 pool relu same:16 pool relu softmax:4",
     ],
 )
 def test_rows_that_no_window_reads_change_no_bit(dtype, rng, names):
