@@ -117,12 +117,10 @@ struct NodeSums {
     const auto both = widened(row);
     for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
   }
-  // Copies register by register. GCC copies a whole struct by an instruction that takes as long to start as ten rows.
+  // Copies register by register. GCC copies a struct in smaller pieces, and reading such pieces as a whole takes long.
   void take(const NodeSums& from) {
-    for (int j = 0; j < count; ++j) {
-      sum[j] = from.sum[j];
-      sum[j].stay_in_registers();
-    }
+    for (int j = 0; j < count; ++j)
+      for (int i = 0; i < Wide<T>::count; ++i) sum[j].part[i] = from.sum[j].part[i];
   }
 };
 
