@@ -2,6 +2,8 @@
 // kernels/conv_pool_dense.cpp has the formulas.
 #pragma once
 
+#include <numeric>
+
 #include "../stages/dense.hpp"
 #include "conv_pool.hpp"
 
@@ -11,7 +13,13 @@ template <class T>
 class ConvPoolDenseStage final : public Stage<T> {
  public:
   ConvPoolDenseStage(const PooledConvolution<T>& conv, std::shared_ptr<PackedDense<T>> dense)
-      : Stage<T>({conv.packed(), dense}), conv_(conv), dense_(std::move(dense)), shape_(dense_->shape()) {}
+      : Stage<T>({conv.packed(), dense}),
+        conv_(conv),
+        dense_(std::move(dense)),
+        shape_(dense_->shape()),
+        in_order_(static_cast<std::size_t>(shape_.plane_rows)) {
+    std::iota(in_order_.begin(), in_order_.end(), 0);
+  }
 
   Index outputs() const override { return shape_.nodes; }
   Index work() const override { return conv_.work() + dense_->weights_size; }
@@ -21,6 +29,7 @@ class ConvPoolDenseStage final : public Stage<T> {
     conv_.make(*memory);
     memory->values = new_buffer<T>(conv_.pooled_size());
     memory->d_pooled = new_buffer<T>(conv_.pooled_size() + conv_.shape().stride);
+    memory->planes = new_buffer<T>(shape_.planes_size());
     return memory;
   }
 
@@ -28,12 +37,17 @@ class ConvPoolDenseStage final : public Stage<T> {
     const auto& k = this->kernels();
     const auto& p = *pass.parameters;
     const T* const filters = p.of(*conv_.packed());
-    const auto& image = conv_.look_at(pass, scratch(pass).values.get(), scratch(pass));
+    Scratch& s = scratch(pass);
+    conv_.look_at(pass, s.values.get(), s);
+    PooledImage<T>& image = s.pooled;
+    image.planes = s.planes.get();
+    image.in_order = in_order_.data();
     if (p.are_packed) {
       k.conv_pool_dense_forward(pass.output, image, filters, weights(pass), biases(pass), !p.in_place, conv_.shape(),
                                 shape_);
     } else {
       k.conv_pool_forward(image, filters, conv_.shape());
+      if (shape_.planes > 0) k.spread_background(image, conv_.shape());  // planes read all patches
       k.dense_forward(pass.output, {image.values, image.background, image.foreground, image.count},
                       dense_->arrays.weights, dense_->arrays.biases, shape_);
     }
@@ -57,7 +71,7 @@ class ConvPoolDenseStage final : public Stage<T> {
 
  private:
   struct Scratch : Memory, PooledConvolution<T>::Scratch {
-    Buffer<T> values, d_pooled;
+    Buffer<T> values, d_pooled, planes;
   };
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
   T* weights(const Pass<T>& pass) const { return pass.parameters->of(*dense_); }
@@ -66,6 +80,7 @@ class ConvPoolDenseStage final : public Stage<T> {
   PooledConvolution<T> conv_;
   std::shared_ptr<PackedDense<T>> dense_;
   DenseShape shape_;
+  std::vector<int> in_order_;
 };
 
 // Replaces the stage of conv_pool.hpp and a dense layer. It leaves an image with a single patch alone: the packed
@@ -80,8 +95,9 @@ Fusion<T> fuse_conv_pool_dense(const Stages<T>& stages, std::size_t at) {
   if (shape.patches() == 1) return {};
   shape.stride = rounded_up(shape.filters, row_lanes);
   const auto& layer = dense->packed()->layer();
-  auto packed = std::make_shared<PackedDense<T>>(layer, DenseShape{shape.patches(), shape.filters, layer.nodes},
-                                                 dense->packed()->flat_offset);
+  auto packed = std::make_shared<PackedDense<T>>(
+      layer, DenseShape::of_patches(shape.patches(), shape.out_width(), shape.filters, layer.nodes),
+      dense->packed()->flat_offset);
   const PooledConvolution<T> conv(pooled->convolution().packed(), shape);
   return {std::make_unique<ConvPoolDenseStage<T>>(conv, std::move(packed)), 2};
 }

@@ -13,7 +13,7 @@
 //
 // so a step reads and writes only the foreground's rows, D and S. The gradient of row r is d_totals (V_r + D). The
 // gradients of all background rows sum to d_totals S minus the gradients of the foreground's rows.
-#include "conv_pool.hpp"
+#include "conv_plane.hpp"
 #include "dense_packed.hpp"
 #include "target.hpp"
 
@@ -23,9 +23,6 @@ namespace {
 // Whether filters and nodes fit into the registers together. If not, each has a pass of its own.
 inline constexpr bool has_many_registers = native_bytes == 64;
 
-// The tile of filters that the convolution works on: one register, which is a Row or a part of one.
-template <class T>
-using RowTile = Tile<T, Row<T>::part_bytes, 1>;
 template <class T>
 using PartialRowTile = Tile<T, Row<T>::part_bytes, 1, true>;
 
@@ -34,28 +31,45 @@ inline Index kept_of(int first_filter, const ConvPoolShape& s) {
   return Index{4} * first_filter * s.patches();
 }
 
-// A block of eight filters, which are eight channels of each row: where its values begin.
+// A block of eight filters, which are eight channels of each row, or after the last block a plane: where its values
+// begin, the rows that are not background, and its first row in the packed weights of a group of nodes.
 template <class T>
 struct Block {
-  T *values, *background, *kept;
-  int first_filter, filters;
+  T *values, *background, *kept, *d_pooled;
+  int first_filter, filters, rows, count;
+  const int* listed;
+  Index stride, first_row;
 
-  Block(int block, const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s)
+  // Not inlined: its callers are many.
+  [[gnu::noinline]] Block(int block, const PooledImage<T>& pooled, T* d_pooled_values, const ConvPoolShape& conv,
+                          const DenseShape& s)
       : values(pooled.values + block * row_lanes),
         background(pooled.background + block * row_lanes),
         kept(pooled.kept != nullptr ? pooled.kept + kept_of(block * row_lanes, conv) : nullptr),
+        d_pooled(d_pooled_values + block * row_lanes),
         first_filter(block * row_lanes),
-        filters(smaller(s.channels - block * row_lanes, row_lanes)) {}
+        filters(smaller(s.channels - block * row_lanes, row_lanes)),
+        rows(s.rows),
+        count(pooled.count),
+        listed(pooled.foreground),
+        stride(conv.stride),
+        first_row(Index{block} * s.packed_rows()) {
+    const int number = block - s.blocks();
+    if (number < 0) return;
+    const Plane<T> plane(number, pooled, s);
+    values = plane.values, background = pooled.planes + s.planes_size() - row_lanes, d_pooled = plane.d_pooled;
+    first_row -= number * (s.packed_rows() - s.plane_rows - 2);
+    rows = count = s.plane_rows, listed = pooled.in_order, stride = row_lanes;
+  }
 };
 
 // Adds a block's pooled values times their weights to a group's sums. Not inlined, so that pointers are in registers.
 template <int count, class T>
-[[gnu::noinline]] void forward_rows(NodeSums<T, count>& sums, const Block<T>& block, const PooledImage<T>& pooled,
-                                    const T* __restrict weights, bool folded, const ConvPoolShape& conv,
-                                    const DenseShape& s) {
+[[gnu::noinline]] void forward_rows(NodeSums<T, count>& sums, const Block<T>& block, const T* __restrict weights,
+                                    bool folded) {
   constexpr Index row_size = Index{count} * lanes_of<T>;
-  const int* __restrict foreground = pooled.foreground, places = pooled.count;
-  const Index stride = conv.stride, shared = s.rows * row_size;
+  const int* __restrict foreground = block.listed, places = block.count;
+  const Index stride = block.stride, shared = block.rows * row_size;
   const T* __restrict values = block.values;
   const auto background = Row<T>::read(block.background);
   NodeSums<T, count> nodes;
@@ -136,14 +150,21 @@ template <int count, bool keeps, Ties ties, class T>
 template <class T>
 void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* filters, const T* packed,
                              const T* biases, bool folded, const ConvPoolShape& conv, const DenseShape& s) noexcept {
+  planes_forward(pooled, filters, conv, s);
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     NodeSums<T, count> sums;
     const auto layout = group_layout<T>(s, node, count);
-    const T* weights = packed + layout.begin;
-    for (int i = 0; i < s.blocks(); ++i, weights += layout.block) {
-      const Block block(i, pooled, conv, s);
+    for (int i = 0; i < s.blocks() + s.planes; ++i) {
+      // Planes have sums of their own, so that dense_forward can add them after the blocks.
+      if (i == s.blocks()) {
+        finish_totals(totals + node, sums.sum, biases + node, nodes);
+        sums = {};
+      }
+      const Block<T> block(i, pooled, nullptr, conv, s);
+      const T* const weights = packed + layout.begin + block.first_row * layout.row;
+      const bool has_values = node > 0 || i >= s.blocks();
       if constexpr (has_many_registers) {
-        if (node == 0 && !conv.relu) {
+        if (!has_values && !conv.relu) {
           const auto forward = pooled.kept == nullptr   ? forward_at_once<count, false, Ties::all, T>
                                : conv.ties == Ties::all ? forward_at_once<count, true, Ties::all, T>
                                                         : forward_at_once<count, true, Ties::first, T>;
@@ -151,10 +172,10 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
           continue;
         }
       }
-      if (node == 0) compute_values(block, pooled, filters, conv);
-      forward_rows(sums, block, pooled, weights, folded, conv, s);
+      if (!has_values) compute_values(block, pooled, filters, conv);
+      forward_rows(sums, block, weights, folded);
     }
-    finish_totals(totals + node, sums.sum, biases + node, nodes);
+    finish_totals(totals + node, sums.sum, (s.planes > 0 ? totals : biases) + node, nodes);
   });
 }
 
@@ -192,13 +213,13 @@ struct BlockGradient {
 template <int count, bool in_place, bool at_once, Ties ties, class T>
 [[gnu::noinline]] void backward_rows(BlockGradient<ties, T>& d_filters, const Gradients<T>& to,
                                      const DenseStep<T, count>& __restrict step, const Block<T>& block,
-                                     const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
+                                     const PooledImage<T>& pooled, const ConvPoolShape& conv) {
   using V = typename RowTile<T>::V;
   const Patches patches(pooled, conv.width);
-  const int* __restrict foreground = pooled.foreground, places = pooled.count;
+  const int* __restrict foreground = block.listed, places = block.count, rows = block.rows;
   constexpr Index row_size = Index{count} * lanes_of<T>;
-  const Index stride = conv.stride, part_size = kept_of(RowTile<T>::lanes, conv);
-  const Index shared = s.rows * row_size, sums = shared + row_size;
+  const Index stride = block.stride, part_size = kept_of(RowTile<T>::lanes, conv);
+  const Index shared = rows * row_size, sums = shared + row_size;
   const bool relu = conv.relu, is_first = to.is_first;
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
@@ -226,9 +247,9 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   }
   if constexpr (at_once) d_filters = d_filter;
   step.template pass<in_place>({}, background, changed + shared, weights + shared);
-  excess.add_product(Row<T>::all(static_cast<T>(s.rows)), background);
+  excess.add_product(Row<T>::all(static_cast<T>(rows)), background);
   auto d_rest = step.template pass<in_place>({}, excess, changed + sums, weights + sums) - d_listed;
-  T* const d_background = d_pooled + s.rows * stride;
+  T* const d_background = d_pooled + rows * stride;
   if (!is_first) d_rest += Row<T>::read(d_background);
   d_rest.write(d_background);
 }
@@ -240,7 +261,7 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
   BlockGradient<ties, T> d_filters;
   // With a Lookup, pixels need few registers.
   constexpr bool at_once = has_many_registers || (ties == Ties::first && Lookup<typename RowTile<T>::V>::exists);
-  backward_rows<count, in_place, at_once>(d_filters, to, step, block, pooled, conv, s);
+  backward_rows<count, in_place, at_once>(d_filters, to, step, block, pooled, conv);
   if constexpr (!at_once)
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes;
@@ -259,14 +280,13 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     const auto layout = group_layout<T>(s, node, count);
-    Index at = layout.begin;
-    for (int i = 0; i < s.blocks(); ++i, at += layout.block) {
-      const Block block(i, pooled, conv, s);
-      const Gradients<T> block_to{to.d_filters, to.d_pooled + i * row_lanes, to.changed + at, to.weights + at,
-                                  node == 0};
-      if (node + nodes < s.nodes) {
+    for (int i = 0; i < s.blocks() + s.planes; ++i) {
+      const Block<T> block(i, pooled, to.d_pooled, conv, s);
+      const Index at = layout.begin + block.first_row * layout.row;
+      const Gradients<T> block_to{to.d_filters, block.d_pooled, to.changed + at, to.weights + at, node == 0};
+      if (node + nodes < s.nodes || i >= s.blocks()) {
         BlockGradient<Ties::all, T> none;
-        backward_rows<count, in_place, false>(none, block_to, step, block, pooled, conv, s);
+        backward_rows<count, in_place, false>(none, block_to, step, block, pooled, conv);
       } else if (conv.ties == Ties::all) {
         backward_to_filters<in_place, Ties::all>(block_to, step, block, pooled, conv, s);
       } else {
@@ -274,6 +294,7 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
       }
     }
   });
+  planes_backward(to.d_filters, pooled, conv, s);
 }
 
 template <class T>

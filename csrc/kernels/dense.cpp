@@ -4,8 +4,9 @@
 //
 // weights (inputs, nodes); input i is channel i mod channels of row i / channels. A total has eight partial sums:
 // channel c adds to sum c mod 8. Blocks of eight channels come one after the other, and within a block, row after row.
-// At the end the partial sums are added by halving (l and l + half), and then the bias. All forward kernels use this
-// order on every target, so they agree to the bit.
+// At the end the partial sums are added by halving (l and l + half), and then the bias. If there are planes
+// (conv_plane.hpp), they have partial sums of their own, in which place p adds to sum p mod 8; their total comes last.
+// All forward kernels use this order on every target, so they agree to the bit.
 #include "../simd/tiles.hpp"
 #include "target.hpp"
 
@@ -60,7 +61,7 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
                          const int (&first)[tiles], int nodes, const DenseShape& s) {
   NodeSums<Tile, tiles, T> sums{first, nodes, s.nodes};
   const Index row_size = Index{s.channels} * s.nodes;
-  for_blocks(s.channels, [&](int block, auto lanes) __attribute__((always_inline)) {
+  for_blocks(s.channels - s.planes, [&](int block, auto lanes) __attribute__((always_inline)) {
     const T* const rows = weights + Index{block} * s.nodes;
     if (input.background == nullptr) {
       sums.add(rows, lanes, [&](int lane) { return input.values[block + lane]; });
@@ -79,9 +80,30 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
   sums.write(totals, biases);
 }
 
+// Adds the planes, whose values are those of all rows, background or not.
 template <class T>
-void dense_forward(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
-                   const DenseShape& s) noexcept {
+[[gnu::noinline]] void add_planes(T* totals, const DenseInput<T>& input, const T* weights, const DenseShape& s) {
+  constexpr int most = 16;
+  for (int first = 0; first < s.nodes; first += most) {
+    const int nodes = smaller(s.nodes - first, most);
+    T sum[row_lanes][most] = {};
+    for (int channel = s.channels - s.planes; channel < s.channels; ++channel)
+      for (int row = 0; row < s.rows; ++row) {
+        const T x = input.values[Index{row} * s.stride() + channel];
+        const T* const from = weights + (Index{row} * s.channels + channel) * s.nodes + first;
+        T* const to = sum[s.place(row) % row_lanes];
+        for (int n = 0; n < nodes; ++n) to[n] = fused(x, from[n], to[n]);
+      }
+    for (int half = row_lanes / 2; half > 0; half /= 2)
+      for (int lane = 0; lane < half; ++lane)
+        for (int n = 0; n < most; ++n) sum[lane][n] += sum[lane + half][n];
+    for (int n = 0; n < nodes; ++n) totals[first + n] += sum[0][n];
+  }
+}
+
+template <class T>
+void dense_forward_blocks(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
+                          const DenseShape& s) noexcept {
   // For 9 to 15 nodes, such as ten classes, one pass over two overlapping tiles waits less for its own sums than two
   // passes do.
   if constexpr (native_bytes == 64) {
@@ -128,6 +150,13 @@ void dense_backward_update(T* __restrict d_input, T* __restrict weights, T* __re
   sweep(std::integral_constant<int, 4>{});
   sweep(std::integral_constant<int, 1>{});
   for (int n = 0; n < s.nodes; ++n) biases[n] = fused(-learn_rate, d_totals[n], biases[n]);
+}
+
+template <class T>
+void dense_forward(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
+                   const DenseShape& s) noexcept {
+  dense_forward_blocks(totals, input, weights, biases, s);
+  if (s.planes > 0) add_planes(totals, input, weights, s);
 }
 
 template <class T>

@@ -7,18 +7,32 @@
 namespace cnnx {
 namespace {
 
+// Where the weight of a row, a channel and a group's first node is in the packed layout, and its lane of D.
+struct PackedWeight {
+  Index weight, shared;
+};
+[[gnu::noinline]] PackedWeight packed_weight(const DenseShape& s, const GroupLayout& at, int row, int channel) {
+  const int plane = channel - (s.channels - s.planes);
+  if (plane < 0) {
+    const Index block = at.begin + channel / row_lanes * at.block + channel % row_lanes;
+    return {block + row * at.row, block + s.rows * at.row};
+  }
+  const int place = s.place(row);
+  const Index first = at.begin + s.blocks() * at.block + plane * (s.plane_rows + 2) * at.row + place % row_lanes;
+  return {first + place / row_lanes * at.row, first + s.plane_rows * at.row};
+}
+
 // Calls body(index in numpy's layout, index in the packed layout, index of its lane of D) for every weight. Without a
 // background there is no D, and the last index is meaningless.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
   for_wides<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
-    const auto at = group_layout<T>(s, node, count);
+    const auto layout = group_layout<T>(s, node, count);
     for (int row = 0; row < s.rows; ++row)
       for (int channel = 0; channel < s.channels; ++channel) {
-        const Index block = at.begin + channel / row_lanes * at.block + channel % row_lanes;
+        const auto at = packed_weight(s, layout, row, channel);
         const Index weight = (Index{row} * s.channels + channel) * s.nodes + node;
-        for (int n = 0; n < nodes; ++n)
-          body(weight + n, block + row * at.row + n * row_lanes, block + s.rows * at.row + n * row_lanes);
+        for (int n = 0; n < nodes; ++n) body(weight + n, at.weight + n * row_lanes, at.shared + n * row_lanes);
       }
   });
 }
@@ -30,8 +44,8 @@ void dense_fold(T* packed, const DenseShape& s) noexcept {
   for_wides<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     T* first = packed + layout.begin;
-    for (int block = 0; block < s.blocks(); ++block, first += layout.block) {
-      T* const shared = first + s.rows * layout.row;
+    for (int block = 0; block < s.blocks() + s.planes; ++block) {
+      T* const shared = first + (block < s.blocks() ? s.rows : s.plane_rows) * layout.row;
       for (Index i = 0; i < layout.row; i += lanes_of<T>) {
         const auto addend = Wide<T>::read(shared + i);
         Wide<T> sum{};
@@ -44,6 +58,7 @@ void dense_fold(T* packed, const DenseShape& s) noexcept {
         Wide<T>{}.write(shared + i);
         sum.write(shared + layout.row + i);
       }
+      first = shared + 2 * layout.row;
     }
   });
 }

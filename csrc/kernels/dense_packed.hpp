@@ -15,6 +15,9 @@
 // computes S again; it is called now and then, because S accumulates the rounding errors of every step.
 //
 // Without a background there is one row, no D and no S.
+//
+// After the last block come the planes of conv_plane.hpp, if there are any. A plane is like a block of one channel: its
+// lanes are eight places, its rows are the next eight places and so on, and its background is 0, so D stays 0.
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -48,39 +51,43 @@ struct GroupLayout {
   Index begin, row, block;
 };
 template <class T>
-GroupLayout group_layout(const DenseShape& s, int node, int count) {
+[[gnu::noinline]] GroupLayout group_layout(const DenseShape& s, int node, int count) {
   const Index row = Index{count} * lanes_of<T>;
-  return {Index{node} * row_lanes * s.blocks() * s.packed_rows(), row, row * s.packed_rows()};
+  return {Index{node} * row_lanes * s.all_packed_rows(), row, row * s.packed_rows()};
 }
 
-// Adds up each node's partial sums and its bias.
-template <int count, class T>
-[[gnu::noinline]] void finish_totals(T* totals, const Wide<T> (&sum)[count], const T* biases, int nodes) {
-  constexpr int all_nodes = count * lanes_of<T> / row_lanes;
-  T partial[all_nodes * row_lanes];
-  __builtin_memcpy(partial, sum, sizeof partial);
+// Adds up each node's partial sums and its bias. Here and below, a function that is called once for a group of nodes is
+// compiled once for all sizes of groups.
+template <class T>
+[[gnu::noinline]] void finish_totals(T* totals, const void* sums, const T* biases, int nodes) {
   using Two = Vec<T, 2 * sizeof(T)>;
-  Two halves[all_nodes];  // of a node: ((0 + 4) + (2 + 6), (1 + 5) + (3 + 7))
-  for (int n = 0; n < all_nodes; ++n) {
-    const auto at = [&](int lane) { return load<Two>(partial + n * row_lanes + lane); };
-    halves[n] = (at(0) + at(4)) + (at(2) + at(6));
+  const T* partial = static_cast<const T*>(sums);
+  for (int n = 0; n < nodes; ++n, partial += row_lanes) {
+    const auto at = [&](int lane) { return load<Two>(partial + lane); };
+    const Two halves = (at(0) + at(4)) + (at(2) + at(6));  // ((0 + 4) + (2 + 6), (1 + 5) + (3 + 7))
+    totals[n] = biases[n] + (halves[0] + halves[1]);
   }
-  for (int n = 0; n < nodes; ++n) totals[n] = biases[n] + (halves[n][0] + halves[n][1]);
+}
+
+// Writes each node's number to all of its lanes, and the number times the factor. Lanes after the last node become 0.
+template <class T>
+[[gnu::noinline]] void spread(void* numbers, void* products, const T* d_totals, T factor, int nodes, int rows) {
+  T *to = static_cast<T*>(numbers), *product = static_cast<T*>(products);
+  for (int n = 0; n < rows; ++n, to += row_lanes, product += row_lanes) {
+    const T d = n < nodes ? d_totals[n] : T{0};
+    Row<T>::all(d).write(to);
+    Row<T>::all(fused(factor, d, T{0})).write(product);
+  }
 }
 
 // The backward pass of one sample through a row of weights, for `count` Wides of nodes.
 template <class T, int count>
 struct DenseStep {
-  Wide<T> gradient[count], change[count] = {};
+  Wide<T> gradient[count], change[count];
 
   // gradient = d_totals and change = factor * d_totals, both with a node's number in all of its lanes.
   DenseStep(const T* d_totals, T factor, int nodes) {
-    T spread[count * lanes_of<T>] = {};
-    for (int n = 0; n < nodes; ++n) Row<T>::all(d_totals[n]).write(spread + n * row_lanes);
-    for (int j = 0; j < count; ++j) {
-      gradient[j] = Wide<T>::read(spread + j * lanes_of<T>);
-      change[j].add_product(Wide<T>::all(factor), gradient[j]);
-    }
+    spread(gradient, change, d_totals, factor, nodes, count * lanes_of<T> / row_lanes);
   }
 
   // The gradient through a row's weights, before folded().

@@ -77,6 +77,8 @@ struct PooledImage {
   const int* first_pixel;  // (patches,), the index of each patch's first pixel
   T *values, *background;  // (patches, stride), (stride,), 0 after the last filter
   T* kept;                 // what the forward pass keeps for the backward pass, or null if there is none
+  T* planes = nullptr;     // (DenseShape::planes_size(),), set to 0 at first; kernels/conv_plane.hpp has the layout
+  const int* in_order = nullptr;  // 0, 1, 2 and so on: (DenseShape::plane_rows,)
 };
 
 // A sum across lanes has this many partial sums on every target.
@@ -93,21 +95,42 @@ constexpr int rounded_up(int count, int to) noexcept {
 // is the pooled values of one patch. Elsewhere there is one row, which holds all inputs.
 struct DenseShape {
   int rows, channels, nodes;
+  // The last `planes` channels have patches in the lanes; all others are in blocks of eight (kernels/conv_plane.hpp).
+  int planes = 0;
+  int columns = 0;     // of patches
+  int plane_rows = 0;  // rows of eight places in a plane
 
+  // After a Conv3x3 and a MaxPool2. One or two channels after the last whole block become planes. On digits, which are
+  // mostly background, three planes would take as long as a block.
+  static constexpr DenseShape of_patches(int rows, int columns, int channels, int nodes) noexcept {
+    DenseShape s{rows, channels, nodes};
+    if (channels % row_lanes <= 2) s.planes = channels % row_lanes;
+    s.columns = columns;
+    if (s.planes > 0) s.plane_rows = s.place(rows - 1) / row_lanes + 1;
+    return s;
+  }
+
+  constexpr int place(int row) const noexcept { return row + row / columns; }  // of a row in a plane
   int inputs() const noexcept { return rows * channels; }
-  int blocks() const noexcept { return (channels + row_lanes - 1) / row_lanes; }
-  int stride() const noexcept { return blocks() * row_lanes; }
+  int blocks() const noexcept { return (channels - planes + row_lanes - 1) / row_lanes; }
+  int stride() const noexcept { return rounded_up(channels, row_lanes); }
   bool has_background() const noexcept { return rows > 1; }
+
+  // The length of an image's phase, of a plane's memory and of PooledImage::planes.
+  Index phase_size() const noexcept { return Index{row_lanes} * (plane_rows + 1) + rounded_up(columns + 1, row_lanes); }
+  Index plane_size() const noexcept { return Index{row_lanes} * (6 * plane_rows + 1); }
+  Index planes_size() const noexcept { return planes > 0 ? 4 * phase_size() + planes * plane_size() + row_lanes : 0; }
 
   // Sizes of packed weights; kernels/dense_packed.hpp has the layout.
   int packed_rows() const noexcept { return has_background() ? rows + 2 : 1; }
+  int all_packed_rows() const noexcept { return blocks() * packed_rows() + planes * (plane_rows + 2); }
   template <class T>
   int wides() const noexcept {
     return (nodes * row_lanes + lanes_of<T> - 1) / lanes_of<T>;
   }
   template <class T>
   Index packed_size() const noexcept {
-    return Index{blocks()} * packed_rows() * wides<T>() * lanes_of<T>;
+    return Index{all_packed_rows()} * wides<T>() * lanes_of<T>;
   }
 };
 

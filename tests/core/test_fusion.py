@@ -26,6 +26,8 @@ MORE = [
     "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
     "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
     "same:1 pool:first softmax:3",
+    "biased:10 pool softmax:13",
+    "article:2 pool:first relu softmax:24",
     "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
     "same:3 norm relu conv:5 relu pool norm dense:4 softmax:3",
     "same:16 relu same:17 relu conv:32 relu pool softmax:4",
@@ -56,6 +58,18 @@ def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype)
     assert_close(fused.parameters, plain.parameters, TERMS)
     for count in (2, 24):  # few images and many take different kernels
         assert_close(fused.predict(images[:count]), plain.predict(images[:count]), TERMS)
+
+
+@pytest.mark.parametrize("kind", ["blocks of bytes", "few pixels"])
+@pytest.mark.parametrize(
+    "names", ["article:8 pool softmax:10", "biased:9 pool softmax:17", "same:2 relu pool softmax:3"]
+)
+def test_few_images_have_the_bits_of_many(dtype, rng, names, kind):
+    """For few images, the weights stay in numpy's layout."""
+    images = IMAGES[kind](rng, (24, *IMAGE))
+    network = Sequential(stack(cnnx, names, dtype))
+    few = [network.predict(images[first : first + 3]) for first in range(0, 24, 3)]
+    np.testing.assert_array_equal(np.concatenate(few), network.predict(images))
 
 
 @pytest.mark.parametrize(
