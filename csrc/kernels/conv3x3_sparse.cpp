@@ -47,42 +47,61 @@ void conv3x3_gather(const SparseGradient<T>& entries, const T* d_output, const C
   start[output] = found;
 }
 
-// Adds to d_filters (filters, 3, 3, channels), and to d_biases (filters,), which follow them in memory.
+// Adds the products of a filter's entries in some rows of the image to the filter's gradient.
+template <class T>
+void add_products(T* d_filter, const T* gradient, const int* offset, int count, const T* input, const Conv3x3Shape& s) {
+  const int run = 3 * s.channels;
+  // Each sum waits for its own last addition, so a CPU needs many sums at a time to stay busy.
+  for (int dy = 0; dy < 3; ++dy, d_filter += run)
+    for_separate_channel_tiles<T, 8>(run, [&](auto tile, int first, int taps) {
+      const T* const row = input + dy * s.width * s.channels + first;
+      typename decltype(tile)::V total[tile.vectors] = {};
+      if constexpr (tile.partial) {
+        // A whole register that reaches back is faster to read. Its first `back` lanes belong to other tiles and are
+        // dropped.
+        if (const int back = tile.lanes - taps; first >= back) {
+          for (int i = 0; i < count; ++i)
+            total[0] += gradient[i] * load<typename decltype(tile)::V>(row + offset[i] - back);
+          for (int t = 0; t < taps; ++t) d_filter[first + t] += total[0][back + t];
+          return;
+        }
+      }
+      for (int i = 0; i < count; ++i)
+        for (int v = 0; v < tile.vectors; ++v)
+          total[v] += gradient[i] * tile.read(row + offset[i] + v * tile.lanes, taps);
+      for (int v = 0; v < tile.vectors; ++v) {
+        T* const at = d_filter + first + v * tile.lanes;
+        tile.write(at, tile.read(at, taps) + total[v], taps);
+      }
+    });
+}
+
+// Adds to d_filters (filters, 3, 3, channels), and to d_biases (filters,), which follow them in memory. Each filter
+// reads the image, so a band of its rows that fits into a CPU's first cache is read by many filters before the next
+// one.
 template <class T>
 void conv3x3_backward_filters_sparse(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                      const Conv3x3Shape& s) noexcept {
-  const int run = 3 * s.channels, outputs = s.out_height() * s.out_width();
-  T* d_biases = d_filters + Index{s.filters} * s.taps();
-  for (int f = 0; f < s.filters; ++f) {
-    const int* const offset = entries.offset + f * outputs;
-    const T* const gradient = entries.gradient + f * outputs;
-    const int count = entries.count[f];
-    T sum = 0;
-    for (int i = 0; i < count; ++i) sum += gradient[i];
-    *d_biases++ += sum;
-    // Each sum waits for its own last addition, so a CPU needs many sums at a time to stay busy.
-    for (int dy = 0; dy < 3; ++dy, d_filters += run)
-      for_separate_channel_tiles<T, 8>(run, [&](auto tile, int first, int taps) {
-        const T* const row = input + dy * s.width * s.channels + first;
-        typename decltype(tile)::V total[tile.vectors] = {};
-        if constexpr (tile.partial) {
-          // A whole register that reaches back is faster to read. Its first `back` lanes belong to other tiles and are
-          // dropped.
-          if (const int back = tile.lanes - taps; first >= back) {
-            for (int i = 0; i < count; ++i)
-              total[0] += gradient[i] * load<typename decltype(tile)::V>(row + offset[i] - back);
-            for (int t = 0; t < taps; ++t) d_filters[first + t] += total[0][back + t];
-            return;
-          }
-        }
-        for (int i = 0; i < count; ++i)
-          for (int v = 0; v < tile.vectors; ++v)
-            total[v] += gradient[i] * tile.read(row + offset[i] + v * tile.lanes, taps);
-        for (int v = 0; v < tile.vectors; ++v) {
-          T* const at = d_filters + first + v * tile.lanes;
-          tile.write(at, tile.read(at, taps) + total[v], taps);
-        }
-      });
+  constexpr int cache = (24 << 10) / static_cast<int>(sizeof(T)), most_at_once = 64;
+  const int row = s.width * s.channels, outputs = s.out_height() * s.out_width();
+  const int rows = cache / row > 3 ? cache / row - 2 : 1;
+  T* const d_biases = d_filters + Index{s.filters} * s.taps();
+  for (int first = 0; first < s.filters; first += most_at_once) {
+    const int end = smaller(s.filters, first + most_at_once);
+    int done[most_at_once] = {};
+    for (int y = 0; y < s.out_height(); y += rows)
+      for (int f = first; f < end; ++f) {
+        int& begin = done[f - first];
+        const int* const offset = entries.offset + f * outputs + begin;
+        const T* const gradient = entries.gradient + f * outputs + begin;
+        const int left = entries.count[f] - begin;
+        int count = 0;
+        T sum = 0;
+        for (; count < left && offset[count] < (y + rows) * row; ++count) sum += gradient[count];
+        add_products(d_filters + Index{f} * s.taps(), gradient, offset, count, input, s);
+        d_biases[f] += sum;
+        begin += count;
+      }
   }
 }
 
@@ -100,7 +119,7 @@ void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& 
   for (int y = 0, output = 0; y < out_height; ++y)
     for (int x = 0; x < out_width; ++x, ++output) {
       const int end = start[output + 1];
-      Run share{};
+      Run share = Run::all(0);
       for (int e = start[output]; e < end; ++e)
         share.add_product(Run::all(value[e]), Run::read(filters + Index{filter[e]} * taps + first));
       T* const window = d_input + y * row + x * channels + at;
@@ -115,7 +134,8 @@ void conv3x3_backward_input_run(T* __restrict d_input, const SparseGradient<T>& 
     }
 }
 
-// Windows overlap, so the order of a sum depends on the lengths of the runs. These are the same on every target.
+// Windows overlap, so the order of a sum depends on the lengths of the runs. These are the same on all targets with
+// fused operations, which have at least 12 registers of 32 bytes for the longest. They are the same on all others.
 template <class T>
 void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries, const T* filters,
                                    const Conv3x3Shape& s) noexcept {
@@ -127,8 +147,8 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
       for (; first + lanes <= run; first += lanes)
         conv3x3_backward_input_run<lanes>(d_input, entries, filters, dy * run + first, dy * row + first, 0, s);
     };
-    sweep(std::integral_constant<int, 4 * lanes_of<T>>{});
-    sweep(std::integral_constant<int, 2 * lanes_of<T>>{});
+    if constexpr (has_fused) sweep(std::integral_constant<int, 6 * lanes_of<T>>{});
+    sweep(std::integral_constant<int, 3 * lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T> / 2>{});
     constexpr int fewest = lanes_of<T> / 4;

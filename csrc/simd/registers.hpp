@@ -229,22 +229,21 @@ void stay_in_memory(V& v) {
   asm("" : "+m"(v));
 }
 
+// Whether the target has a fused multiply-add. All targets that have one compute the same bits, and so do all others.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline constexpr bool has_fused = true;
+#else
+inline constexpr bool has_fused = false;
+#endif
+
 // a * b + c, rounded once where the target has a fused multiply-add. Loops over scalars call this function, because the
 // compiler might vectorise their products and sums separately on one target and together on another, and the results
 // would differ.
 inline float fused(float a, float b, float c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fmaf(a, b, c);
-#else
-  return a * b + c;
-#endif
+  return has_fused ? __builtin_fmaf(a, b, c) : a * b + c;
 }
 inline double fused(double a, double b, double c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-  return __builtin_fma(a, b, c);
-#else
-  return a * b + c;
-#endif
+  return has_fused ? __builtin_fma(a, b, c) : a * b + c;
 }
 
 // The same for vectors. The compiler fuses a * b + c by itself, but if c is a product, it might fuse that one instead.
