@@ -185,7 +185,7 @@ struct Gradients {
   T *d_filters, *d_pooled;
   T* changed;  // the weights, for an update in place, or else their gradient
   const T* weights;
-  bool is_first;  // whether this is the first group of nodes, for which d_pooled holds nothing yet
+  bool is_first;  // whether no group of nodes came before, so that d_pooled holds nothing yet
 };
 
 // The gradient of a block's filters, in as many parts as a Row has.
@@ -254,7 +254,8 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   d_rest.write(d_background);
 }
 
-// The same for the last group of nodes. It completes d_pooled, so it always continues to the filters' gradient.
+// The same for the group of nodes that comes last. It completes d_pooled, so it always continues to the filters'
+// gradient.
 template <bool in_place, Ties ties, int count, class T>
 void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step, const Block<T>& block,
                          const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
@@ -277,14 +278,15 @@ template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
-  for_wides<T>(s, [&](auto count, int nodes, int node) {
+  for_wides_from_last<T>(s, [&](auto count, int nodes, int node) {
     const DenseStep<T, count> step(d_totals + node, factor, nodes);
     const auto layout = group_layout<T>(s, node, count);
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       const Block<T> block(i, pooled, to.d_pooled, conv, s);
       const Index at = layout.begin + block.first_row * layout.row;
-      const Gradients<T> block_to{to.d_filters, block.d_pooled, to.changed + at, to.weights + at, node == 0};
-      if (node + nodes < s.nodes || i >= s.blocks()) {
+      const Gradients<T> block_to{to.d_filters, block.d_pooled, to.changed + at, to.weights + at,
+                                  node + nodes == s.nodes};
+      if (node > 0 || i >= s.blocks()) {
         BlockGradient<Ties::all, T> none;
         backward_rows<count, in_place, false>(none, block_to, step, block, pooled, conv);
       } else if (conv.ties == Ties::all) {

@@ -57,8 +57,8 @@ __attribute__((always_inline)) inline void for_blocks(int channels, Body&& body)
 // With a background a, rows are x_r = a + z_r, where z_r is 0 unless row r is listed, so
 //   sum over r of x_r W_r = a * (sum over r of W_r) + sum over listed r of z_r W_r
 template <class Tile, int tiles, class T>
-void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
-                         const int (&first)[tiles], int nodes, const DenseShape& s) {
+[[gnu::noinline]] void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights, const T* biases,
+                                           const int (&first)[tiles], int nodes, const DenseShape& s) {
   NodeSums<Tile, tiles, T> sums{first, nodes, s.nodes};
   const Index row_size = Index{s.channels} * s.nodes;
   for_blocks(s.channels - s.planes, [&](int block, auto lanes) __attribute__((always_inline)) {
@@ -80,24 +80,25 @@ void dense_forward_tiles(T* totals, const DenseInput<T>& input, const T* weights
   sums.write(totals, biases);
 }
 
-// Adds the planes, whose values are those of all rows, background or not.
+// Adds the planes' totals. The planes' values are those of all rows, background or not.
 template <class T>
 [[gnu::noinline]] void add_planes(T* totals, const DenseInput<T>& input, const T* weights, const DenseShape& s) {
-  constexpr int most = 16;
-  for (int first = 0; first < s.nodes; first += most) {
-    const int nodes = smaller(s.nodes - first, most);
-    T sum[row_lanes][most] = {};
+  using V = Vec<T, Row<T>::part_bytes>;
+  constexpr int lanes = Row<T>::lanes;
+  for (int node = 0; node < s.nodes; node += lanes) {
+    const int first = node > 0 ? smaller(node, s.nodes - lanes) : 0;  // the last register reaches back
+    V sum[row_lanes] = {};
     for (int channel = s.channels - s.planes; channel < s.channels; ++channel)
-      for (int row = 0; row < s.rows; ++row) {
-        const T x = input.values[Index{row} * s.stride() + channel];
-        const T* const from = weights + (Index{row} * s.channels + channel) * s.nodes + first;
-        T* const to = sum[s.place(row) % row_lanes];
-        for (int n = 0; n < nodes; ++n) to[n] = fused(x, from[n], to[n]);
+      for (int row = 0, place = 0, x = 0; row < s.rows; ++row) {
+        const T* const at = weights + (Index{row} * s.channels + channel) * s.nodes + first;
+        sum[place % row_lanes] += input.values[Index{row} * s.stride() + channel] *
+                                  (s.nodes < lanes ? load_first<V>(at, s.nodes) : load<V>(at));
+        x = x + 1 < s.columns ? x + 1 : 0;
+        place += x > 0 ? 1 : 2;  // see DenseShape::place
       }
     for (int half = row_lanes / 2; half > 0; half /= 2)
-      for (int lane = 0; lane < half; ++lane)
-        for (int n = 0; n < most; ++n) sum[lane][n] += sum[lane + half][n];
-    for (int n = 0; n < nodes; ++n) totals[first + n] += sum[0][n];
+      for (int lane = 0; lane < half; ++lane) sum[lane] += sum[lane + half];
+    for (int n = node; n < smaller(s.nodes, node + lanes); ++n) totals[n] += sum[0][n - first];
   }
 }
 

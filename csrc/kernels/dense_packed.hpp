@@ -46,6 +46,23 @@ void for_wides(const DenseShape& s, Body&& body) {
   sweep(std::integral_constant<int, 1>{});
 }
 
+// The same groups, the last one first: a backward pass begins with what the forward pass used last and is still in L1.
+template <class T, class Body>
+void for_wides_from_last(const DenseShape& s, Body&& body) {
+  constexpr int nodes_a_wide = lanes_of<T> / row_lanes, full = 10 / nodes_a_wide;
+  int first = s.wides<T>(), rest = first % full;
+  const auto sweep = [&](auto count, int groups) {
+    for (; groups > 0; --groups) {
+      first -= count;
+      const int node = first * nodes_a_wide;
+      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
+    }
+  };
+  sweep(std::integral_constant<int, 1>{}, rest % 2);
+  sweep(std::integral_constant<int, 2>{}, rest / 2);
+  sweep(std::integral_constant<int, full>{}, first / full);
+}
+
 // Where a group's packed weights begin, and the distances between its rows and between its blocks.
 struct GroupLayout {
   Index begin, row, block;
