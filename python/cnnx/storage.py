@@ -54,7 +54,8 @@ def save(network: Sequential, path: str | os.PathLike[str]) -> None:
         ValueError: the network has too many layers to be described, many thousands.
     """
     _stack.check_saved(network.layers)
-    described = [_description(position, layer, network.layers) for position, layer in enumerate(network.layers)]
+    first: dict[int, int] = {}  # a layer -> its first position
+    described = [_description(layer, position, first) for position, layer in enumerate(network.layers)]
     images = {"image_shape": network.image_shape, "pixels": network.pixels and network.pixels._asdict()}
     is_simple = all(
         "same_as" not in entry and "trainable" not in entry and entry["layer"] != BatchNorm.kind for entry in described
@@ -107,10 +108,10 @@ def read(path: str | os.PathLike[str], expected: str, take: Callable[[_Arrays], 
             raise ValueError(f"{path}: expected {expected}, got another or a damaged file ({reason})") from None
 
 
-def _description(position: int, layer: Any, layers: list[Any]) -> dict[str, Any]:
-    first = next(i for i, other in enumerate(layers) if other is layer)
-    if first < position:
-        return {"same_as": first}
+def _description(layer: Any, position: int, first: dict[int, int]) -> dict[str, Any]:
+    """Describe the layer at a position. `first` has the first position of each layer before it, and gets this one's."""
+    if (earlier := first.setdefault(id(layer), position)) < position:
+        return {"same_as": earlier}
     return {"layer": layer.kind, **layer.settings(), **({} if layer.trainable else {"trainable": False})}
 
 
