@@ -93,16 +93,16 @@ def test_processes_train_the_network_of_one(tmp_path, capsys, processes, threads
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("processes", "options", "expected"),
     [
-        ([], "--mpi: expected --batch-size of at least 2 beside it"),
-        (["--epochs", "0"], "argument --epochs: expected an integer"),
-        (["--batch-size", "32", "--data", "/no/folder"], "--data: expected"),
-        (["--batch-size", "2"], "comm: expected no more ranks than shards"),
+        (2, [], "--mpi: expected --batch-size of at least 2 beside it"),
+        (2, ["--epochs", "0"], "argument --epochs: expected an integer"),
+        (2, ["--batch-size", "32", "--data", "/no/folder"], "--data: expected"),
+        (3, ["--batch-size", "2"], "comm: expected no more ranks than shards"),
     ],
 )
-def test_an_error_of_all_processes_is_told_once(options, expected):
-    code, lines, errors = run(3, "-m", "cnnx.train", "--mpi", *options)
+def test_an_error_of_all_processes_is_told_once(processes, options, expected):
+    code, lines, errors = run(processes, "-m", "cnnx.train", "--mpi", *options)
     assert code == 2
     assert [line for line in lines if "BAD" not in line] in ([], ["MNIST CNN initialized!"])
     assert len(errors) == 1
