@@ -1,6 +1,7 @@
 """Pictures of digits as people have them: typed or drawn, of any size, place, colour and format.
 
-`made(count, seed)` draws what varies. A picture that is drawn follows the same strokes as a pen, so it is not a font.
+`made(count, seed, ways)` draws what varies. A picture that is drawn follows the same strokes as a pen, so it is not a
+font.
 """
 
 import io
@@ -104,7 +105,7 @@ def saved(picture, ink, kind):
     return file.getvalue()
 
 
-def made(count, seed, ways=(typed, drawn, drawn)):
+def made(count, seed, ways):
     """Yield `count` digits, each with its picture's bytes and what it is. The `ways` to make a mask take turns."""
     rng = np.random.default_rng(seed)
     for number in range(count):
