@@ -208,8 +208,8 @@ struct Network<T>::Prediction {
     plan.pack(parameters);
     if (parameters.are_packed) reading.unlock();
 
-    // A thread that is free takes the next few images, because threads are seldom equally fast.
-    constexpr Index at_once = 64;
+    // A thread that is free takes the next few images, in whole blocks, because threads are seldom equally fast.
+    const Index at_once = 64 / plan.samples_at_once() * plan.samples_at_once();
     std::atomic<Index> next{0};
     run_team(threads, [&](int thread, Barrier&) {
       const std::size_t block = static_cast<std::size_t>(plan.samples_at_once());

@@ -125,27 +125,67 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
   dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
 }
 
+// Returns the sums of a few rows of eight partial sums, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), in neighbouring
+// lanes.
+inline Vec<float, 16> sums_of_rows(const float* rows) {
+  using V = Vec<float, 16>;
+  const auto two = [&](const float* row) {
+    const V a = load<V>(row) + load<V>(row + 4), b = load<V>(row + row_lanes) + load<V>(row + row_lanes + 4);
+    return V{a[0], b[0], a[1], b[1]} + V{a[2], b[2], a[3], b[3]};
+  };
+  const V a = two(rows), b = two(rows + 2 * row_lanes);
+  return V{a[0], a[1], b[0], b[1]} + V{a[2], a[3], b[2], b[3]};
+}
+inline Vec<double, 16> sums_of_rows(const double* rows) {
+  using V = Vec<double, 16>;
+  const auto one = [&](const double* row) {
+    return (load<V>(row) + load<V>(row + 4)) + (load<V>(row + 2) + load<V>(row + 6));
+  };
+  const V a = one(rows), b = one(rows + row_lanes);
+  return V{a[0], b[0]} + V{a[1], b[1]};
+}
+
+// Like finish_totals, for a few Wides of each of several samples: sets totals[k][n] of `nodes` nodes from `first` on.
+template <int samples, int wides, class T>
+void finish_tile(T* const* totals, const Wide<T> (&sums)[samples][wides], const T* biases, int first, int nodes) {
+  constexpr int together = 16 / static_cast<int>(sizeof(T)), all_nodes = wides * lanes_of<T> / row_lanes;
+  constexpr int rows = rounded_up(samples * all_nodes, together);
+  T partial[rows * row_lanes] = {}, total[rows];
+  __builtin_memcpy(partial, sums, sizeof sums);
+  for (int row = 0; row < rows; row += together) store(total + row, sums_of_rows(partial + row * row_lanes));
+  for (int k = 0; k < samples; ++k)
+    for (int n = 0; n < nodes; ++n) totals[k][first + n] = biases[first + n] + total[k * all_nodes + n];
+}
+
 // The totals of `samples` samples for `wides` Wides of nodes, all in registers. Not inlined, so that pointers are in
 // registers, too.
 template <int samples, int wides, class T>
 [[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* weights, Index row_size,
                                     const T* biases, int node, const DenseShape& s) {
-  const int blocks = s.blocks();
+  int blocks = s.blocks();
   const T* in[samples];
   for (int k = 0; k < samples; ++k) in[k] = inputs[k];
-  Wide<T> sum[samples][wides] = {};
-  for (int block = 0; block < blocks; ++block, weights += row_size) {
+  Wide<T> sum[samples][wides];  // GCC would clear a whole array by an instruction that takes long to start
+#pragma GCC unroll 6
+  for (int k = 0; k < samples; ++k)
+#pragma GCC unroll 5
+    for (int j = 0; j < wides; ++j) sum[k][j] = {};
+  Index at = 0;
+  do {
+    __builtin_prefetch(weights + 8 * row_size);  // the hardware does not foresee such long strides
     Wide<T> weight[wides];
     for (int j = 0; j < wides; ++j) weight[j] = Wide<T>::read(weights + j * lanes_of<T>);
     for (int k = 0; k < samples; ++k) {
-      auto row = Row<T>::read(in[k] + block * row_lanes);
+      auto row = Row<T>::read(in[k] + at);
       row.stay_in_registers();
       const auto both = widened(row);
       for (int j = 0; j < wides; ++j) sum[k][j].add_product(both, weight[j]);
     }
-  }
+    weights += row_size;
+    at += row_lanes;
+  } while (--blocks > 0);
   const int nodes = smaller(s.nodes - node, wides * lanes_of<T> / row_lanes);
-  for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sum[k], biases + node, nodes);
+  finish_tile(totals, sum, biases, node, nodes);
 }
 
 // Calls body(first sample, number of samples as a constant) for groups of `most` (by sixes only if they cover all
