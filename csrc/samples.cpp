@@ -11,6 +11,7 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
   const bool moves = map != nullptr, shifts = moves && is_shift(map);
   T* const image = w.values.front().get();
   T* const read = moves ? w.source.get() : image;
+  w.passes.front().input = image;
   w.sample.bytes = nullptr;
   if (images.bytes != nullptr) {
     const std::uint8_t* bytes = images.bytes + sample * count;
@@ -22,6 +23,9 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
     if (stay_bytes) w.sample.bytes = bytes;
     active_target().kernels<T>().scale_pixels(stay_bytes ? image : read, bytes, count);
     if (stay_bytes) return;
+  } else if (!moves && whole_lines<T>(count) == count) {
+    w.passes.front().input = images.values + sample * count;  // which need no padding
+    return;
   } else {
     copy(read, images.values + sample * count, count);
   }

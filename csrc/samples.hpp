@@ -94,7 +94,8 @@ void prefetch(const Images<T>& images, Index sample, const Shape& shape) noexcep
     __builtin_prefetch(image + sample * shape.count() * size + at);
 }
 
-// Writes a sample to the first stage's input, resampled if there is a map.
+// Gives a sample to the first stage, resampled if there is a map. The images must stay where they are until it has gone
+// through the plan.
 template <class T>
 void load(Workspace<T>& workspace, const Images<T>& images, Index sample, const double* map, double background,
           const Shape& shape);

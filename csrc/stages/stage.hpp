@@ -36,7 +36,8 @@ struct Memory {
 // What one stage reads and writes for one sample. Activations and gradients are padded with zeros to whole cache lines.
 template <class T>
 struct Pass {
-  T *input, *output;
+  const T* input;
+  T* output;
   T *d_input, *d_output;
   bool is_first;    // backward passes end here: the input's gradient is not needed, and d_input may hold anything
   Memory* memory;   // the sample's
