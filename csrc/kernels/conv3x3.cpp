@@ -60,38 +60,38 @@ void add_unpacked_filters(T* __restrict gradient, const T* __restrict d_packed, 
   for (int f = 0; f < s.filters; ++f) gradient[s.filters * taps + f] += d_packed[taps * padded + f];
 }
 
-// Calls body(first pixel, number of pixels as a constant) for the pixels of one row: in groups of `most`, which is a
-// multiple of six, then of 6, 3 and 1.
-template <int most, class Body>
+// Calls body(first pixel, number of pixels as a constant) for the pixels of one row, in groups of 6, 3 and 1.
+template <class Body>
 void for_pixels(int width, Body&& body) {
   int x = 0;
   const auto sweep = [&](auto pixels) {
     for (; width - x >= pixels; x += pixels) body(x, pixels);
   };
-  sweep(std::integral_constant<int, most>{});
-  if constexpr (most > 6) sweep(std::integral_constant<int, 6>{});
+  sweep(std::integral_constant<int, 6>{});
   sweep(std::integral_constant<int, 3>{});
   sweep(std::integral_constant<int, 1>{});
 }
 
-// The same for a body that may compute a pixel twice, because it sets its results and does not add to them. The rest of
-// the row is then one group, which reaches back over pixels already done.
-template <int most, class Body>
+// The same for a body that may compute a pixel twice, because it sets its results and does not add to them. A row is
+// cut into as few groups of at most 12 as possible, of which as many as possible are smaller, and the last one reaches
+// back.
+template <class Body>
 void for_pixels_reaching_back(int width, Body&& body) {
   int x = 0;
-  for (; width - x >= most; x += most) body(x, std::integral_constant<int, most>{});
-  const int rest = width - x;
-  bool done = rest == 0;
-  const auto finish = [&](auto pixels) {
-    if (done || rest > pixels || width < pixels) return;
-    body(width - pixels, pixels);
-    done = true;
+  const auto sweep = [&](auto pixels, int groups) {
+    for (; groups > 0; --groups, x += pixels) body(smaller(x, width - pixels), pixels);
   };
-  finish(std::integral_constant<int, 1>{});
-  finish(std::integral_constant<int, 3>{});
-  finish(std::integral_constant<int, 6>{});
-  if constexpr (most > 6) finish(std::integral_constant<int, most>{});
-  if (!done) for_pixels<most>(width, body);
+  const int groups = (width + 11) / 12, nines = smaller(groups, (12 * groups - width) / 3);
+  if (width >= 12 || width == 9) {
+    sweep(std::integral_constant<int, 12>{}, groups - nines);
+    sweep(std::integral_constant<int, 9>{}, nines);
+  } else if (width >= 6) {
+    sweep(std::integral_constant<int, 6>{}, (width + 5) / 6);
+  } else if (width >= 3) {
+    sweep(std::integral_constant<int, 3>{}, (width + 2) / 3);
+  } else {
+    sweep(std::integral_constant<int, 1>{}, width);
+  }
 }
 
 // The same in groups of six, and then of the number that is left. One or two pixels would take as long as four, because
@@ -117,10 +117,11 @@ struct WindowRows {
   int first, last;
 };
 
-// Computes `pixels` neighbouring output pixels of one row, for one tile of filters.
+// Computes `pixels` neighbouring output pixels of one row, for one tile of filters. Not inlined: where GCC puts several
+// of these into one function, it keeps their sums in memory.
 template <class Tile, int pixels, class T>
-void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const WindowRows& rows,
-                  const Conv3x3Shape& s) {
+__attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* packed, int filters,
+                                            const WindowRows& rows, const Conv3x3Shape& s) {
   typename Tile::V sum[pixels][Tile::vectors];
   const int padded = padded_channels<T>(s.filters);
   for (int v = 0; v < Tile::vectors; ++v) {
@@ -154,13 +155,6 @@ void conv3x3_tile(T* output, const T* input, const T* packed, int filters, const
       for (int v = 0; v < Tile::vectors; ++v) sum[p][v] = relu(sum[p][v]);
   for (int p = 0; p < pixels; ++p)
     for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
-}
-
-// The same as a call. Where GCC puts tiles of several registers into one function, it keeps their sums in memory.
-template <class Tile, int pixels, class T>
-__attribute__((noinline)) void conv3x3_tile_apart(T* output, const T* input, const T* packed, int filters,
-                                                  const WindowRows& rows, const Conv3x3Shape& s) {
-  conv3x3_tile<Tile, pixels>(output, input, packed, filters, rows, s);
 }
 
 // The same for all pixels of an image with one channel, at least four pixels wide, for one register of filters. The
@@ -211,13 +205,12 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
       const int below = s.height - s.zero_rows - y;
       const WindowRows rows{s.zero_rows > y ? s.zero_rows - y : 0, below < 3 ? below : 3};
       const auto compute = [&](int x, auto pixels) {
-        constexpr auto tile_of =
-            tile.vectors == 1 ? conv3x3_tile<decltype(tile), pixels, T> : conv3x3_tile_apart<decltype(tile), pixels, T>;
-        tile_of(out_row + x * s.filters, row + x * s.channels, packed + first, count, rows, s);
+        conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, rows,
+                                             s);
       };
       // Each multiply-add waits for the one before it in the same sum, so a CPU needs eight or more sums at a time.
       if constexpr (tile.vectors == 1)
-        for_pixels_reaching_back<12>(s.out_width(), compute);
+        for_pixels_reaching_back(s.out_width(), compute);
       else
         for_sixes_reaching_back(s.out_width(), compute);
     }
@@ -291,8 +284,7 @@ void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_outp
   });
   if (!s.bias) return;
   T* const d_biases = d_packed + s.taps() * padded;
-  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
-    for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
+  add_rows(d_biases, d_output, Index{s.out_height()} * s.out_width(), s.filters);
 }
 
 // The shares of `pixels` neighbouring output pixels in the gradient of their windows, for one tile of taps:
@@ -321,7 +313,7 @@ void conv3x3_backward_input(T* d_input, const T* d_output, const T* filters, T* 
   const int width = s.width * s.channels;
   __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(width));
   for (int y = 0; y < s.out_height(); ++y, d_input += width)
-    for_pixels<conv_tile_pixels>(s.out_width(), [&](int x, auto pixels) {
+    for_pixels(s.out_width(), [&](int x, auto pixels) {
       for_channel_tiles<T>(s.taps(), [&](auto tile, int first, int taps) {
         conv3x3_backward_shares<decltype(tile), pixels>(scratch + first, d_output, filters + first, taps, s);
       });

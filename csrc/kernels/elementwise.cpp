@@ -71,7 +71,7 @@ void add_as_tree(T* const* sums, int arrays, T factor, Index count) noexcept {
 
 template <class T>
 Index count_nonzero(const T* values, Index count) noexcept {
-  Index found = 0;
+  int found = 0;  // as wide as the lanes of a float
   for (Index i = 0; i < count; ++i) found += values[i] != 0;
   return found;
 }

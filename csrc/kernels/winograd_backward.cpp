@@ -270,8 +270,7 @@ void winograd_backward(T* d_input, T* sums, const T* d_output, const T* input, c
   }
   if (!s.bias) return;
   T* const d_biases = sums + 16 * channels * padded;
-  for (Index pixel = 0; pixel < Index{s.out_height()} * s.out_width(); ++pixel, d_output += s.filters)
-    for (int f = 0; f < s.filters; ++f) d_biases[f] += d_output[f];
+  add_rows(d_biases, d_output, Index{s.out_height()} * s.out_width(), s.filters);
 }
 
 // Makes the sums the gradient of packed filters, in place: G^T sums G. What is left of the sums becomes 0.

@@ -2,6 +2,7 @@
 // everything here has internal linkage: the linker must not share a copy between targets.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #if defined(__AVX2__)

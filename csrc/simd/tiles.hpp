@@ -65,6 +65,17 @@ void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors, least_total>(total, body, true);
 }
 
+// sums[i] += the sum of element i over `count` rows. Four rows at a time, because each addition to `sums` waits until
+// the one before it is in memory.
+template <class T>
+void add_rows(T* __restrict sums, const T* __restrict rows, std::ptrdiff_t count, int length) {
+  for (; count >= 4; count -= 4, rows += 4 * length)
+    for (int i = 0; i < length; ++i)
+      sums[i] += (rows[i] + rows[length + i]) + (rows[2 * length + i] + rows[3 * length + i]);
+  for (; count > 0; --count, rows += length)
+    for (int i = 0; i < length; ++i) sums[i] += rows[i];
+}
+
 // A vector that has `lane_count` lanes on every target, in as many registers as it takes. A sum across lanes uses these
 // lanes as its partial sums, so it does not depend on the target.
 template <class T, int lane_count>
