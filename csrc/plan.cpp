@@ -322,7 +322,10 @@ template <class T>
 Scratch<T>::Scratch(const Plan<T>& plan) {
   Index count = plan.image().count();
   for (std::size_t at = 0;; ++at) {
-    gradients.push_back(new_buffer<T>(plan.keeps_gradient(at) ? 0 : whole_lines<T>(count)));
+    const Index size = plan.keeps_gradient(at) ? 0 : whole_lines<T>(count);
+    const bool separate = plan.separates_gradients(at);
+    gradients.push_back(new_buffer<T>(separate ? size * plan.samples_at_once() : size));
+    strides.push_back(separate ? size : 0);
     if (at == plan.stages().size()) return;
     count = plan.stages()[at]->outputs();
     stages.push_back(plan.stages()[at]->new_scratch());
@@ -352,9 +355,9 @@ Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool w
 }
 
 template <class T>
-void Workspace<T>::use(const Scratch<T>& scratch) noexcept {
+void Workspace<T>::use(const Scratch<T>& scratch, int number) noexcept {
   const auto gradient = [&](std::size_t at) {
-    return gradients[at] != nullptr ? gradients[at].get() : scratch.gradients[at].get();
+    return gradients[at] != nullptr ? gradients[at].get() : scratch.gradient(at, number);
   };
   for (std::size_t i = 0; i < passes.size(); ++i) {
     passes[i].d_input = gradient(i);

@@ -90,6 +90,9 @@ class Plan {
   void make_statistics(PackedValues<T>& values, Index samples) const;
   // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet.
   bool keeps_gradient(std::size_t at) const noexcept;
+  // Whether samples that go at once have gradients of their own at the boundary before stage `at`. The image's gradient
+  // is read after the last of them.
+  bool separates_gradients(std::size_t at) const noexcept { return at == 0 || at >= first_at_once_; }
 
   void write_buffers(const PackedValues<T>& values) const;
   // Writes the parameters and the buffers of layers that are not frozen to the caller's arrays.
@@ -123,12 +126,17 @@ class Plan {
   bool has_ties_ = false, needs_small_ = false;
 };
 
-// What a thread needs of memory to take one sample through the backward pass.
+// What a thread needs of memory to take samples through the backward pass. All samples that go at once share the memory
+// before the first stage that takes them at once, so that it stays in the cache.
 template <class T>
 struct Scratch {
   explicit Scratch(const Plan<T>& plan);
 
-  std::vector<Buffer<T>> gradients;             // one for each boundary between stages
+  // The gradient at a boundary between stages, for one of the samples that go at once.
+  T* gradient(std::size_t at, int sample) const noexcept { return gradients[at].get() + sample * strides[at]; }
+
+  std::vector<Buffer<T>> gradients;             // one for each boundary
+  std::vector<Index> strides;                   // 0 where all samples share the memory
   std::vector<std::unique_ptr<Memory>> stages;  // one for each stage
 };
 
@@ -139,8 +147,8 @@ struct Workspace {
   // first stage never computes it.
   Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool wants_d_image = false);
 
-  // Computes its next passes in `scratch`, until it is given another one.
-  void use(const Scratch<T>& scratch) noexcept;
+  // Computes its next passes in `scratch`, until it is given another one. `number` counts the samples that go at once.
+  void use(const Scratch<T>& scratch, int number) noexcept;
   // The same for a desk, which all workspaces of a thread share.
   void use_desk(T* desk) noexcept {
     for (auto& pass : passes) pass.desk = desk;

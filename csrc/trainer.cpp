@@ -63,14 +63,16 @@ int Trainer<T>::make_memory(Index samples, int threads, const Ranks* ranks) {
   threads = static_cast<int>(std::min<Index>(threads, of_a_rank));
   const auto at_once = static_cast<std::size_t>(threads * plan_.samples_at_once());
   const std::size_t in_flight = plan_.segments() == 1 ? at_once : static_cast<std::size_t>(samples);
-  while (scratches_.size() < at_once) scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
+  while (scratches_.size() < static_cast<std::size_t>(threads))
+    scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
   while (desks_.size() < static_cast<std::size_t>(threads)) desks_.push_back(new_buffer<T>(plan_.desk_size()));
   while (workspaces_.size() < in_flight) {
     const std::size_t own = workspaces_.size();
     workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_, wants_d_images_));
     if (plan_.segments() > 1) continue;
-    workspaces_.back()->use(*scratches_[own]);
-    workspaces_.back()->use_desk(desks_[own / static_cast<std::size_t>(plan_.samples_at_once())].get());
+    const std::size_t thread = own / static_cast<std::size_t>(plan_.samples_at_once());
+    workspaces_.back()->use(*scratches_[thread], static_cast<int>(own) % plan_.samples_at_once());
+    workspaces_.back()->use_desk(desks_[thread].get());
   }
   plan_.make_statistics(parameters_, samples);
   if (gradients_[shards - 1] == nullptr) {
@@ -335,7 +337,7 @@ Workspaces<T> Trainer<T>::block(int thread, Index in_batch, Index count) const n
   for (Index k = 0; k < count; ++k) {
     const auto at = static_cast<std::size_t>(k);
     samples[at]->sample.in_batch = in_batch + k;
-    samples[at]->use(*scratches_[static_cast<std::size_t>(own + k)]);
+    samples[at]->use(*scratches_[static_cast<std::size_t>(thread)], static_cast<int>(k));
     samples[at]->use_desk(desks_[static_cast<std::size_t>(thread)].get());
   }
   return samples;

@@ -74,8 +74,8 @@ class Trainer {
   // In a plan of one segment, each thread has as many workspaces as samples go through at once. Otherwise each sample
   // of a batch has one.
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
-  std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // for each thread, as many as samples go through at once
-  std::vector<Buffer<T>> desks_;                        // one for each thread
+  std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // one for each thread
+  std::vector<Buffer<T>> desks_;                        // the same
   Buffer<T> shards_;                // the gradients of a batch's shards; at the end of a step, the first has the mean
   T* gradients_[most_shards] = {};  // pointers to them
   Buffer<T> first_state_, second_state_, average_;
