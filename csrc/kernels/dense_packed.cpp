@@ -188,19 +188,12 @@ template <int samples, int wides, class T>
   finish_tile(totals, sum, biases, node, nodes);
 }
 
-// Calls body(first sample, number of samples as a constant) for groups of `most` (by sixes only if they cover all
-// samples), then of 4 and 1.
-template <int most, class Body>
+// Calls body(first sample, number of samples as a constant) for groups of 4 and 1.
+template <class Body>
 void for_samples(int samples, Body&& body) {
   int first = 0;
-  const auto sweep = [&](auto count) {
-    for (; samples - first >= count; first += count) body(first, count);
-  };
-  if constexpr (most == 8) sweep(std::integral_constant<int, 8>{});
-  if constexpr (most == 6)
-    if (samples % most == 0) sweep(std::integral_constant<int, 6>{});
-  sweep(std::integral_constant<int, 4>{});
-  sweep(std::integral_constant<int, 1>{});
+  for (; samples - first >= 4; first += 4) body(first, std::integral_constant<int, 4>{});
+  for (; first < samples; ++first) body(first, std::integral_constant<int, 1>{});
 }
 
 template <class T>
@@ -209,43 +202,55 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
   for_wides<T>(s, [&](auto count, int, int node) {
     const auto at = group_layout<T>(s, node, count);
     constexpr int most = native_bytes == 64 ? 5 : 1, wides = count % most == 0 ? most : 1;
-    for_samples<6>(samples, [&](int k, auto some) {
+    const auto compute = [&](int k, auto some) {
       for (int j = 0; j < count; j += wides)
         forward_tile<some, wides>(totals + k, inputs + k, packed + at.begin + j * lanes_of<T>, at.row, biases,
                                   node + j * lanes_of<T> / row_lanes, s);
-    });
+    };
+    if (samples % 6 != 0) return for_samples(samples, compute);
+    for (int k = 0; k < samples; k += 6) compute(k, std::integral_constant<int, 6>{});
   });
 }
 
-// The backward pass of `samples` samples through a group of nodes. On every target, an input's gradient is summed over
-// nodes in their order, and a weight's over samples in theirs.
-template <int samples, bool wants_input, class T>
-[[gnu::noinline]] void backward_tile(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
-                                     Index row_size, const T* const* d_totals, const T* const* inputs, int nodes,
-                                     bool is_first, int blocks) {
+// The backward pass of several samples through a group of nodes. The gradients of the totals are (nodes, samples) for
+// each of the groups into which for_samples cuts the samples. The weights of a block of channels stay in the first
+// cache for all of them. On every target, an input's gradient is summed over nodes in their order, and a weight's over
+// samples in theirs.
+template <bool wants_input, class T>
+[[gnu::noinline]] void backward_group(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
+                                      Index row_size, const T* d_totals, const T* const* inputs, int samples, int nodes,
+                                      bool is_first, int blocks) {
   using V = Vec<T, Row<T>::part_bytes>;
-  const T *in[samples], *gradient[samples];
-  for (int k = 0; k < samples; ++k) in[k] = inputs[k], gradient[k] = d_totals[k];
   for (int block = 0; block < blocks; ++block)
     for (int lane = 0; lane < row_lanes; lane += Row<T>::lanes) {
-      const Index channel = block * row_lanes + lane;
-      const T* weights = packed + block * row_size + lane;
-      T* d_weights = d_packed + block * row_size + lane;
-      V d[samples] = {};
-      if (wants_input && !is_first)
-        for (int k = 0; k < samples; ++k) d[k] = load<V>(d_inputs[k] + channel);
-      for (int n = 0; n < nodes; ++n, weights += row_lanes, d_weights += row_lanes) {
-        [[maybe_unused]] const auto weight = load<V>(weights);
-        auto d_weight = load<V>(d_weights);
-        for (int k = 0; k < samples; ++k) {
-          const auto g = all<V>(gradient[k][n]);
-          if constexpr (wants_input) d[k] += g * weight;
-          d_weight += g * load<V>(in[k] + channel);
+      const Index channel = block * row_lanes + lane, at = block * row_size + lane;
+      const T* gradient = d_totals;
+      for_samples(samples, [&](int first, auto constant) {
+        constexpr int count = constant;
+        const T* weights = packed + at;
+        T* d_weights = d_packed + at;
+        V in[count], d[count];
+#pragma GCC unroll 4  // GCC would otherwise make loops, and so keep the vectors in memory
+        for (int k = 0; k < count; ++k) {
+          in[k] = load<V>(inputs[first + k] + channel);
+          hide(in[k]);
+          d[k] = V{};
+          if (wants_input && !is_first) d[k] = load<V>(d_inputs[first + k] + channel);
         }
-        store(d_weights, d_weight);
-      }
-      if constexpr (wants_input)
-        for (int k = 0; k < samples; ++k) store(d_inputs[k] + channel, d[k]);
+        for (int n = 0; n < nodes; ++n, weights += row_lanes, d_weights += row_lanes, gradient += count) {
+          [[maybe_unused]] const auto weight = load<V>(weights);
+          auto d_weight = load<V>(d_weights);
+          for (int k = 0; k < count; ++k) {
+            const auto g = all<V>(gradient[k]);
+            if constexpr (wants_input) d[k] += g * weight;
+            d_weight += g * in[k];
+          }
+          store(d_weights, d_weight);
+        }
+        if constexpr (wants_input)
+#pragma GCC unroll 4
+          for (int k = 0; k < count; ++k) store(d_inputs[first + k] + channel, d[k]);
+      });
     }
 }
 
@@ -254,19 +259,22 @@ void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T*
                           const T* const* inputs, int samples, const DenseShape& s) noexcept {
   for (int k = 0; k < samples; ++k)
     for (int n = 0; n < s.nodes; ++n) d_biases[n] += d_totals[k][n];
-  for_wides<T>(s, [&](int count, int nodes, int node) {
-    const auto at = group_layout<T>(s, node, count);
-    for_samples<8>(samples, [&](int k, auto some) {
-      const T* gradient[some];
-      for (int i = 0; i < some; ++i) gradient[i] = d_totals[k + i] + node;
-      if (d_inputs != nullptr)
-        backward_tile<some, true>(d_inputs + k, d_packed + at.begin, packed + at.begin, at.row, gradient, inputs + k,
+  const auto backward = [&](auto wants_input) {
+    for_wides<T>(s, [&](auto wides, int nodes, int node) {
+      const auto at = group_layout<T>(s, node, wides);
+      T gradients[wides * lanes_of<T> / row_lanes * dense_block], *to = gradients;
+      for_samples(samples, [&](int first, int count) {
+        for (int n = 0; n < nodes; ++n)
+          for (int k = 0; k < count; ++k) *to++ = d_totals[first + k][node + n];
+      });
+      backward_group<wants_input>(d_inputs, d_packed + at.begin, packed + at.begin, at.row, gradients, inputs, samples,
                                   nodes, node == 0, s.blocks());
-      else
-        backward_tile<some, false>(d_inputs, d_packed + at.begin, packed + at.begin, at.row, gradient, inputs + k,
-                                   nodes, node == 0, s.blocks());
     });
-  });
+  };
+  if (d_inputs != nullptr)
+    backward(std::true_type{});
+  else
+    backward(std::false_type{});
 }
 
 template <class T>
