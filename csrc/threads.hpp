@@ -6,6 +6,7 @@
 #include <exception>
 #include <mutex>
 #if !defined(__wasm__)
+#include <atomic>
 #include <condition_variable>
 #include <shared_mutex>
 #include <thread>
@@ -76,12 +77,16 @@ class Barrier {
     std::unique_lock lock(mutex_);
     const bool phase = phase_;
     if (--waiting_ > 0) {
+      lock.unlock();
+      // A thread that sleeps takes tens of microseconds to wake up, so it first waits about that long.
+      for (int turn = 0; turn < 100 && phase_ == phase; ++turn) std::this_thread::yield();
+      lock.lock();
       all_here_.wait(lock, [&] { return phase_ != phase; });
       return;
     }
     alone();
     waiting_ = count_;
-    phase_ = !phase_;
+    phase_ = !phase;
     all_here_.notify_all();
   }
 
@@ -89,7 +94,7 @@ class Barrier {
   Mutex mutex_;
   std::condition_variable all_here_;
   int count_ = 0, waiting_ = 0;
-  bool phase_ = false;
+  std::atomic<bool> phase_ = false;
 };
 
 // Calls body(number of the thread, barrier) in at most `count` threads, one of them the caller's, and returns when all

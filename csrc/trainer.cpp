@@ -167,7 +167,7 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
   if (is_plain && batches.batch_size == 1 && !plan_.has_ties() && plan_.segments() == 1)
     step_sample_by_sample(run);
   else
-    step_batch_by_batch(run, threads, [&](Index step) { update(optimizer, batches, step); });
+    step_batch_by_batch(run, threads, &optimizer);
   if (shared_results.has_value()) shared_results->gather(*batches.ranks, results);
 
   const std::lock_guard lock(writing);
@@ -186,7 +186,7 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();
-  step_batch_by_batch({images, batch, results}, threads, [](Index) {});
+  step_batch_by_batch({images, batch, results}, threads, nullptr);
   for (const auto& p : plan_.parameters())
     if (p->frozen)
       std::fill_n(flat + p->flat_offset, p->count(), T{0});
@@ -200,7 +200,7 @@ void Trainer<T>::forward(const Images<T>& images, const Batches<T>& batch, int t
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();
-  step_batch_by_batch({images, batch, results}, threads, [](Index) {});
+  step_batch_by_batch({images, batch, results}, threads, nullptr);
 }
 
 // The article's loop: each stage updates its parameters during the backward pass. A frozen stage only passes its
@@ -226,16 +226,17 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   parameters_.in_place = false;
 }
 
-// For each step, puts the gradient into the first shard, and then calls update(step) in one thread. If the loss has no
-// gradient, there is no backward pass. If the ranks throw, all threads stop at their next meeting.
+// For each step, puts the gradient into the first shard, and then takes the optimizer's step, unless it is null. If the
+// loss has no gradient, there is no backward pass. If the ranks throw, all threads stop at their next meeting.
 template <class T>
-template <class Update>
-void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& update) {
+void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimizer<T>* optimizer) {
   const Batches<T>& batches = run.batches;
   const bool has_gradient = batches.loss.has_gradient();
   const std::size_t last = plan_.segments() - 1;
+  const Index size = plan_.packed_size();
+  constexpr Index piece = 1 << 14;  // packed numbers; fewer take no longer than another meeting of the threads
   Ranks* const ranks = batches.ranks;
-  std::atomic<Index> next_shard{0};
+  std::atomic<Index> next{0};  // the next free shard, or piece
   std::exception_ptr failure;  // written while the threads meet
   run_team(threads, [&](int thread, Barrier& all_threads) {
     const Index at_once = plan_.samples_at_once();
@@ -244,29 +245,42 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
       const ShardedBatch batch{count, shards_of(plan_, count)};
       const Index first_shard = ranks != nullptr ? ranks->start(batch.shards, ranks->rank) : 0;
       const Index end_shard = ranks != nullptr ? ranks->start(batch.shards, ranks->rank + 1) : batch.shards;
-      // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then `alone` in one
-      // thread. Returns whether training goes on.
-      const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
-        for (Index shard = first_shard + next_shard++; shard < end_shard; shard = first_shard + next_shard++) {
-          T* const gradient = gradients_[shard];
-          begin(gradient);
-          const Index end = batch.start(shard + 1);
-          for (Index i = batch.start(shard); i < end; i += at_once)
-            body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
-        }
+      // Calls `alone` in one thread when all threads are here. Returns whether training goes on.
+      const auto meet = [&](const auto& alone) {
         all_threads.meet([&] {
           try {
             alone();
           } catch (...) {
             failure = std::current_exception();
           }
-          next_shard = 0;
+          next = 0;
         });
         return failure == nullptr;
       };
-      const auto finish = [&] {
-        if (has_gradient) finish_gradient(batch, batches);
-        update(step);
+      // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then meets.
+      const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
+        for (Index shard = first_shard + next++; shard < end_shard; shard = first_shard + next++) {
+          T* const gradient = gradients_[shard];
+          begin(gradient);
+          const Index end = batch.start(shard + 1);
+          for (Index i = batch.start(shard); i < end; i += at_once)
+            body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
+        }
+        return meet(alone);
+      };
+      // Calls body(first number, how many) for all packed numbers, and then meets.
+      const auto for_pieces = [&](const auto& body, const auto& alone) {
+        for (Index at = piece * next++; at < size; at = piece * next++) body(at, std::min(piece, size - at));
+        return meet(alone);
+      };
+      const auto add = [&](Index at, Index numbers) { add_shards(batch, batches, at, numbers); };
+      const auto complete = [&] { complete_gradient(batch, batches); };
+      const auto move = [&](Index at, Index numbers) { update(*optimizer, batches, step, at, numbers); };
+      const auto derive = [&] { finish_update(*optimizer, batches, step); };
+      const auto finish_alone = [&] {
+        if (size > piece) return;
+        if (has_gradient) add(0, size), complete();
+        if (optimizer != nullptr) move(0, size), derive();
       };
       bool goes_on = true;
       for (std::size_t segment = 0; goes_on && segment <= last; ++segment)
@@ -281,7 +295,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
               else if (last > 0 && has_gradient)
                 meet_backward(last, batch, ranks);
               else
-                finish();
+                finish_alone();
             });
       for (std::size_t segment = has_gradient ? last : 0; goes_on && segment-- > 0;)
         goes_on = for_samples(
@@ -291,8 +305,12 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Update& 
               if (segment > 0)
                 meet_backward(segment, batch, ranks);
               else
-                finish();
+                finish_alone();
             });
+      if (size > piece) {
+        if (has_gradient) goes_on = goes_on && for_pieces(add, complete);
+        if (optimizer != nullptr) goes_on = goes_on && for_pieces(move, derive);
+      }
       if (!goes_on) return;
     }
   });
@@ -382,24 +400,45 @@ void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) c
   }
 }
 
-// Adds the shards as a balanced binary tree, of which ranks can each compute a subtree and agree to the bit.
+// What a sum of gradients is multiplied by.
 template <class T>
-void Trainer<T>::finish_gradient(const ShardedBatch& batch, const Batches<T>& batches) const {
-  const T factor = batches.loss.is_mean() ? T{1} / static_cast<T>(batch.samples) : T{1};
-  if (batches.ranks != nullptr)
-    add_over_ranks(*batches.ranks, gradients_, batch.shards, factor, plan_.packed_size());
-  else if (batch.samples > 1)
-    active_target().kernels<T>().add_as_tree(gradients_, static_cast<int>(batch.shards), factor, plan_.packed_size());
-  for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
+T factor_of(const ShardedBatch& batch, const Batches<T>& batches) noexcept {
+  return batches.loss.is_mean() ? T{1} / static_cast<T>(batch.samples) : T{1};
+}
+
+// Adds the shards as a balanced binary tree, of which ranks can each compute a subtree and agree to the bit: `count`
+// packed numbers from `at` on. Ranks do it later.
+template <class T>
+void Trainer<T>::add_shards(const ShardedBatch& batch, const Batches<T>& batches, Index at, Index count) const {
+  if (batches.ranks != nullptr || batch.samples == 1) return;
+  std::array<T*, most_shards> from{};
+  for (Index shard = 0; shard < batch.shards; ++shard) from[static_cast<std::size_t>(shard)] = gradients_[shard] + at;
+  active_target().kernels<T>().add_as_tree(from.data(), static_cast<int>(batch.shards), factor_of(batch, batches),
+                                           count);
 }
 
 template <class T>
-void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step) {
-  const auto from = [](T* values, Index at) { return values != nullptr ? values + at : nullptr; };
-  plan_.for_trained([&](Index at, Index count) {
-    apply_formula(optimizer, parameters_.values.get() + at, from(first_state_.get(), at), from(second_state_.get(), at),
-                  gradients_[0] + at, static_cast<T>(batches.learn_rates[step]), steps_of(optimizer) + step + 1, count);
+void Trainer<T>::complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) const {
+  if (batches.ranks != nullptr)
+    add_over_ranks(*batches.ranks, gradients_, batch.shards, factor_of(batch, batches), plan_.packed_size());
+  for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
+}
+
+// The optimizer's step for `count` packed numbers from `at` on, as far as they are trained.
+template <class T>
+void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count) {
+  const auto from = [](T* values, Index i) { return values != nullptr ? values + i : nullptr; };
+  plan_.for_trained([&](Index first, Index trained) {
+    const Index begin = std::max(at, first), end = std::min(at + count, first + trained);
+    if (begin >= end) return;
+    apply_formula(optimizer, parameters_.values.get() + begin, from(first_state_.get(), begin),
+                  from(second_state_.get(), begin), gradients_[0] + begin, static_cast<T>(batches.learn_rates[step]),
+                  steps_of(optimizer) + step + 1, end - begin);
   });
+}
+
+template <class T>
+void Trainer<T>::finish_update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step) {
   plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
   if (optimizer.average == nullptr) return;
   const T share = static_cast<T>(batches.average_shares[step]);

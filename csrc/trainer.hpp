@@ -53,8 +53,7 @@ class Trainer {
   void see();
 
   void step_sample_by_sample(const Run& run);
-  template <class Update>
-  void step_batch_by_batch(const Run& run, int threads, const Update& update);
+  void step_batch_by_batch(const Run& run, int threads, const Optimizer<T>* optimizer);
   // The part of a step in which samples first meet a segment: forward, and in the last segment also back.
   void go_forward(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
   void go_back(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
@@ -65,8 +64,10 @@ class Trainer {
   void meet_forward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
   void meet_backward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
   void clear(T* gradient) const noexcept;
-  void finish_gradient(const ShardedBatch& batch, const Batches<T>& batches) const;
-  void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
+  void add_shards(const ShardedBatch& batch, const Batches<T>& batches, Index at, Index count) const;
+  void complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) const;
+  void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count);
+  void finish_update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
 
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
