@@ -234,7 +234,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
   const bool has_gradient = batches.loss.has_gradient();
   const std::size_t last = plan_.segments() - 1;
   const Index size = plan_.packed_size();
-  constexpr Index piece = 1 << 14;  // packed numbers; fewer take no longer than another meeting of the threads
+  constexpr Index piece = 1 << 12;  // packed numbers; fewer take no longer than another meeting of the threads
   Ranks* const ranks = batches.ranks;
   std::atomic<Index> next{0};  // the next free shard, or piece
   std::exception_ptr failure;  // written while the threads meet

@@ -67,13 +67,14 @@ def test_a_learn_rate_alone_is_plain_sgd_to_the_bit(rng, batch_size, names, dtyp
     assert bits(networks[0]) == bits(networks[1])
 
 
+MANY_PARAMETERS = "same:24 relu same:24 pool dense:16 softmax:10"  # threads share their update
 DEEP_WITH_DROPOUT = "same:6 relu pool dropout:0.25 conv:9 relu pool dense:12 relu dropout:0.5 softmax:10"
 
 
 @pairwise(
     threads=[2, 3, 4, 7, None],
     batch_size=[1, 3, 8, 21],
-    names=[DEEP_WITH_DROPOUT, "conv:5 relu pool:first conv:8 pool softmax:10"],
+    names=[DEEP_WITH_DROPOUT, "conv:5 relu pool:first conv:8 pool softmax:10", MANY_PARAMETERS],
     dtype=DTYPES,
     target=cnnx.targets(),
 )
