@@ -216,7 +216,7 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
 // each of the groups into which for_samples cuts the samples. The weights of a block of channels stay in the first
 // cache for all of them. On every target, an input's gradient is summed over nodes in their order, and a weight's over
 // samples in theirs.
-template <bool wants_input, class T>
+template <class T>
 [[gnu::noinline]] void backward_group(T* const* d_inputs, T* __restrict d_packed, const T* __restrict packed,
                                       Index row_size, const T* d_totals, const T* const* inputs, int samples, int nodes,
                                       bool is_first, int blocks) {
@@ -235,22 +235,44 @@ template <bool wants_input, class T>
           in[k] = load<V>(inputs[first + k] + channel);
           hide(in[k]);
           d[k] = V{};
-          if (wants_input && !is_first) d[k] = load<V>(d_inputs[first + k] + channel);
+          if (!is_first) d[k] = load<V>(d_inputs[first + k] + channel);
         }
         for (int n = 0; n < nodes; ++n, weights += row_lanes, d_weights += row_lanes, gradient += count) {
-          [[maybe_unused]] const auto weight = load<V>(weights);
+          const auto weight = load<V>(weights);
           auto d_weight = load<V>(d_weights);
           for (int k = 0; k < count; ++k) {
             const auto g = all<V>(gradient[k]);
-            if constexpr (wants_input) d[k] += g * weight;
+            d[k] += g * weight;
             d_weight += g * in[k];
           }
           store(d_weights, d_weight);
         }
-        if constexpr (wants_input)
 #pragma GCC unroll 4
-          for (int k = 0; k < count; ++k) store(d_inputs[first + k] + channel, d[k]);
+        for (int k = 0; k < count; ++k) store(d_inputs[first + k] + channel, d[k]);
       });
+    }
+}
+
+// The same without the inputs' gradients. The gradients of the totals are (samples, nodes).
+template <int nodes, class T>
+[[gnu::noinline]] void backward_weights(T* __restrict d_packed, Index row_size, const T* d_totals,
+                                        const T* const* inputs, int samples, int blocks) {
+  using V = Vec<T, Row<T>::part_bytes>;
+  for (int block = 0; block < blocks; ++block)
+    for (int lane = 0; lane < row_lanes; lane += Row<T>::lanes) {
+      const Index channel = block * row_lanes + lane;
+      T* const at = d_packed + block * row_size + lane;
+      V sum[nodes];
+#pragma GCC unroll 10
+      for (int n = 0; n < nodes; ++n) sum[n] = load<V>(at + n * row_lanes);
+      const T* gradient = d_totals;
+      for (int k = 0; k < samples; ++k, gradient += nodes) {
+        auto in = load<V>(inputs[k] + channel);
+        hide(in);
+        for (int n = 0; n < nodes; ++n) sum[n] += all<V>(gradient[n]) * in;
+      }
+#pragma GCC unroll 10
+      for (int n = 0; n < nodes; ++n) store(at + n * row_lanes, sum[n]);
     }
 }
 
@@ -259,22 +281,23 @@ void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T*
                           const T* const* inputs, int samples, const DenseShape& s) noexcept {
   for (int k = 0; k < samples; ++k)
     for (int n = 0; n < s.nodes; ++n) d_biases[n] += d_totals[k][n];
-  const auto backward = [&](auto wants_input) {
-    for_wides<T>(s, [&](auto wides, int nodes, int node) {
-      const auto at = group_layout<T>(s, node, wides);
-      T gradients[wides * lanes_of<T> / row_lanes * dense_block], *to = gradients;
-      for_samples(samples, [&](int first, int count) {
-        for (int n = 0; n < nodes; ++n)
-          for (int k = 0; k < count; ++k) *to++ = d_totals[first + k][node + n];
-      });
-      backward_group<wants_input>(d_inputs, d_packed + at.begin, packed + at.begin, at.row, gradients, inputs, samples,
-                                  nodes, node == 0, s.blocks());
+  for_wides<T>(s, [&](auto wides, int nodes, int node) {
+    constexpr int all_nodes = wides * lanes_of<T> / row_lanes;
+    const auto at = group_layout<T>(s, node, wides);
+    T gradients[all_nodes * dense_block] = {};
+    if (d_inputs == nullptr) {
+      for (int k = 0; k < samples; ++k)
+        for (int n = 0; n < nodes; ++n) gradients[k * all_nodes + n] = d_totals[k][node + n];
+      return backward_weights<all_nodes>(d_packed + at.begin, at.row, gradients, inputs, samples, s.blocks());
+    }
+    T* to = gradients;
+    for_samples(samples, [&](int first, int count) {
+      for (int n = 0; n < nodes; ++n)
+        for (int k = 0; k < count; ++k) *to++ = d_totals[first + k][node + n];
     });
-  };
-  if (d_inputs != nullptr)
-    backward(std::true_type{});
-  else
-    backward(std::false_type{});
+    backward_group(d_inputs, d_packed + at.begin, packed + at.begin, at.row, gradients, inputs, samples, nodes,
+                   node == 0, s.blocks());
+  });
 }
 
 template <class T>
