@@ -28,9 +28,9 @@ void conv_pool_forward(const PooledImage<T>& pooled, const T* packed, const Conv
 template <Ties ties, class Tile, class T>
 void filters_gradient(T* d_packed, const T* d_pooled, const T* d_background, const PooledImage<T>& pooled,
                       const T* kept, int first, int filters, const ConvPoolShape& s) {
-  FiltersGradient<ties, typename Tile::V> gradient;
-  conv_pool_backward_tile<Tile>(gradient, d_pooled + first, pooled, kept, first, filters, s);
-  gradient.template write<Tile>(d_packed, Tile::read(d_background + first, filters), pooled, first, filters, s);
+  FiltersGradient<typename Tile::V> gradient;
+  conv_pool_backward_tile<Tile, ties>(gradient, d_pooled + first, pooled, kept, first, filters, s);
+  gradient.template write<Tile>(d_packed, d_background, pooled, first, filters, s);
 }
 
 // Sets d_packed, except for the padding of its rows. d_background is the sum of the background patches' gradients.

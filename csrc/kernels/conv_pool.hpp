@@ -90,13 +90,13 @@ __attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], T
 }
 
 // The gradient of one register of filters and of their biases.
-template <Ties ties, class V>
+template <class V>
 struct FiltersGradient {
   V filter[9] = {}, bias = {};
 
   // Adds a patch's share to the taps: for each output that receives the gradient, in order, the tap's pixel times the
   // gradient. Returns the patch's share in the biases' gradient.
-  template <class T>
+  template <Ties ties, class T>
   [[nodiscard]] __attribute__((always_inline)) V add(const Patches<T>& patches, Index first, const T* kept,
                                                      const V& largest, const V& gradient) {
     if constexpr (ties == Ties::first && Lookup<V>::exists) {
@@ -125,15 +125,16 @@ struct FiltersGradient {
     return (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
   }
 
-  // Adds the background's share and sets the packed gradient.
+  // Adds the background's share and sets the packed gradient. Not inlined: its callers are many.
   template <class Tile, class T>
-  void write(T* d_packed, V d_background, const PooledImage<T>& pooled, int first, int filters,
-             const ConvPoolShape& s) const {
+  [[gnu::noinline]] void write(T* d_packed, const T* d_background, const PooledImage<T>& pooled, int first, int filters,
+                               const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
-    if (s.relu) d_background = through_relu(d_background, Tile::read(pooled.background + first, filters));
+    V d = Tile::read(d_background + first, filters);
+    if (s.relu) d = through_relu(d, Tile::read(pooled.background + first, filters));
     // If no patch is background, its gradient is 0 except for rounding errors.
     const T pixel = pooled.count < s.patches() ? pooled.background_pixel : T{0};
-    const V rest = T{ties == Ties::all ? 4 : 1} * d_background;
+    const V rest = static_cast<T>(s.ties == Ties::all ? 4 : 1) * d;
     V share = pixel * rest;
     hide(share);  // otherwise one target might fuse the product into the sums and another might not
     for (int t = 0; t < 9; ++t) Tile::write(d_packed + first + t * padded, filter[t] + share, filters);
@@ -174,8 +175,8 @@ void conv_pool_forward_tile(const PooledImage<T>& pooled, T* __restrict kept, co
 
 // The foreground's share in the gradient of a tile's filters. `d_pooled` begins at the tile's first filter, `kept` at
 // the tile's section.
-template <class Tile, class T, Ties ties>
-void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, const T* __restrict d_pooled,
+template <class Tile, Ties ties, class T>
+void conv_pool_backward_tile(FiltersGradient<typename Tile::V>& gradient, const T* __restrict d_pooled,
                              const PooledImage<T>& pooled, const T* __restrict kept, int first, int filters,
                              const ConvPoolShape& shape) {
   using V = typename Tile::V;
@@ -183,7 +184,7 @@ void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, 
   const Patches patches(pooled, s.width);
   const int* __restrict foreground = pooled.foreground, places = pooled.count;
   const T* __restrict values = pooled.values + first;
-  FiltersGradient<ties, V> sum;
+  FiltersGradient<V> sum;
   V bias{};
   kept += places * kept_count<V, T>(ties);
   for (int k = places; k-- > 0;) {
@@ -191,7 +192,8 @@ void conv_pool_backward_tile(FiltersGradient<ties, typename Tile::V>& gradient, 
     const Index place = foreground[k];
     const V largest = Tile::read(values + place * s.stride, filters);
     const V d = Tile::read(d_pooled + place * s.stride, filters);
-    bias += sum.add(patches, patches.first_pixel[place], kept, largest, s.relu ? through_relu(d, largest) : d);
+    bias += sum.template add<ties>(patches, patches.first_pixel[place], kept, largest,
+                                   s.relu ? through_relu(d, largest) : d);
     if constexpr (register_count == 16) stay_in_memory(bias);  // the taps' nine sums need the registers more
   }
   sum.bias = bias;

@@ -189,21 +189,20 @@ struct Gradients {
 };
 
 // The gradient of a block's filters, in as many parts as a Row has.
-template <Ties ties, class T>
+template <class T>
 struct BlockGradient {
-  FiltersGradient<ties, typename RowTile<T>::V> part[Row<T>::count];
+  FiltersGradient<typename RowTile<T>::V> part[Row<T>::count];
 
-  // Not inlined: its callers are many, and it is called once a block.
+  // d_background is that of all filters. Not inlined: its callers are many, and it is called once a block.
   [[gnu::noinline]] void write(T* d_filters, const Block<T>& block, const T* d_background, const PooledImage<T>& pooled,
                                const ConvPoolShape& conv) const {
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
-      const auto rest = RowTile<T>::read(d_background + first, filters);
       const int first_filter = block.first_filter + first;
       if (filters == RowTile<T>::lanes)
-        part[i].template write<RowTile<T>>(d_filters, rest, pooled, first_filter, filters, conv);
+        part[i].template write<RowTile<T>>(d_filters, d_background, pooled, first_filter, filters, conv);
       else if (filters > 0)
-        part[i].template write<PartialRowTile<T>>(d_filters, rest, pooled, first_filter, filters, conv);
+        part[i].template write<PartialRowTile<T>>(d_filters, d_background, pooled, first_filter, filters, conv);
     }
   }
 };
@@ -211,7 +210,7 @@ struct BlockGradient {
 // The backward pass through a group of nodes, to the gradient of the pooled values. With `at_once`, which takes many
 // registers, it continues to the filters' gradient.
 template <int count, bool in_place, bool at_once, Ties ties, class T>
-[[gnu::noinline]] void backward_rows(BlockGradient<ties, T>& d_filters, const Gradients<T>& to,
+[[gnu::noinline]] void backward_rows(BlockGradient<T>& d_filters, const Gradients<T>& to,
                                      const DenseStep<T, count>& __restrict step, const Block<T>& block,
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv) {
   using V = typename RowTile<T>::V;
@@ -225,7 +224,7 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
-  BlockGradient<ties, T> d_filter;
+  BlockGradient<T> d_filter;
   Row<T> excess{}, d_listed{};
   kept += places * kept_count<V, T>(ties);
   for (int k = places; k-- > 0;) {  // last to first: what the forward pass used last is still in L1
@@ -241,8 +240,9 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
       kept -= kept_count<V, T>(ties);
       const Index first = patches.first_pixel[place];
       for (int i = 0; i < Row<T>::count; ++i)
-        d_filter.part[i].bias += d_filter.part[i].add(patches, first, kept + i * part_size, largest.part[i],
-                                                      relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
+        d_filter.part[i].bias +=
+            d_filter.part[i].template add<ties>(patches, first, kept + i * part_size, largest.part[i],
+                                                relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
     }
   }
   if constexpr (at_once) d_filters = d_filter;
@@ -259,18 +259,18 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
 template <bool in_place, Ties ties, int count, class T>
 void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step, const Block<T>& block,
                          const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
-  BlockGradient<ties, T> d_filters;
+  BlockGradient<T> d_filters;
   // With a Lookup, pixels need few registers.
   constexpr bool at_once = has_many_registers || (ties == Ties::first && Lookup<typename RowTile<T>::V>::exists);
-  backward_rows<count, in_place, at_once>(d_filters, to, step, block, pooled, conv);
+  backward_rows<count, in_place, at_once, at_once ? ties : Ties::all>(d_filters, to, step, block, pooled, conv);
   if constexpr (!at_once)
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes;
-      conv_pool_backward_tile<RowTile<T>>(d_filters.part[i], to.d_pooled + first, pooled,
-                                          block.kept + kept_of(first, conv), block.first_filter + first,
-                                          RowTile<T>::lanes, conv);
+      conv_pool_backward_tile<RowTile<T>, ties>(d_filters.part[i], to.d_pooled + first, pooled,
+                                                block.kept + kept_of(first, conv), block.first_filter + first,
+                                                RowTile<T>::lanes, conv);
     }
-  d_filters.write(to.d_filters, block, to.d_pooled + s.rows * conv.stride, pooled, conv);
+  d_filters.write(to.d_filters, block, block.d_pooled + s.rows * conv.stride - block.first_filter, pooled, conv);
 }
 
 // Adds factor * input * d_totals to `changed`, and sets the filters' gradient.
@@ -287,8 +287,8 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
       const Gradients<T> block_to{to.d_filters, block.d_pooled, to.changed + at, to.weights + at,
                                   node + nodes == s.nodes};
       if (node > 0 || i >= s.blocks()) {
-        BlockGradient<Ties::all, T> none;
-        backward_rows<count, in_place, false>(none, block_to, step, block, pooled, conv);
+        BlockGradient<T> none;
+        backward_rows<count, in_place, false, Ties::all>(none, block_to, step, block, pooled, conv);
       } else if (conv.ties == Ties::all) {
         backward_to_filters<in_place, Ties::all>(block_to, step, block, pooled, conv, s);
       } else {

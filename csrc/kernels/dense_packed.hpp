@@ -86,11 +86,13 @@ template <class T>
   }
 }
 
-// Writes each node's number to all of its lanes, and the number times the factor. Lanes after the last node become 0.
+// Writes each node's number to all of its lanes, and the number times the factor, up to where the products begin. Lanes
+// after the last node become 0.
 template <class T>
-[[gnu::noinline]] void spread(void* numbers, void* products, const T* d_totals, T factor, int nodes, int rows) {
+[[gnu::noinline]] void spread(void* numbers, void* products, const T* d_totals, T factor, int nodes) {
   T *to = static_cast<T*>(numbers), *product = static_cast<T*>(products);
-  for (int n = 0; n < rows; ++n, to += row_lanes, product += row_lanes) {
+  const T* const end = product;
+  for (int n = 0; to < end; ++n, to += row_lanes, product += row_lanes) {
     const T d = n < nodes ? d_totals[n] : T{0};
     Row<T>::all(d).write(to);
     Row<T>::all(fused(factor, d, T{0})).write(product);
@@ -103,9 +105,7 @@ struct DenseStep {
   Wide<T> gradient[count], change[count];
 
   // gradient = d_totals and change = factor * d_totals, both with a node's number in all of its lanes.
-  DenseStep(const T* d_totals, T factor, int nodes) {
-    spread(gradient, change, d_totals, factor, nodes, count * lanes_of<T> / row_lanes);
-  }
+  DenseStep(const T* d_totals, T factor, int nodes) { spread(gradient, change, d_totals, factor, nodes); }
 
   // The gradient through a row's weights, before folded().
   Wide<T> through(const T* weights) const {
