@@ -99,7 +99,8 @@ def sanitize(session: nox.Session, sanitizers: str) -> None:
         runtime = "libtsan.so"
         options = {"OPENBLAS_NUM_THREADS": "1"}
         files = ["tests/core/test_batches.py", "tests/core/test_threads.py", "tests/app/test_predict.py"]
-        runs = [[*files, "-k", "(thread or while_it) and not cannot_start"]]
+        # One test counts threads all the time that they run, which takes minutes here and looks for no race.
+        runs = [[*files, "-k", "(thread or while_it) and not cannot_start and not no_more_threads"]]
     else:
         runtime = "libasan.so"
         options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
