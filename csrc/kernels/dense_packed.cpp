@@ -136,7 +136,7 @@ inline Vec<float, 16> sums_of_rows(const float* rows) {
   const V a = two(rows), b = two(rows + 2 * row_lanes);
   return V{a[0], a[1], b[0], b[1]} + V{a[2], a[3], b[2], b[3]};
 }
-inline Vec<double, 16> sums_of_rows(const double* rows) {
+[[maybe_unused]] inline Vec<double, 16> sums_of_rows(const double* rows) {  // WebAssembly has no float64
   using V = Vec<double, 16>;
   const auto one = [&](const double* row) {
     return (load<V>(row) + load<V>(row + 4)) + (load<V>(row + 2) + load<V>(row + 6));
