@@ -252,10 +252,21 @@ template <class T>
 Index winograd_gradient_size(const Conv3x3Shape& s) noexcept {
   return Index{16 * s.channels + 1} * padded_channels<T>(s.filters);
 }
+// The part of an image that a backward pass computes at once, from a row of outputs on: about 64 tiles, so that they
+// stay in the cache. All but the last have equally many rows of outputs, an even number.
+inline Conv3x3Shape winograd_band(const Conv3x3Shape& s, int y) noexcept {
+  const int across = (s.out_width() + 1) / 2, rows = 2 * (across < 64 ? 64 / across : 1);
+  Conv3x3Shape band = s;
+  band.height -= y;
+  if (band.out_height() <= rows) return band;
+  band.height = rows + 2;
+  band.unread_rows = 0;
+  return band;
+}
 template <class T>
 Index winograd_scratch(const Conv3x3Shape& s) noexcept {
   const int channels = padded_channels<T>(s.channels), filters = padded_channels<T>(s.filters);
-  return 16 * s.tiles() * (channels + filters) + (channels > filters ? channels : filters);
+  return 16 * winograd_band(s, 0).tiles() * (channels + filters) + (channels > filters ? channels : filters);
 }
 
 // How many neighbouring output pixels conv3x3_backward_input takes at once.

@@ -213,12 +213,11 @@ void multiply_by_filters(T* products, const T* gradient, const T* flipped, const
   }
 }
 
-// Sets d_input to the sums of B product B^T over all tiles.
+// Adds B product B^T of all tiles to d_input.
 template <class T>
 void add_patches(T* d_input, const T* products, const Conv3x3Shape& s) {
   const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = s.tiles() * padded;
   const Index row = s.width * channels;
-  __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
   for_tiles(s, [&](int tile, int top, int left) {
     const int rows = smaller(4, s.height - top), columns = smaller(4, s.width - left);
     T* const patch = d_input + top * row + left * channels;
@@ -257,16 +256,22 @@ void add_patches(T* d_input, const T* products, const Conv3x3Shape& s) {
 template <class T>
 void winograd_backward(T* d_input, T* sums, const T* d_output, const T* input, const T* flipped, T* scratch,
                        const Conv3x3Shape& s) noexcept {
-  const Index padded = padded_channels<T>(s.filters), channels = s.channels;
-  T *const pixels = scratch, *const gradient = pixels + 16 * s.tiles() * padded_channels<T>(s.channels);
-  const T* const zeros = gradient + 16 * s.tiles() * padded;
-  transform_pixels(pixels, input, zeros, s);
-  transform_gradient(gradient, d_output, zeros, s);
-  add_to_sums(sums, pixels, gradient, s);
-  if (d_input != nullptr) {
-    T* const products = pixels;  // which are not needed any more
-    multiply_by_filters(products, gradient, flipped, s);
-    add_patches(d_input, products, s);
+  const Index padded = padded_channels<T>(s.filters), channels = s.channels, row = s.width * channels;
+  const Index most = winograd_band(s, 0).tiles();
+  T *const pixels = scratch, *const gradient = pixels + 16 * most * padded_channels<T>(s.channels);
+  const T* const zeros = gradient + 16 * most * padded;
+  if (d_input != nullptr) __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
+  for (int y = 0; y < s.out_height();) {
+    const Conv3x3Shape band = winograd_band(s, y);
+    transform_pixels(pixels, input + y * row, zeros, band);
+    transform_gradient(gradient, d_output + Index{y} * s.out_width() * s.filters, zeros, band);
+    add_to_sums(sums, pixels, gradient, band);
+    if (d_input != nullptr) {
+      T* const products = pixels;  // which are not needed any more
+      multiply_by_filters(products, gradient, flipped, band);
+      add_patches(d_input + y * row, products, band);
+    }
+    y += band.out_height();
   }
   if (!s.bias) return;
   T* const d_biases = sums + 16 * channels * padded;

@@ -7,7 +7,7 @@ from pairwise import pairwise
 from reference_loop import ADAM, TERMS
 from stacks import IMAGE, STACKS, problem, stack
 from tolerances import assert_close
-from twins import DTYPES
+from twins import DTYPES, uniform
 
 import cnnx
 from cnnx import Sequential
@@ -89,3 +89,23 @@ def test_rows_that_no_window_reads_change_no_bit(dtype, rng, names):
         network.gradients(images, labels)
         gradients.append(network.gradient.tobytes())
     assert gradients[0] == gradients[1]
+
+
+@pytest.mark.usefixtures("target")
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_a_large_image_goes_back_in_several_bands(dtype, rng, padding):
+    """The fused plan's gradients by Winograd's algorithm are those of the plain plan."""
+    layers = [
+        cnnx.Conv3x3(16, 16, padding=padding, dtype=dtype, rng=rng),
+        cnnx.ReLU(),
+        cnnx.Conv3x3(17, 16, padding=padding, dtype=dtype, rng=rng),
+        cnnx.GlobalAveragePool(),
+        cnnx.Softmax(17, 5, dtype=dtype, rng=rng),
+    ]
+    images, labels = uniform(rng, (2, 37, 42, 16), dtype), rng.integers(0, 5, 2)
+    gradients = []
+    for kind in (Sequential, Plain):
+        network = kind(layers)
+        network.gradients(images, labels)
+        gradients.append(network.gradient.copy())
+    assert_close(gradients[0], gradients[1], terms=37 * 42)
