@@ -98,9 +98,9 @@ def test_a_large_image_goes_back_in_several_bands(dtype, rng, padding):
     layers = [
         cnnx.Conv3x3(16, 16, padding=padding, dtype=dtype, rng=rng),
         cnnx.ReLU(),
-        cnnx.Conv3x3(17, 16, padding=padding, dtype=dtype, rng=rng),
+        cnnx.Conv3x3(24, 16, padding=padding, dtype=dtype, rng=rng),
         cnnx.GlobalAveragePool(),
-        cnnx.Softmax(17, 5, dtype=dtype, rng=rng),
+        cnnx.Softmax(24, 5, dtype=dtype, rng=rng),
     ]
     images, labels = uniform(rng, (2, 37, 42, 16), dtype), rng.integers(0, 5, 2)
     gradients = []
