@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import IMAGES, Plain, bits
+from networks import IMAGES, Plain, bits, forward_by_hand
 from pairwise import pairwise
 from reference_loop import ADAM, TERMS
 from stacks import IMAGE, STACKS, problem, stack
@@ -109,3 +109,21 @@ def test_a_large_image_goes_back_in_several_bands(dtype, rng, padding):
         network.gradients(images, labels)
         gradients.append(network.gradient.copy())
     assert_close(gradients[0], gradients[1], terms=37 * 42)
+
+
+@pytest.mark.usefixtures("target")
+def test_the_gradient_before_a_pooling_is_that_of_the_layers_alone(dtype, rng):
+    """The network's kernels skip zeros, and go band by band for 64 filters at a time. The layers' kernels do not."""
+    first, conv = (cnnx.Conv3x3(n, c, use_bias=False, dtype=dtype, rng=rng) for n, c in ((32, 1), (70, 32)))
+    layers = [first, conv, cnnx.MaxPool2(ties="first"), cnnx.Softmax(10 * 12 * 70, 5, dtype=dtype, rng=rng)]
+    image, label = uniform(rng, (24, 28), dtype), 3
+    network = Sequential(layers)
+    network.gradients(image[None], np.array([label]))
+    probabilities, before = forward_by_hand(layers, image), [first.filters.copy(), conv.filters.copy()]
+    gradient = np.zeros(5, dtype)
+    gradient[label] = -1 / probabilities[label]
+    for layer in reversed(layers):
+        gradient = layer.backprop(gradient) if isinstance(layer, cnnx.MaxPool2) else layer.backprop(gradient, 1)
+    changes = [(old - new.filters).ravel() for old, new in zip(before, (first, conv), strict=True)]
+    expected = np.concatenate(changes)
+    assert_close(network.gradient[: expected.size], expected, terms=20 * 24)
