@@ -260,6 +260,7 @@ void batch_norm_sums(T* sums, const T* d_output, const T* input, const T* winner
           for (int q = 0; q < 4; ++q) given[q] = given_to(q, of_window, d_y);
           d_y = given[0] + given[1] + (given[2] + given[3]);
         }
+        hide(d_y);  // otherwise GCC may compute the product below in both branches, apart from its sum
         d_scale[v] += d_y * (x - channels.mean);
         d_offset[v] += d_y;
       });
