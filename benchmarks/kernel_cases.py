@@ -18,6 +18,7 @@ import cnnx_kernels as table
 from cnnx import reference
 
 T = np.dtype(sys.argv[2]).type
+INTEGER = np.dtype(f"i{np.dtype(T).itemsize}")  # as wide as T
 RATE, LANES = 0.01, 64 // np.dtype(T).itemsize
 PLACES, DENSE = table.DenseShape(169, 8, 10), table.DenseShape(1, 1600, 10)  # after the pooling; Keras's
 
@@ -74,6 +75,41 @@ def by_tap(filters: Array, biases: Any) -> Array:
     return packed
 
 
+def listed_entries(gradient: Array, width: int) -> tuple[Any, tuple[list[Any], Callable[[Any], list[Any]]]]:
+    """Return memory for an output gradient's entries; what they are for a `width` x 32 input; what finds them there."""
+    outputs, filters = gradient[..., 0].size, gradient.shape[-1]
+    values = gradient.reshape(outputs, filters)
+    is_entry = values != 0
+    entry = np.dtype([("at", np.int32), ("value", T)], align=True)
+    end, start = zeros(filters, dtype=np.int32), zeros(outputs + 1, dtype=np.int32)
+    by_filter, by_output = (zeros(outputs * filters + 1, dtype=entry) for _ in range(2))
+    filter_of, output_of = is_entry.T.nonzero()
+    y, x = np.divmod(output_of, gradient.shape[1])
+    expected = [
+        np.append(0, np.cumsum(is_entry.sum(axis=1))),
+        is_entry.nonzero()[1],
+        values[is_entry],
+        filter_of,
+        (y * width + x) * 32,
+        values.T[is_entry.T],
+    ]
+
+    def found(_: Any) -> list[Any]:
+        of_filters = [by_filter[f * outputs : end[f]] for f in range(filters)]
+        of_outputs, lists = by_output[: start[-1]], np.concatenate(of_filters)
+        counts = [len(entries) for entries in of_filters]
+        return [
+            start,
+            of_outputs["at"],
+            of_outputs["value"],
+            np.repeat(range(filters), counts),
+            lists["at"],
+            lists["value"],
+        ]
+
+    return table.SparseGradient(end, by_filter, start, by_output), (expected, found)
+
+
 def conv3x3(kit: Kit) -> dict[str, Case]:
     """Keras's second convolution; `few` is a gradient that is mostly zero, as after a pooling."""
     shape = table.Conv3x3Shape(13, 13, 32, 64)
@@ -107,14 +143,13 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
     few = d_output * (kit.draw(*d_output.shape) < -0.6)
     few_input, few_filters, _ = reference.conv3x3_backward(few, image, filters)
     few_gradient = np.concatenate([few_filters.ravel(), few.sum(axis=(0, 1))])
-    is_entry = few.reshape(121, 64) != 0
-    starts = np.append(0, np.cumsum(is_entry.sum(axis=1)))
-    # count, offset, gradient, of each filter; start, filter, value, of each output: room for every output, and one more
-    arrays = [zeros(121 * 64 + 1, dtype=dtype) for dtype in (np.int32, np.int32, T, np.int32, np.int32, T)]
-    arrays[0], arrays[3] = arrays[0][:64], arrays[3][:122]
-    entries = table.SparseGradient(*arrays)
+    entries, listed = listed_entries(few, 13)
     kit.run("conv3x3_gather", entries, few, shape)
-    found = [arrays[0], arrays[3], arrays[4][: starts[-1]], arrays[5][: starts[-1]]]
+    d_pooled, winner, handed_out = kit.draw(5, 5, 64), kit.rng.integers(4, size=(5, 5, 64)), zeros(10, 10, 64)
+    for q in range(4):
+        handed_out[q // 2 :: 2, q % 2 :: 2] = d_pooled * (winner == q)
+    pooled_entries, pooled_listed = listed_entries(handed_out, 12)
+    winners, smaller = (1 << winner).astype(INTEGER).view(T), table.Conv3x3Shape(12, 12, 32, 64)
     return {
         "pack_filters": sets([np.ones_like(packed), filters, biases, shape], packed),
         "unpack_filters": sets([np.ones_like(filters), np.ones_like(biases), packed, shape], filters, biases),
@@ -131,11 +166,8 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
             [zeros(13, 13, 32), np.zeros_like(sums), d_output, image, flipped, scratch, shape], d_input, sums
         ),
         "winograd_finish_filters": sets([sums.copy(), shape], finished),
-        "conv3x3_gather": Case(
-            [entries, few, shape],
-            [is_entry.sum(axis=0), starts, is_entry.nonzero()[1], few[few != 0]],
-            lambda _: found,
-        ),
+        "conv3x3_gather": Case([entries, few, shape], *listed),
+        "conv3x3_gather_pooled": Case([pooled_entries, d_pooled, winners, smaller], *pooled_listed),
         "conv3x3_backward_filters_sparse": sets([gradient, entries, image, shape], gradient + few_gradient),
         "conv3x3_backward_input_sparse": sets([zeros(13, 13, 32), entries, filters, shape], few_input),
     }
@@ -144,10 +176,23 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
 def max_pool2(kit: Kit) -> dict[str, Case]:
     """Keras's first pooling; many pixels are equal."""
     shape, input, d_output = table.MaxPool2Shape(26, 26, 32), np.round(kit.draw(26, 26, 32)), kit.draw(13, 13, 32)
-    d_input = reference.max_pool2_backward(d_output, input, "all")
+    d_input, pooled = reference.max_pool2_backward(d_output, input, "all"), reference.max_pool2_forward(input)
+    windows = input.reshape(13, 2, 13, 2, 32).transpose(1, 3, 0, 2, 4).reshape(4, 13, 13, 32)
+    wins = (windows == pooled) & (pooled > 0)
+    winners = np.einsum("qyxc,q->yxc", wins, 1 << np.arange(4)).astype(INTEGER)
+    output, chosen = zeros(13, 13, 32), zeros(13, 13, 32)
     return {
-        "max_pool2_forward": sets([zeros(13, 13, 32), input, shape], reference.max_pool2_forward(input)),
+        "max_pool2_forward": sets([zeros(13, 13, 32), input, shape], pooled),
         "max_pool2_backward": sets([zeros(26, 26, 32), d_output, input, shape, table.Ties.all], d_input),
+        "max_pool2_choose": Case(
+            [output, chosen, input, shape, table.Ties.all, True],
+            [np.maximum(pooled, 0), winners],
+            lambda _: [output, chosen.view(INTEGER)],
+        ),
+        "max_pool2_hand_out": sets(
+            [zeros(26, 26, 32), d_output, winners.view(T), shape],
+            d_input * (pooled > 0).repeat(2, axis=0).repeat(2, axis=1),
+        ),
     }
 
 

@@ -121,7 +121,8 @@ void enter_struct(py::module_& module, const char* name) {
 template <class T>
 void enter(py::module_& module) {
   using K = Kernels<T>;
-  enter_struct<SparseGradient<T>, int*, int*, T*, int*, int*, T*>(module, "SparseGradient");
+  PYBIND11_NUMPY_DTYPE(Entry<T>, at, value);
+  enter_struct<SparseGradient<T>, int*, Entry<T>*, int*, Entry<T>*>(module, "SparseGradient");
   enter_struct<PooledImage<T>, const T*, T, const int*, int, const int*, T*, T*, T*>(module, "PooledImage");
   enter_struct<DenseInput<T>, const T*, const T*, const int*, int>(module, "DenseInput");
   enter_struct<BatchNormValues<T>, const T*, const T*, T*, T*, T*, T*, T*, T*, T*, T*>(module, "BatchNormValues");
@@ -144,10 +145,13 @@ void enter(py::module_& module) {
   table.template enter<&K::winograd_backward>("winograd_backward");
   table.template enter<&K::winograd_finish_filters>("winograd_finish_filters");
   table.template enter<&K::conv3x3_gather>("conv3x3_gather");
+  table.template enter<&K::conv3x3_gather_pooled>("conv3x3_gather_pooled");
   table.template enter<&K::conv3x3_backward_filters_sparse>("conv3x3_backward_filters_sparse");
   table.template enter<&K::conv3x3_backward_input_sparse>("conv3x3_backward_input_sparse");
   table.template enter<&K::max_pool2_forward>("max_pool2_forward");
   table.template enter<&K::max_pool2_backward>("max_pool2_backward");
+  table.template enter<&K::max_pool2_choose>("max_pool2_choose");
+  table.template enter<&K::max_pool2_hand_out>("max_pool2_hand_out");
   table.template enter<&K::scale_pixels>("scale_pixels");
   table.template enter<&K::find_foreground_in_bytes>("find_foreground_in_bytes");
   table.template enter<&K::find_foreground>("find_foreground");

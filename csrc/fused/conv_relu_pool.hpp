@@ -18,51 +18,54 @@ class ConvReLUPoolStage final : public Stage<T> {
 
   Index outputs() const override { return Index{pool_.out_height()} * pool_.out_width() * pool_.channels; }
   Index work() const override { return conv_.work(); }
-  Index desk_size() const override { return conv_.desk_size(); }
+  Index desk_size() const override { return values_at() + conv_.outputs(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
     conv_.make(*kept);
-    kept->values = new_buffer<T>(conv_.outputs());
-    kept->pooled = new_buffer<T>(outputs());
+    kept->winners = new_buffer<T>(outputs());
     return kept;
   }
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
     conv_.make(*scratch);
     scratch->d_values = new_buffer<T>(conv_.outputs());
-    scratch->d_pooled = new_buffer<T>(outputs());
     return scratch;
   }
 
   void forward(const Pass<T>& pass) const override {
     Kept& k = kept(pass);
-    T* const pooled = run_.relu ? k.pooled.get() : pass.output;
-    conv_.forward(k.values.get(), pass.input, *pass.parameters, k, pass.desk);
-    this->kernels().max_pool2_forward(pooled, k.values.get(), pool_);
-    if (run_.relu) this->kernels().relu_forward(pass.output, pooled, outputs());
+    T* const values = pass.desk + values_at();
+    conv_.forward(values, pass.input, *pass.parameters, k, pass.desk);
+    this->kernels().max_pool2_choose(pass.output, k.winners.get(), values, pool_, run_.ties, run_.relu);
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
     const Kept& k = kept(pass);
     Scratch& s = scratch(pass);
-    const T* d_pooled = pass.d_output;
-    if (run_.relu) {
-      this->kernels().relu_backward(s.d_pooled.get(), d_pooled, k.pooled.get(), outputs());
-      d_pooled = s.d_pooled.get();
+    T *const d_input = pass.is_first ? nullptr : pass.d_input, *const d_conv = gradient + conv_.packed()->offset;
+    if (d_input != nullptr) {
+      const auto entries = s.entries();
+      this->kernels().conv3x3_gather_pooled(entries, pass.d_output, k.winners.get(), conv_.shape());
+      if (conv_.are_few(entries.start[pool_.height * pool_.width])) {
+        conv_.backward_sparse(d_input, d_conv, pass.input, *pass.parameters, k, s);
+        return;
+      }
     }
-    this->kernels().max_pool2_backward(s.d_values.get(), d_pooled, k.values.get(), pool_, run_.ties);
-    conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, s.d_values.get(),
-                   pass.input, *pass.parameters, k, s, pass.desk);
+    this->kernels().max_pool2_hand_out(s.d_values.get(), pass.d_output, k.winners.get(), pool_);
+    conv_.backward(d_input, d_conv, s.d_values.get(), pass.input, *pass.parameters, k, s, pass.desk);
   }
 
  private:
   struct Kept : Memory, Convolution<T>::Kept {
-    Buffer<T> values, pooled;
+    Buffer<T> winners;
   };
   struct Scratch : Memory, Convolution<T>::Scratch {
-    Buffer<T> d_values, d_pooled;
+    Buffer<T> d_values;
   };
   static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
+
+  // Where the convolution's outputs begin on the desk. Only which of them won is kept.
+  Index values_at() const noexcept { return whole_lines<T>(conv_.desk_size()); }
 
   Convolution<T> conv_;
   MaxPool2Shape pool_;

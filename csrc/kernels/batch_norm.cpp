@@ -197,12 +197,7 @@ void batch_norm_pool(const PooledNorm<T>& pooled, const T* input, const T* scale
         y[q] = direction * x[q];
       }
       const V largest = largest_of(y);
-      Mask winners{}, left = ~Mask{};
-      for (int q = 0; q < 4; ++q) {
-        const Mask wins = equal(y[q], largest) & left;
-        winners |= wins & (1 << q);
-        if constexpr (ties == Ties::first) left &= ~wins;
-      }
+      const auto winners = winners_of<ties>(y, largest);
       // Where the scale is 0, the mean of the winners gives the same d_scale as each of them.
       const V any = ties == Ties::all ? (x[0] + x[1] + (x[2] + x[3])) / 4 : x[0];
       tile.write(pooled.values + out + first, by == 0 ? any : direction * largest, lanes);
@@ -227,13 +222,6 @@ void batch_norm_forward(T* output, const T* input, const BatchNormValues<T>& val
       const auto y = channels.y(tile.read(input + at + first, lanes));
       tile.write(output + at + first, channels.output(y), lanes);
     });
-}
-
-// The gradient of a window's pixel `q`, if it is one of the winners.
-template <class V>
-V given_to(int q, const V& winners, const V& gradient) {
-  using Mask = decltype(gradient > gradient);
-  return (V)((((Mask)winners & (1 << q)) != 0) & (Mask)gradient);
 }
 
 template <class T>

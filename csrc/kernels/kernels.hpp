@@ -31,11 +31,16 @@ struct Conv3x3Shape {
 // The nonzero entries of a convolution's output gradient, listed twice; conv3x3_sparse.cpp has the layout. `outputs` is
 // the number of output pixels, out_height * out_width.
 template <class T>
+struct Entry {
+  int at;
+  T value;  // the gradient
+};
+template <class T>
 struct SparseGradient {
-  int *count, *offset;  // by filter: (filters,), (filters, outputs)
-  T* gradient;          // (filters, outputs)
-  int *start, *filter;  // by output: (outputs + 1,), (entries,)
-  T* value;             // (entries,)
+  int* end;             // (filters,)
+  Entry<T>* by_filter;  // (filters, outputs)
+  int* start;           // (outputs + 1,)
+  Entry<T>* by_output;  // (entries,)
 };
 
 // Which pixels receive a pooling window's gradient when several equal the maximum: all of them, or the first in reading
@@ -310,6 +315,9 @@ struct Kernels {
 
   // kernels/conv3x3_sparse.cpp
   void (*conv3x3_gather)(const SparseGradient<T>& entries, const T* d_output, const Conv3x3Shape&) noexcept;
+  // The same for what max_pool2_hand_out makes of the gradient of pooled outputs.
+  void (*conv3x3_gather_pooled)(const SparseGradient<T>& entries, const T* d_pooled, const T* winners,
+                                const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_filters_sparse)(T* d_filters, const SparseGradient<T>& entries, const T* input,
                                           const Conv3x3Shape&) noexcept;
   void (*conv3x3_backward_input_sparse)(T* d_input, const SparseGradient<T>& entries, const T* filters,
@@ -318,6 +326,11 @@ struct Kernels {
   // kernels/max_pool2.cpp
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
   void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
+  // The same with `winners` (height / 2, width / 2, channels) between the passes: bit q of an integer as wide as T says
+  // whether pixel q of the window, in reading order, receives the gradient. With `relu`, the outputs are
+  // max(0, output), and outputs of 0 have no winner.
+  void (*max_pool2_choose)(T* output, T* winners, const T* input, const MaxPool2Shape&, Ties, bool relu) noexcept;
+  void (*max_pool2_hand_out)(T* d_input, const T* d_output, const T* winners, const MaxPool2Shape&) noexcept;
 
   // kernels/foreground.cpp
   void (*scale_pixels)(T* image, const std::uint8_t* pixels, Index count) noexcept;

@@ -31,5 +31,24 @@ void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V&
   }
 }
 
+// The same in two steps: which of the four values win, as bit q for value q of an integer as wide as the values, and
+// what the winners give to value `q`.
+template <Ties ties, class V>
+auto winners_of(const V (&window)[4], const V& largest) {
+  using Mask = decltype(largest > largest);
+  Mask winners{}, left = ~Mask{};
+  for (int q = 0; q < 4; ++q) {
+    const Mask wins = equal(window[q], largest) & left;
+    winners |= wins & (1 << q);
+    if constexpr (ties == Ties::first) left &= ~wins;
+  }
+  return winners;
+}
+template <class V>
+V given_to(int q, const V& winners, const V& gradient) {
+  using Mask = decltype(gradient > gradient);
+  return (V)((((Mask)winners & (1 << q)) != 0) & (Mask)gradient);
+}
+
 }  // namespace
 }  // namespace cnnx

@@ -41,9 +41,11 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
     constexpr int channels = tile.lanes * tile.vectors;
     for (; total - first >= channels; first += channels) body(tile, first, channels);
   };
-  if constexpr (most_vectors >= 8) sweep(Tile<T, native_bytes, 8>{});
-  if constexpr (most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
-  if constexpr (most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
+  if constexpr (most_vectors % 12 == 0) sweep(Tile<T, native_bytes, 12>{});
+  if constexpr (most_vectors % 6 == 0) sweep(Tile<T, native_bytes, 6>{});
+  if constexpr (most_vectors % 3 == 0) sweep(Tile<T, native_bytes, 3>{});
+  if constexpr (most_vectors % 3 != 0 && most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
+  if constexpr (most_vectors % 3 != 0 && most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});

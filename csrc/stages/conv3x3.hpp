@@ -22,13 +22,10 @@ class Convolution {
     Buffer<T> d_padded;
     Buffer<T> d_ring, d_packed, flipped, transformed, tiles;  // for a dense output gradient
     // For a sparse output gradient.
-    std::vector<int> entry_count, entry_offset, entry_start, entry_filter;
-    std::vector<T> entry_gradient, entry_value;
+    std::vector<int> end, start;
+    std::vector<Entry<T>> by_filter, by_output;
 
-    SparseGradient<T> entries() {
-      return {entry_count.data(), entry_offset.data(), entry_gradient.data(),
-              entry_start.data(), entry_filter.data(), entry_value.data()};
-    }
+    SparseGradient<T> entries() { return {end.data(), by_filter.data(), start.data(), by_output.data()}; }
   };
 
   // `shape` is the shape of the padded input.
@@ -53,12 +50,10 @@ class Convolution {
     scratch.flipped = new_buffer<T>(packed_filters_size<T>(backward_shape()));
     scratch.transformed = new_buffer<T>(winograd_filters_size<T>(backward_shape()));
     const auto entries = static_cast<std::size_t>(outputs() + 1);
-    scratch.entry_count.resize(static_cast<std::size_t>(shape_.filters));
-    scratch.entry_offset.resize(entries);
-    scratch.entry_gradient.resize(entries);
-    scratch.entry_start.resize(entries / static_cast<std::size_t>(shape_.filters) + 1);
-    scratch.entry_filter.resize(entries);
-    scratch.entry_value.resize(entries);
+    scratch.end.resize(static_cast<std::size_t>(shape_.filters));
+    scratch.by_filter.resize(entries);
+    scratch.start.resize(entries / static_cast<std::size_t>(shape_.filters) + 1);
+    scratch.by_output.resize(entries);
   }
 
   // What backward_dense needs.
@@ -78,44 +73,48 @@ class Convolution {
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                 const Kept& kept, Scratch& scratch, T* desk) const {
     const auto& k = kernels();
-    const T* const filters = parameters.of(*packed_);
-    const T* const in_ring = same() ? kept.padded.get() : input;
     const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent(d_input) / 100;
-    const bool wants_sparse_input = d_input != nullptr && !(is_dense && has_wide_input());
     const auto entries = scratch.entries();
-    if (!is_dense || wants_sparse_input) k.conv3x3_gather(entries, d_output, shape_);
-    if (is_dense) {
-      std::fill_n(scratch.d_packed.get(), packed_->by_tap_size(), T{0});
-      k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, in_ring, shape_);
-      k.add_unpacked_filters(gradient, scratch.d_packed.get(), shape_);
-    } else {
-      k.conv3x3_backward_filters_sparse(gradient, entries, in_ring, shape_);
+    if (!is_dense) {
+      k.conv3x3_gather(entries, d_output, shape_);
+      backward_sparse(d_input, gradient, input, parameters, kept, scratch);
+      return;
     }
+    std::fill_n(scratch.d_packed.get(), packed_->by_tap_size(), T{0});
+    k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, in_ring(input, kept), shape_);
+    k.add_unpacked_filters(gradient, scratch.d_packed.get(), shape_);
     if (d_input == nullptr) return;
-    if (wants_sparse_input) {
-      T* const d_padded = same() ? scratch.d_padded.get() : d_input;
-      k.conv3x3_backward_input_sparse(d_padded, entries, filters, shape_);
-      if (same()) crop(d_input, d_padded, shape_);
-    } else {
-      T *const flipped = scratch.flipped.get(), *const transformed = scratch.transformed.get();
-      k.pack_flipped_filters(flipped, filters, shape_);
-      if (uses_winograd<T>(backward_shape())) k.winograd_transform_filters(transformed, flipped, backward_shape());
-      backward_input(d_input, d_output, {flipped, transformed}, scratch, desk);
+    if (!has_wide_input()) {
+      k.conv3x3_gather(entries, d_output, shape_);
+      backward_input_sparse(d_input, parameters, scratch);
+      return;
     }
+    T *const flipped = scratch.flipped.get(), *const transformed = scratch.transformed.get();
+    k.pack_flipped_filters(flipped, parameters.of(*packed_), shape_);
+    if (uses_winograd<T>(backward_shape())) k.winograd_transform_filters(transformed, flipped, backward_shape());
+    backward_input(d_input, d_output, {flipped, transformed}, scratch, desk);
   }
+  // The same for the output gradient that scratch.entries() lists.
+  void backward_sparse(T* d_input, T* gradient, const T* input, const PackedValues<T>& parameters, const Kept& kept,
+                       Scratch& scratch) const {
+    kernels().conv3x3_backward_filters_sparse(gradient, scratch.entries(), in_ring(input, kept), shape_);
+    if (d_input != nullptr) backward_input_sparse(d_input, parameters, scratch);
+  }
+  // Whether that takes less time, when the input's gradient is wanted.
+  bool are_few(Index entries) const noexcept { return entries <= outputs() * most_sparse_percent / 100; }
   // The same for packed parameters in the layout by_tap_to_train, when most of d_output is not zero.
   void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
                       const Kept& kept, Scratch& scratch, T* desk) const {
-    const T* const in_ring = same() ? kept.padded.get() : input;
+    const T* const padded = in_ring(input, kept);
     const auto flipped = packed_->flipped_filters(parameters);
     if (!packed_->is_winograd_gradient()) {
-      kernels().conv3x3_backward_filters(gradient, d_output, in_ring, shape_);
+      kernels().conv3x3_backward_filters(gradient, d_output, padded, shape_);
       if (d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
       return;
     }
     const bool both = d_input != nullptr && has_winograd<T>(backward_shape());
     T* const d_padded = !both ? nullptr : same() ? scratch.d_padded.get() : d_input;
-    kernels().winograd_backward(d_padded, gradient, d_output, in_ring, flipped.transformed, scratch.tiles.get(),
+    kernels().winograd_backward(d_padded, gradient, d_output, padded, flipped.transformed, scratch.tiles.get(),
                                 shape_);
     if (both && same()) crop(d_input, d_padded, shape_);
     if (!both && d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
@@ -126,9 +125,11 @@ class Convolution {
   // products, but each takes less time. Without a gradient for the input, an entry is listed for its taps alone, which
   // takes as long as the products of many taps.
   Index least_dense_percent(const T* d_input) const noexcept {
-    constexpr Index percent = 35, taps_a_listing = 130;
-    return d_input != nullptr ? percent : percent * shape_.taps() / (shape_.taps() + taps_a_listing);
+    constexpr Index taps_a_listing = 130;
+    return d_input != nullptr ? most_sparse_percent
+                              : most_sparse_percent * shape_.taps() / (shape_.taps() + taps_a_listing);
   }
+  static constexpr Index most_sparse_percent = 35;
 
   static const Kernels<T>& kernels() noexcept { return active_target().kernels<T>(); }
   bool same() const noexcept { return packed_->layer().same; }
@@ -139,6 +140,11 @@ class Convolution {
   Conv3x3Shape backward_shape() const noexcept {
     const int ring = same() ? 0 : 2;
     return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels, 0, 0, false, same() ? 1 : 2};
+  }
+  void backward_input_sparse(T* d_input, const PackedValues<T>& parameters, Scratch& scratch) const {
+    T* const d_padded = same() ? scratch.d_padded.get() : d_input;
+    kernels().conv3x3_backward_input_sparse(d_padded, scratch.entries(), parameters.of(*packed_), shape_);
+    if (same()) crop(d_input, d_padded, shape_);
   }
   void backward_input(T* d_input, const T* d_output, const PackedFilters<T>& flipped, Scratch& scratch, T* desk) const {
     spread_in_ring(scratch.d_ring.get(), d_output);
@@ -151,6 +157,7 @@ class Convolution {
     ring += thickness * (width + shape_.filters);
     for (int y = 0; y < shape_.out_height(); ++y, ring += width, d_output += row) copy(ring, d_output, row);
   }
+  const T* in_ring(const T* input, const Kept& kept) const noexcept { return same() ? kept.padded.get() : input; }
   Index padded_size() const noexcept { return Index{shape_.height} * shape_.width * shape_.channels; }
 
   std::shared_ptr<PackedConv<T>> packed_;
