@@ -198,22 +198,25 @@ void Plan<T>::cut_into_segments() {
     }
 }
 
-// If only a small share of the work is faster for several samples at once, samples go one by one: the activations of
-// several would take up the cache that the other stages need.
+// If only a small share of a segment's work is faster for several samples at once, samples go one by one: the activations
+// of several would take up the cache that the other stages need.
 template <class T>
 void Plan<T>::choose_samples_at_once() {
   constexpr Index least_share = 32;
-  const auto gains = [](const auto& stage) { return stage->samples_at_once() > 1; };
-  Index gaining = 0;
-  for (const auto& stage : stages_)
-    if (gains(stage)) gaining += stage->work();
-  if (gaining * least_share < work_) {
-    first_at_once_ = stages_.size();
-    return;
+  first_at_once_ = stages_.size();
+  for (std::size_t segment = 0; segment < segments() && samples_at_once_ == 1; ++segment) {
+    const std::span all(stages_.begin() + begin_of(segment), stages_.begin() + end_of(segment));
+    Index gaining = 0, work = 0;
+    int at_once = 1;
+    for (const auto& stage : all) {
+      work += stage->work();
+      if (stage->samples_at_once() > 1) gaining += stage->work();
+      at_once = std::max(at_once, stage->samples_at_once());
+    }
+    if (at_once == 1 || gaining * least_share < work) continue;
+    samples_at_once_ = at_once;
+    for (first_at_once_ = begin_of(segment); stages_[first_at_once_]->samples_at_once() == 1;) ++first_at_once_;
   }
-  for (const auto& stage : stages_) samples_at_once_ = std::max(samples_at_once_, stage->samples_at_once());
-  const auto first = std::find_if(stages_.begin(), stages_.end(), gains);
-  first_at_once_ = static_cast<std::size_t>(first - stages_.begin());
 }
 
 template <class T>
