@@ -5,12 +5,12 @@ import pytest
 from networks import bits
 from tolerances import assert_same_bits
 
-from cnnx import BatchNorm, Conv3x3, Dropout, MaxPool2, ReLU, Sequential, Softmax, models
+from cnnx import BatchNorm, Conv3x3, Dense, Dropout, MaxPool2, ReLU, Sequential, Softmax, models
 
 SMALLEST = {"article_cnn": 4, "batch_norm_convnet": 8, "keras_convnet": 10, "small_convnet": 10, "deep_convnet": 18}
 PARAMETERS = {
     "article_cnn": 13_602,
-    "batch_norm_convnet": 104_426,
+    "batch_norm_convnet": 242_026,
     "deep_convnet": 141_130,
     "keras_convnet": 34_826,
     "small_convnet": 12_810,
@@ -31,7 +31,8 @@ def by_hand(name, dtype):
             *(Conv3x3(32, 1, **unbiased), pool, BatchNorm(32, dtype=dtype), ReLU()),
             *(Conv3x3(64, 32, **unbiased), pool, BatchNorm(64, dtype=dtype), ReLU()),
             *(Conv3x3(128, 64, **unbiased), pool, BatchNorm(128, dtype=dtype), ReLU()),
-            *(Dropout(0.4), Softmax(1152, 10, dtype=dtype)),
+            *(Dropout(0.1), Dense(1152, 128, dtype=dtype), BatchNorm(128, dtype=dtype), ReLU()),
+            Softmax(128, 10, dtype=dtype),
         ],
         "keras_convnet": lambda: [
             *(Conv3x3(32, 1, dtype=dtype), ReLU(), pool, Conv3x3(64, 32, dtype=dtype), ReLU(), pool),
@@ -86,13 +87,13 @@ def test_a_network_takes_the_channels_that_were_asked_for(rng, name, channels):
     shape = (19, 33, channels)
     network = make(name, image_shape=shape, nodes=4, rng=1)
     images, labels = rng.integers(0, 256, (6, *shape), np.uint8), np.array([0, 3, 1, 2, 3, 0])
-    network.fit(images, labels, epochs=1, learn_rate=0.01, rng=2)
+    network.fit(images, labels, epochs=1, batch_size=3, learn_rate=0.01, rng=2)
     assert network.predict(images).shape == (6, 4)
     assert network.predict(images.reshape(6, -1)).shape == (6, 4)
     assert network.image_shape == (shape if channels > 1 else shape[:2])
     grey = make(name, image_shape=shape[:2], nodes=4, rng=1)
     if channels == 1:
-        grey.fit(images[..., 0], labels, epochs=1, learn_rate=0.01, rng=2)
+        grey.fit(images[..., 0], labels, epochs=1, batch_size=3, learn_rate=0.01, rng=2)
         assert bits(network) == bits(grey)
     else:
         assert len(grey.parameters) + (channels - 1) * 9 * grey.layers[0].num_filters == len(network.parameters)
