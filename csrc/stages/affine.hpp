@@ -15,6 +15,19 @@ T between(T from, T to, T share) noexcept {
   return from + share * (to - from);
 }
 
+// The largest integer that is not above `x`, for x within an int's range. On CPUs before SSE 4.1, std::floor is a call.
+inline int floor_of(double x) noexcept {
+  const int towards_zero = static_cast<int>(x);
+  return towards_zero - (towards_zero > x);
+}
+
+// `x` if it is between -2 and `size`, and otherwise the nearer of these, or -2 for a NaN. From there, an image of that
+// size is as far away as from any other place outside of it.
+inline double near(double x, int size) noexcept {
+  const double not_below = x > -2 ? x : -2;
+  return not_below < size ? not_below : size;
+}
+
 // output[y, x] = the image at row v and column u, where  (v, u) = map (2, 3) times (y, x, 1):
 //
 //   v = map[0] * y + map[1] * x + map[2]
@@ -22,29 +35,51 @@ T between(T from, T to, T share) noexcept {
 //
 // Between pixels, the value is interpolated bilinearly from the four neighbours. Neighbours outside the image have the
 // value `background` in every channel. `channels` is the shape's number of channels, as a constant where that is known.
+// Some pixels of a row are computed together, step by step: a CPU overlaps the same step of several pixels.
 template <class T, class Channels>
-void resample_channels(T* output, const T* image, const Shape& shape, Channels channels, const double* map,
-                       T background) noexcept {
+void resample_channels(T* __restrict output, const T* __restrict image, const Shape& shape, Channels channels,
+                       const double* map, T background) noexcept {
+  constexpr int most = 32;
   const int height = shape.height, width = shape.width;
-  const auto value = [&](int y, int x, int c) {
-    return y >= 0 && y < height && x >= 0 && x < width ? image[(y * width + x) * channels + c] : background;
-  };
+  int top[most], left[most];
+  T lower_share[most], right_share[most], neighbours[4][most];
   for (int y = 0; y < height; ++y)
-    for (int x = 0; x < width; ++x) {
-      const double v = map[0] * y + map[1] * x + map[2], u = map[3] * y + map[4] * x + map[5];
-      const double row = std::floor(v), column = std::floor(u);
-      if (!(row >= -1 && row < height && column >= -1 && column < width)) {
-        for (int c = 0; c < channels; ++c) *output++ = background;
-        continue;
+    for (int first = 0; first < width; first += most) {
+      const int count = width - first < most ? width - first : most;
+      for (int i = 0; i < count; ++i) {
+        const int x = first + i;
+        const double v = near(map[0] * y + map[1] * x + map[2], height);
+        const double u = near(map[3] * y + map[4] * x + map[5], width);
+        top[i] = floor_of(v);
+        left[i] = floor_of(u);
+        lower_share[i] = static_cast<T>(v - top[i]);
+        right_share[i] = static_cast<T>(u - left[i]);
       }
-      const int top = static_cast<int>(row), left = static_cast<int>(column);
-      const T lower_share = static_cast<T>(v - row), right_share = static_cast<T>(u - column);
       for (int c = 0; c < channels; ++c) {
-        // Computed like this, four equal neighbours give their own value to the bit.
-        const T upper = between(value(top, left, c), value(top, left + 1, c), right_share);
-        const T lower = between(value(top + 1, left, c), value(top + 1, left + 1, c), right_share);
-        *output++ = between(upper, lower, lower_share);
+        for (int i = 0; i < count; ++i) {
+          const auto value = [&](int down, int right) {
+            const int row = top[i] + down, column = left[i] + right;
+            const bool is_inside = row >= 0 && row < height && column >= 0 && column < width;
+            return is_inside ? image[(row * width + column) * channels + c] : background;
+          };
+          if (top[i] >= 0 && top[i] + 1 < height && left[i] >= 0 && left[i] + 1 < width) {
+            const T* const from = image + (top[i] * width + left[i]) * channels + c;
+            neighbours[0][i] = from[0];
+            neighbours[1][i] = from[channels];
+            neighbours[2][i] = from[width * channels];
+            neighbours[3][i] = from[(width + 1) * channels];
+          } else {
+            for (int q = 0; q < 4; ++q) neighbours[q][i] = value(q / 2, q % 2);
+          }
+        }
+        for (int i = 0; i < count; ++i) {
+          // Computed like this, four equal neighbours give their own value to the bit.
+          const T upper = between(neighbours[0][i], neighbours[1][i], right_share[i]);
+          const T lower = between(neighbours[2][i], neighbours[3][i], right_share[i]);
+          output[i * channels + c] = between(upper, lower, lower_share[i]);
+        }
       }
+      output += count * channels;
     }
 }
 
