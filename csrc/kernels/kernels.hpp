@@ -250,7 +250,7 @@ constexpr Index winograd_filters_size(const Conv3x3Shape& s) noexcept {
 inline constexpr int winograd_tiles = 18;
 template <class T>
 constexpr Index winograd_desk_size(const Conv3x3Shape& s) noexcept {
-  return Index{16} * (winograd_tiles + 1) * (padded_channels<T>(s.channels) + lanes_of<T>);
+  return Index{16} * (winograd_tiles + 1) * (padded_channels<T>(s.channels) + 2 * lanes_of<T>);
 }
 // The length of the sums of the filters' gradient, and of its scratch memory.
 template <class T>
@@ -325,10 +325,9 @@ struct Kernels {
 
   // kernels/max_pool2.cpp
   void (*max_pool2_forward)(T* output, const T* input, const MaxPool2Shape&) noexcept;
-  void (*max_pool2_backward)(T* d_input, const T* d_output, const T* input, const MaxPool2Shape&, Ties) noexcept;
-  // The same with `winners` (height / 2, width / 2, channels) between the passes: bit q of an integer as wide as T says
-  // whether pixel q of the window, in reading order, receives the gradient. With `relu`, the outputs are
-  // max(0, output), and outputs of 0 have no winner.
+  // For a backward pass: the same outputs, and `winners` (height / 2, width / 2, channels), of which bit q of an
+  // integer as wide as T says whether pixel q of the window, in reading order, receives the gradient. With `relu`, the
+  // outputs are max(0, output), and outputs of 0 have no winner.
   void (*max_pool2_choose)(T* output, T* winners, const T* input, const MaxPool2Shape&, Ties, bool relu) noexcept;
   void (*max_pool2_hand_out)(T* d_input, const T* d_output, const T* winners, const MaxPool2Shape&) noexcept;
 

@@ -123,8 +123,15 @@ __attribute__((noinline)) void add_products(T* sums, const T* pixels, const T* g
     for (int v = 0; v < vectors; ++v) store(sums + c * padded + v * lanes<T>, sum[c][v]);
 }
 
-template <class T>
-constexpr int vectors = lanes<T> == lanes_of<T> ? 1 : 2;
+// Calls body(first, number of registers as a constant) for pairs of registers that cover `padded` numbers. Only a
+// register of the widest kind can be left alone.
+template <class T, class Body>
+void for_pairs(Index padded, Body&& body) {
+  Index first = 0;
+  for (; first + 2 * lanes<T> <= padded; first += 2 * lanes<T>) body(first, std::integral_constant<int, 2>{});
+  if constexpr (lanes<T> == lanes_of<T>)
+    if (first < padded) body(first, std::integral_constant<int, 1>{});
+}
 
 // Calls body(first, count as a constant) for groups of at most six that cover `total`.
 template <class Body>
@@ -159,17 +166,19 @@ void add_to_sums(T* sums, const T* pixels, const T* gradient, const Conv3x3Shape
     const T* const of_pixels = pixels + element * tiles * channels;
     const T* const of_gradient = gradient + element * tiles * padded;
     T* const of_sums = sums + element * channels * padded;
-    for (Index f = 0; f < padded; f += vectors<T> * lanes<T>)
+    for_pairs<T>(padded, [&](Index f, auto vectors) {
       for_sixes(s.channels, [&](int c, auto count) {
-        add_products<count, vectors<T>>(of_sums + c * padded + f, of_pixels + c, of_gradient + f, tiles, channels,
-                                        padded);
+        add_products<count, vectors>(of_sums + c * padded + f, of_pixels + c, of_gradient + f, tiles, channels, padded);
       });
+    });
   }
 }
 
-// product[r][v] = sum over f of  gradient[r][f] * filters[f][v], for `count` tiles and a few registers of channels.
+// product[r][v] = sum over f of  gradient[r][f] * filters[f][v], for `count` tiles and a few registers of channels. If
+// a block is one register, the next one is `apart`.
 template <int count, int vectors, class T>
-__attribute__((noinline)) void multiply(T* product, const T* gradient, const T* filters, const Conv3x3Shape& s) {
+__attribute__((noinline)) void multiply(T* product, const T* gradient, const T* filters, Index apart,
+                                        const Conv3x3Shape& s) {
   using V = Vec<T>;
   const Index padded = padded_channels<T>(s.channels), row = padded_channels<T>(s.filters);
   V sum[count][vectors];
@@ -181,7 +190,7 @@ __attribute__((noinline)) void multiply(T* product, const T* gradient, const T* 
   int left = s.filters;
   do {
     V filter[vectors];
-    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * lanes<T>);
+    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * (lanes<T> == lanes_of<T> ? apart : lanes<T>));
     for (int r = 0; r < count; ++r) {
       const V d = all<V>(gradient[r == 3 ? row3 : r == 5 ? row5 : r * row]);
       for (int v = 0; v < vectors; ++v) sum[r][v] += d * filter[v];
@@ -201,15 +210,16 @@ template <class T>
 void multiply_by_filters(T* products, const T* gradient, const T* flipped, const Conv3x3Shape& s) {
   constexpr Index block = lanes_of<T>;
   const Index channels = padded_channels<T>(s.channels), filters = padded_channels<T>(s.filters), tiles = s.tiles();
+  const Index next_block = 16 * (s.filters + 1) * block;
   const auto rotated = [](int i) { return i % 3 == 0 ? 3 - i : i; };
   for (int element = 0; element < 16; ++element, products += tiles * channels, gradient += tiles * filters) {
     const int place = 4 * rotated(element / 4) + rotated(element % 4);
-    for (Index c = 0; c < channels; c += vectors<T> * lanes<T>) {
-      const T* const of_block = flipped + (c / block * 16 + place) * (s.filters + 1) * block + c % block;
+    for_pairs<T>(channels, [&](Index c, auto vectors) {
+      const T* const of_block = flipped + c / block * next_block + place * next_block / 16 + c % block;
       for_sixes(static_cast<int>(tiles), [&](int tile, auto count) {
-        multiply<count, vectors<T>>(products + tile * channels + c, gradient + tile * filters, of_block, s);
+        multiply<count, vectors>(products + tile * channels + c, gradient + tile * filters, of_block, next_block, s);
       });
-    }
+    });
   }
 }
 

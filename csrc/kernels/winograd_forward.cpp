@@ -22,6 +22,8 @@
 namespace cnnx {
 namespace {
 
+template <class T>
+inline constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
 // The filters of a block, which fill the widest register of any target.
 template <class T>
 inline constexpr int block = lanes_of<T>;
@@ -57,12 +59,11 @@ Index filters_element(int channels) {
 template <class T>
 void winograd_transform_filters(T* __restrict to, const T* __restrict packed, const Conv3x3Shape& s) noexcept {
   using V = Vec<T>;
-  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
   const Index padded = padded_channels<T>(s.filters), tap = s.channels * padded;
   const Index element = filters_element<T>(s.channels);
   for (Index f = 0; f < padded; f += block<T>, to += 16 * element)
     for (Index c = 0; c < s.channels; ++c)
-      for (int lane = 0; lane < block<T>; lane += lanes) {
+      for (int lane = 0; lane < block<T>; lane += lanes<T>) {
         const T* const from = packed + c * padded + f + lane;
         T* put = to + c * block<T> + lane;
         const auto transform = [&](const V& g0, const V& g1, const V& g2) {
@@ -107,11 +108,10 @@ void with_pixels(const T* input, T* patch, const Tiles& tile, const Conv3x3Shape
 template <class T>
 void transform_pixels(T* __restrict to, const T* input, T* patch, Tiles tile, int count, const Conv3x3Shape& s) {
   using V = Vec<T>;
-  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
   const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = winograd_tiles * padded;
   for (int t = 0; t < count; ++t, tile.next(), to += padded)
     with_pixels(input, patch, tile, s, [&](const T* pixels, Index row) {
-      for (Index c = 0;; c = c + 2 * lanes <= channels ? c + lanes : channels - lanes) {
+      for (Index c = 0;; c = c + 2 * lanes<T> <= channels ? c + lanes<T> : channels - lanes<T>) {
         const auto at = [&](int y, int x) { return load<V>(pixels + y * row + x * channels + c); };
         T* put = to + c;
         const auto transform = [&](const V& d0, const V& d1, const V& d2, const V& d3) {
@@ -125,16 +125,21 @@ void transform_pixels(T* __restrict to, const T* input, T* patch, Tiles tile, in
         transform(at(1, 0) + at(2, 0), at(1, 1) + at(2, 1), at(1, 2) + at(2, 2), at(1, 3) + at(2, 3));
         transform(at(2, 0) - at(1, 0), at(2, 1) - at(1, 1), at(2, 2) - at(1, 2), at(2, 3) - at(1, 3));
         transform(at(1, 0) - at(3, 0), at(1, 1) - at(3, 1), at(1, 2) - at(3, 2), at(1, 3) - at(3, 3));
-        if (c + lanes == channels) break;
+        if (c + lanes<T> == channels) break;
       }
     });
 }
 
+// How many products of a tile are computed before the next tile's: a block, or two where a register is one.
+template <class T>
+inline constexpr int panel = block<T> < 2 * lanes<T> ? 2 * lanes<T> : block<T>;
+
 // product[r][v] = sum over c of  rows[r * row + c] * filters[c * block + v], for `count` rows and a few registers of v.
+// If a block is one register, the next one is `apart`.
 template <class T, int count, int vectors>
-__attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index row, const T* filters, int channels) {
+__attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index row, const T* filters, Index apart,
+                                             int channels) {
   using V = Vec<T>;
-  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
   V sum[count][vectors];
   // Here and below, GCC would otherwise make loops, and so keep the sums in memory.
 #pragma GCC unroll 6
@@ -144,7 +149,7 @@ __attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index ro
   const Index row3 = 3 * row, row5 = 5 * row;  // one pointer and three distances reach six rows
   do {
     V filter[vectors];
-    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * lanes);
+    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * (lanes<T> == block<T> ? apart : lanes<T>));
     for (int r = 0; r < count; ++r) {
       const V pixel = all<V>(rows[r == 3 ? row3 : r == 5 ? row5 : r * row]);
       for (int v = 0; v < vectors; ++v) sum[r][v] += pixel * filter[v];
@@ -156,21 +161,22 @@ __attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index ro
 #pragma GCC unroll 6
   for (int r = 0; r < count; ++r)
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) store(product + r * block<T> + v * lanes, sum[r][v]);
+    for (int v = 0; v < vectors; ++v) store(product + r * panel<T> + v * lanes<T>, sum[r][v]);
 }
 
-// product[tiles][filters of a block] = pixels[tiles][padded channels] * filters[channels][filters of a block]. At least
-// four tiles are computed, even if there are fewer.
+// product[tiles][panel] = pixels[tiles][padded channels] * filters[channels][filters of a panel], of which there are
+// `width`. At least four tiles are computed, even if there are fewer.
 template <class T>
-void multiply(T* product, const T* pixels, const T* filters, int tiles, int channels) {
-  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T)), vectors = block<T> > lanes ? 2 : 1;
-  const Index row = padded_channels<T>(channels);
-  for (int part = 0; part < block<T>; part += vectors * lanes, product += vectors * lanes, filters += vectors * lanes) {
+void multiply(T* product, const T* pixels, const T* filters, int tiles, int channels, int width) {
+  const Index row = padded_channels<T>(channels), next_block = 16 * filters_element<T>(channels);
+  const auto compute_part = [&](int part, auto vectors) {
     int done = 0;
     for (int groups = (tiles + 5) / 6; groups > 0; --groups) {
       const auto compute = [&](auto count) {
         const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
-        multiply_rows<T, count, vectors>(product + first * block<T>, pixels + first * row, row, filters, channels);
+        multiply_rows<T, count, vectors>(product + first * panel<T> + part, pixels + first * row, row,
+                                         filters + part / block<T> * next_block + part % block<T>, next_block,
+                                         channels);
         done = first + count;
       };
       const int next = (tiles - done + groups - 1) / groups;
@@ -181,28 +187,31 @@ void multiply(T* product, const T* pixels, const T* filters, int tiles, int chan
       else
         compute(std::integral_constant<int, 4>{});
     }
-  }
+  };
+  int part = 0;
+  for (; part + 2 * lanes<T> <= width; part += 2 * lanes<T>) compute_part(part, std::integral_constant<int, 2>{});
+  if constexpr (lanes<T> == block<T>)
+    if (part < width) compute_part(part, std::integral_constant<int, 1>{});
 }
 
-// The outputs A^T m A of `count` tiles for one block of filters, from products m[16][tiles][filters of a block].
+// The outputs A^T m A of `count` tiles for one panel of filters, from products m[16][tiles][panel].
 // Outputs outside of the image go to `outside`. Adds 0 times the outputs to `check`, which is NaN afterwards if one of
 // them is not finite.
 template <class T>
 void transform_products(T* output, Vec<T>& check, const T* product, const T* biases, T* outside, Tiles tile, int count,
                         int filters, const Conv3x3Shape& s) {
   using V = Vec<T>;
-  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
-  constexpr Index element = winograd_tiles * block<T>;
+  constexpr Index element = winograd_tiles * panel<T>;
   const Index row = Index{s.out_width()} * s.filters;
   // Outputs that are not finite are computed again, so here a ReLU need not keep a NaN.
   const V least = all<V>(s.relu ? T(0) : T(-__builtin_inf()));
   V zero = check;
-  for (int t = 0; t < count; ++t, tile.next(), product += block<T>) {
+  for (int t = 0; t < count; ++t, tile.next(), product += panel<T>) {
     T* const at = output + tile.y() * row + Index{tile.x()} * s.filters;
     const bool right = tile.x() + 1 < s.out_width(), below = tile.y() + 1 < s.out_height();
     T* const to[4] = {at, right ? at + s.filters : outside, below ? at + row : outside,
                       right && below ? at + row + s.filters : outside};
-    for (int f = 0; f < filters; f += lanes) {
+    for (int f = 0; f < filters; f += lanes<T>) {
       const V bias = load<V>(biases + f);
       const auto of = [&](int y, int x) { return load<V>(product + (4 * y + x) * element + f); };
       const auto above = [&](int x) { return of(0, x) + of(1, x) + of(2, x); };
@@ -212,7 +221,7 @@ void transform_products(T* output, Vec<T>& check, const T* product, const T* bia
       const V u0 = under(0), u1 = under(1), u2 = under(2), u3 = under(3);
       const V y2 = u0 + u1 + u2 + bias, y3 = u1 - u2 - u3 + bias;
       zero += ((y0 + y1) + (y2 + y3)) * T(0);
-      if (f + lanes <= filters) {
+      if (f + lanes<T> <= filters) {
         store(to[0] + f, larger(least, y0));
         store(to[1] + f, larger(least, y1));
         store(to[2] + f, larger(least, y2));
@@ -234,26 +243,27 @@ bool winograd_forward(T* output, const T* input, const T* filters, const T* bias
   const Index padded = padded_channels<T>(s.channels);
   T* const pixels = desk;
   T* const products = pixels + 16 * winograd_tiles * padded;
-  T* const outside = products + 16 * winograd_tiles * block<T>;
-  T* const patch = outside + block<T>;
+  T* const outside = products + 16 * winograd_tiles * panel<T>;
+  T* const patch = outside + panel<T>;
   const int tiles = static_cast<int>(s.tiles()), parts = (tiles + winograd_tiles - 1) / winograd_tiles;
   Vec<T> check{};
   for (int part = 0, first = 0; part < parts; ++part) {
     const int count = (tiles - first + parts - part - 1) / (parts - part);
     const Tiles tile(s, first);
     transform_pixels(pixels, input, patch, tile, count, s);
-    const T* of_block = filters;
-    for (int f = 0; f < s.filters; f += block<T>) {
-      for (int i = 0; i < 16; ++i, of_block += filters_element<T>(s.channels))
-        multiply(products + i * winograd_tiles * block<T>, pixels + i * winograd_tiles * padded, of_block, count,
-                 s.channels);
+    for (int f = 0; f < s.filters; f += panel<T>) {
+      const T* const of_panel = filters + 16 * filters_element<T>(s.channels) * (f / block<T>);
+      const int width = smaller(panel<T>, padded_channels<T>(s.filters) - f);
+      for (int i = 0; i < 16; ++i)
+        multiply(products + i * winograd_tiles * panel<T>, pixels + i * winograd_tiles * padded,
+                 of_panel + i * filters_element<T>(s.channels), count, s.channels, width);
       transform_products(output + f, check, products, biases + f, outside, tile, count,
-                         smaller(block<T>, s.filters - f), s);
+                         smaller(panel<T>, s.filters - f), s);
     }
     first += count;
   }
   bool is_finite = true;
-  for (int lane = 0; lane < native_bytes / static_cast<int>(sizeof(T)); ++lane) is_finite &= check[lane] == 0;
+  for (int lane = 0; lane < lanes<T>; ++lane) is_finite &= check[lane] == 0;
   return is_finite;
 }
 
