@@ -183,7 +183,6 @@ def max_pool2(kit: Kit) -> dict[str, Case]:
     output, chosen = zeros(13, 13, 32), zeros(13, 13, 32)
     return {
         "max_pool2_forward": sets([zeros(13, 13, 32), input, shape], pooled),
-        "max_pool2_backward": sets([zeros(26, 26, 32), d_output, input, shape, table.Ties.all], d_input),
         "max_pool2_choose": Case(
             [output, chosen, input, shape, table.Ties.all, True],
             [np.maximum(pooled, 0), winners],

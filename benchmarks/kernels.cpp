@@ -149,7 +149,6 @@ void enter(py::module_& module) {
   table.template enter<&K::conv3x3_backward_filters_sparse>("conv3x3_backward_filters_sparse");
   table.template enter<&K::conv3x3_backward_input_sparse>("conv3x3_backward_input_sparse");
   table.template enter<&K::max_pool2_forward>("max_pool2_forward");
-  table.template enter<&K::max_pool2_backward>("max_pool2_backward");
   table.template enter<&K::max_pool2_choose>("max_pool2_choose");
   table.template enter<&K::max_pool2_hand_out>("max_pool2_hand_out");
   table.template enter<&K::scale_pixels>("scale_pixels");

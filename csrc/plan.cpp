@@ -198,8 +198,8 @@ void Plan<T>::cut_into_segments() {
     }
 }
 
-// If only a small share of a segment's work is faster for several samples at once, samples go one by one: the activations
-// of several would take up the cache that the other stages need.
+// If only a small share of a segment's work is faster for several samples at once, samples go one by one: the
+// activations of several would take up the cache that the other stages need.
 template <class T>
 void Plan<T>::choose_samples_at_once() {
   constexpr Index least_share = 32;

@@ -96,7 +96,10 @@ py::array BoundMaxPool2::backprop(const py::array& d_output, const py::array& in
     const T* const in = static_cast<const T*>(input.data());
     {
       const WithoutLock unlocked;
-      active_target().kernels<T>().max_pool2_backward(d_in, d_out, in, s, layer<T>(Access::read).ties);
+      const auto& k = active_target().kernels<T>();
+      const auto output = scratch<T>(d_output.size()), winners = scratch<T>(d_output.size());
+      k.max_pool2_choose(output.get(), winners.get(), in, s, layer<T>(Access::read).ties, false);
+      k.max_pool2_hand_out(d_in, d_out, winners.get(), s);
     }
     return d_input;
   });

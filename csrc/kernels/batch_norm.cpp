@@ -182,9 +182,10 @@ V largest_of(const V (&y)[4]) {
 
 // In the passes below, the channels of a pixel or a window follow each other, because memory is read fastest in order.
 
-template <Ties ties, class T>
+template <class T>
 void batch_norm_pool(const PooledNorm<T>& pooled, const T* input, const T* scale, const BatchNormShape& s) noexcept {
   const Window window(s);
+  const bool all_ties = s.ties == Ties::all;
   for_windows(s, [&](Index in, Index out) {
     for_channel_tiles<T, 1>(s.channels, [&](auto tile, int first, int lanes) {
       using V = typename decltype(tile)::V;
@@ -197,20 +198,13 @@ void batch_norm_pool(const PooledNorm<T>& pooled, const T* input, const T* scale
         y[q] = direction * x[q];
       }
       const V largest = largest_of(y);
-      const auto winners = winners_of<ties>(y, largest);
+      const auto winners = winners_of(y, largest, s.ties);
       // Where the scale is 0, the mean of the winners gives the same d_scale as each of them.
-      const V any = ties == Ties::all ? (x[0] + x[1] + (x[2] + x[3])) / 4 : x[0];
+      const V any = all_ties ? (x[0] + x[1] + (x[2] + x[3])) / 4 : x[0];
       tile.write(pooled.values + out + first, by == 0 ? any : direction * largest, lanes);
       tile.write(pooled.winners + out + first, (V)winners, lanes);
     });
   });
-}
-
-template <class T>
-void batch_norm_pool_by_rule(const PooledNorm<T>& pooled, const T* input, const T* scale,
-                             const BatchNormShape& s) noexcept {
-  if (s.ties == Ties::all) return batch_norm_pool<Ties::all>(pooled, input, scale, s);
-  batch_norm_pool<Ties::first>(pooled, input, scale, s);
 }
 
 template <class T>
@@ -301,7 +295,7 @@ void enter(Kernels<T>& k) {
   k.batch_norm_take_running = batch_norm_take_running<T>;
   k.batch_norm_take_batch = batch_norm_take_batch<T>;
   k.batch_norm_take_gradient = batch_norm_take_gradient<T>;
-  k.batch_norm_pool = batch_norm_pool_by_rule<T>;
+  k.batch_norm_pool = batch_norm_pool<T>;
   k.batch_norm_forward = batch_norm_forward<T>;
   k.batch_norm_sums = batch_norm_sums<T>;
   k.batch_norm_backward = batch_norm_backward<T>;

@@ -51,8 +51,8 @@ template <class T, class Gradient>
 void list_entries(const SparseGradient<T>& entries, Gradient from, const Conv3x3Shape& s) {
   const int out_height = s.out_height(), out_width = s.out_width(), filters = s.filters;
   const int outputs = out_height * out_width, width = s.width, channels = s.channels;
-  int *const __restrict end = entries.end, *const __restrict start = entries.start;
-  Entry<T> *const __restrict by_filter = entries.by_filter, *const __restrict by_output = entries.by_output;
+  int* const __restrict end = entries.end, * const __restrict start = entries.start;
+  Entry<T>* const __restrict by_filter = entries.by_filter, * const __restrict by_output = entries.by_output;
   int found = 0, output = 0;
   for (int f = 0; f < filters; ++f) end[f] = f * outputs;
   for (int y = 0; y < out_height; ++y)

@@ -30,46 +30,16 @@ void max_pool2_forward(T* output, const T* input, const MaxPool2Shape& s) noexce
   });
 }
 
-// An odd last row or column is in no window.
 template <class T>
-void clear_unread(T* d_input, const MaxPool2Shape& s) {
-  if (s.height % 2 != 0 || s.width % 2 != 0)
-    __builtin_memset(d_input, 0,
-                     sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
-}
-
-template <Ties ties, class T>
-void max_pool2_backward_ties(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s) {
+void max_pool2_choose(T* output, T* winners, const T* input, const MaxPool2Shape& s, Ties ties,
+                      bool with_relu) noexcept {
   const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
   for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
     using V = typename decltype(tile)::V;
-    V window[4], d_window[4];
-    for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
-    const V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
-    hand_out<ties>(d_window, window, largest, tile.read(d_output + out, channels));
-    for (int q = 0; q < 4; ++q) tile.write(d_input + in + offset[q], d_window[q], channels);
-  });
-}
-
-template <class T>
-void max_pool2_backward(T* d_input, const T* d_output, const T* input, const MaxPool2Shape& s, Ties ties) noexcept {
-  clear_unread(d_input, s);
-  if (ties == Ties::all)
-    max_pool2_backward_ties<Ties::all>(d_input, d_output, input, s);
-  else
-    max_pool2_backward_ties<Ties::first>(d_input, d_output, input, s);
-}
-
-template <Ties ties, class T>
-void max_pool2_choose_ties(T* output, T* winners, const T* input, const MaxPool2Shape& s, bool with_relu) {
-  const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
-  for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
-    using V = typename decltype(tile)::V;
-    using Mask = decltype(V{} > V{});
     V window[4];
     for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
     V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
-    Mask winning = winners_of<ties>(window, largest);
+    auto winning = winners_of(window, largest, ties);
     if (with_relu) {
       winning &= largest > 0;
       largest = relu(largest);
@@ -80,17 +50,11 @@ void max_pool2_choose_ties(T* output, T* winners, const T* input, const MaxPool2
 }
 
 template <class T>
-void max_pool2_choose(T* output, T* winners, const T* input, const MaxPool2Shape& s, Ties ties, bool relu) noexcept {
-  if (ties == Ties::all)
-    max_pool2_choose_ties<Ties::all>(output, winners, input, s, relu);
-  else
-    max_pool2_choose_ties<Ties::first>(output, winners, input, s, relu);
-}
-
-template <class T>
 void max_pool2_hand_out(T* d_input, const T* d_output, const T* winners, const MaxPool2Shape& s) noexcept {
   const Index offset[4] = {0, s.channels, Index{s.width} * s.channels, Index{s.width + 1} * s.channels};
-  clear_unread(d_input, s);
+  if (s.height % 2 != 0 || s.width % 2 != 0)  // the last row or column is in no window
+    __builtin_memset(d_input, 0,
+                     sizeof(T) * static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width * s.channels));
   for_windows<T>(s, [&](auto tile, Index in, Index out, int channels) {
     const auto winning = tile.read(winners + out, channels), gradient = tile.read(d_output + out, channels);
     for (int q = 0; q < 4; ++q) tile.write(d_input + in + offset[q], given_to(q, winning, gradient), channels);
@@ -100,7 +64,6 @@ void max_pool2_hand_out(T* d_input, const T* d_output, const T* winners, const M
 template <class T>
 void enter(Kernels<T>& k) {
   k.max_pool2_forward = max_pool2_forward<T>;
-  k.max_pool2_backward = max_pool2_backward<T>;
   k.max_pool2_choose = max_pool2_choose<T>;
   k.max_pool2_hand_out = max_pool2_hand_out<T>;
 }

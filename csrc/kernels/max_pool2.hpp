@@ -32,15 +32,16 @@ void hand_out(V (&d_window)[4], const V (&window)[4], const V& largest, const V&
 }
 
 // The same in two steps: which of the four values win, as bit q for value q of an integer as wide as the values, and
-// what the winners give to value `q`.
-template <Ties ties, class V>
-auto winners_of(const V (&window)[4], const V& largest) {
+// what the winners give to value `q`. Here the rule is no template parameter, because it costs next to nothing.
+template <class V>
+auto winners_of(const V (&window)[4], const V& largest, Ties ties) {
   using Mask = decltype(largest > largest);
+  const Mask first_only = Mask{} - (ties == Ties::first);
   Mask winners{}, left = ~Mask{};
   for (int q = 0; q < 4; ++q) {
     const Mask wins = equal(window[q], largest) & left;
     winners |= wins & (1 << q);
-    if constexpr (ties == Ties::first) left &= ~wins;
+    left &= ~(wins & first_only);
   }
   return winners;
 }

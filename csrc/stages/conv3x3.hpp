@@ -114,8 +114,7 @@ class Convolution {
     }
     const bool both = d_input != nullptr && has_winograd<T>(backward_shape());
     T* const d_padded = !both ? nullptr : same() ? scratch.d_padded.get() : d_input;
-    kernels().winograd_backward(d_padded, gradient, d_output, padded, flipped.transformed, scratch.tiles.get(),
-                                shape_);
+    kernels().winograd_backward(d_padded, gradient, d_output, padded, flipped.transformed, scratch.tiles.get(), shape_);
     if (both && same()) crop(d_input, d_padded, shape_);
     if (!both && d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
   }
