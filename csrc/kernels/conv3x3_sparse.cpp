@@ -202,6 +202,7 @@ void conv3x3_backward_input_sparse(T* d_input, const SparseGradient<T>& entries,
     };
     if constexpr (has_fused) sweep(std::integral_constant<int, 6 * lanes_of<T>>{});
     sweep(std::integral_constant<int, 3 * lanes_of<T>>{});
+    sweep(std::integral_constant<int, 3 * lanes_of<T> / 2>{});  // all channels of a row of taps, if there are eight
     sweep(std::integral_constant<int, lanes_of<T>>{});
     sweep(std::integral_constant<int, lanes_of<T> / 2>{});
     constexpr int fewest = lanes_of<T> / 4;

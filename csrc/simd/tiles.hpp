@@ -46,6 +46,7 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
   if constexpr (most_vectors % 3 == 0) sweep(Tile<T, native_bytes, 3>{});
   if constexpr (most_vectors % 3 != 0 && most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
   if constexpr (most_vectors % 3 != 0 && most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
+  if constexpr (most_vectors % 3 == 0 && native_bytes > 32) sweep(Tile<T, 32, 3>{});
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
@@ -83,7 +84,8 @@ void add_rows(T* __restrict sums, const T* __restrict rows, std::ptrdiff_t count
 template <class T, int lane_count>
 struct Logical {
   static constexpr int bytes = lane_count * static_cast<int>(sizeof(T));
-  static constexpr int part_bytes = bytes < native_bytes ? bytes : native_bytes;
+  static constexpr int divisor = bytes & -bytes;  // the largest register that fits whole
+  static constexpr int part_bytes = divisor < native_bytes ? divisor : native_bytes;
   static constexpr int lanes = part_bytes / static_cast<int>(sizeof(T));
   static constexpr int count = bytes / part_bytes;
   Vec<T, part_bytes> part[count];
