@@ -201,8 +201,10 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
                          const DenseShape& s) noexcept {
   for_wides<T>(s, [&](auto count, int, int node) {
     const auto at = group_layout<T>(s, node, count);
-    constexpr int most = native_bytes == 64 ? 5 : 1, wides = count % most == 0 ? most : 1;
     const auto compute = [&](int k, auto some) {
+      // One sample alone needs the sums of many nodes, because each waits for the addition before it.
+      constexpr int most = native_bytes == 64 || (native_bytes == 32 && some == 1) ? 5 : 1;
+      constexpr int wides = count % most == 0 ? most : 1;
       for (int j = 0; j < count; j += wides)
         forward_tile<some, wides>(totals + k, inputs + k, packed + at.begin + j * lanes_of<T>, at.row, biases,
                                   node + j * lanes_of<T> / row_lanes, s);
