@@ -1,5 +1,6 @@
 // Conv3x3, MaxPool2, and a ReLU between or after them. An odd last row or column of the convolution is not computed,
-// because no pooling window reads it. The ReLU is applied to the pooled values, which are a quarter as many.
+// because no pooling window reads it. The ReLU is applied to the pooled values, which are a quarter as many. Of the
+// convolution's outputs, a sample keeps only which of them won.
 #pragma once
 
 #include "../stages/conv3x3.hpp"
@@ -64,7 +65,7 @@ class ConvReLUPoolStage final : public Stage<T> {
   static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
 
-  // Where the convolution's outputs begin on the desk. Only which of them won is kept.
+  // Where the convolution's outputs begin on the desk.
   Index values_at() const noexcept { return whole_lines<T>(conv_.desk_size()); }
 
   Convolution<T> conv_;

@@ -28,13 +28,14 @@ struct Conv3x3Shape {
   Index tiles() const noexcept { return Index{(out_height() + 1) / 2} * ((out_width() + 1) / 2); }
 };
 
-// The nonzero entries of a convolution's output gradient, listed twice; conv3x3_sparse.cpp has the layout. `outputs` is
-// the number of output pixels, out_height * out_width.
+// A nonzero entry of a convolution's output gradient, and where it belongs.
 template <class T>
 struct Entry {
   int at;
-  T value;  // the gradient
+  T value;
 };
+// All of them, listed twice; conv3x3_sparse.cpp has the layout. `outputs` is the number of output pixels,
+// out_height * out_width.
 template <class T>
 struct SparseGradient {
   int* end;             // (filters,)

@@ -174,9 +174,8 @@ void multiply(T* product, const T* pixels, const T* filters, int tiles, int chan
     for (int groups = (tiles + 5) / 6; groups > 0; --groups) {
       const auto compute = [&](auto count) {
         const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
-        multiply_rows<T, count, vectors>(product + first * panel<T> + part, pixels + first * row, row,
-                                         filters + part / block<T> * next_block + part % block<T>, next_block,
-                                         channels);
+        multiply_rows<T, count, vectors>(product + first * panel<T> + part, pixels + first * row, row, filters + part,
+                                         next_block, channels);
         done = first + count;
       };
       const int next = (tiles - done + groups - 1) / groups;

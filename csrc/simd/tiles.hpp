@@ -33,7 +33,8 @@ struct Tile {
 inline constexpr int most_tile_vectors = register_count == 32 && native_bytes == 64 ? 4 : 2;
 
 // Calls body(tile, first channel, number of channels) for tiles that cover `total` channels: the widest tiles first,
-// then narrower ones, then a partial one. Lanes hold different outputs, so the split never changes a sum.
+// then narrower ones, then a partial one. Lanes hold different outputs, so the split never changes a sum. Tiles have up
+// to 4, 2 or 1 registers. If `most_vectors` is 12 they have 12, 6, 3 or 1, which suits the three taps of a row.
 template <class T, int most_vectors = most_tile_vectors, int least_total = 0, class Body>
 void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
   int first = 0;
@@ -41,12 +42,15 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
     constexpr int channels = tile.lanes * tile.vectors;
     for (; total - first >= channels; first += channels) body(tile, first, channels);
   };
-  if constexpr (most_vectors % 12 == 0) sweep(Tile<T, native_bytes, 12>{});
-  if constexpr (most_vectors % 6 == 0) sweep(Tile<T, native_bytes, 6>{});
-  if constexpr (most_vectors % 3 == 0) sweep(Tile<T, native_bytes, 3>{});
-  if constexpr (most_vectors % 3 != 0 && most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
-  if constexpr (most_vectors % 3 != 0 && most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
-  if constexpr (most_vectors % 3 == 0 && native_bytes > 32) sweep(Tile<T, 32, 3>{});
+  if constexpr (most_vectors == 12) {
+    sweep(Tile<T, native_bytes, 12>{});
+    sweep(Tile<T, native_bytes, 6>{});
+    sweep(Tile<T, native_bytes, 3>{});
+    if constexpr (native_bytes > 32) sweep(Tile<T, 32, 3>{});
+  } else {
+    if constexpr (most_vectors >= 4) sweep(Tile<T, native_bytes, 4>{});
+    if constexpr (most_vectors >= 2) sweep(Tile<T, native_bytes, 2>{});
+  }
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});

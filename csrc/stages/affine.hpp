@@ -21,8 +21,8 @@ inline int floor_of(double x) noexcept {
   return towards_zero - (towards_zero > x);
 }
 
-// `x` if it is between -2 and `size`, and otherwise the nearer of these, or -2 for a NaN. From there, an image of that
-// size is as far away as from any other place outside of it.
+// `x` if it is between -2 and `size`, and otherwise the nearer of these, or -2 for a NaN. All neighbours of both ends
+// are outside of an image of that size, so they give the background like any place further away.
 inline double near(double x, int size) noexcept {
   const double not_below = x > -2 ? x : -2;
   return not_below < size ? not_below : size;
