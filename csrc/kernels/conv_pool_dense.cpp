@@ -114,7 +114,8 @@ template <int count, bool keeps, Ties ties, class T>
   constexpr Index row_size = Index{count} * lanes_of<T>;
   const Index stride = conv.stride, part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
   T* __restrict values = block.values, * __restrict kept = block.kept;
-  auto nodes = sums;
+  NodeSums<T, count> nodes;
+  nodes.take(sums);
   V filter[Row<T>::count][9], bias[Row<T>::count], output[4];
   Row<T> background{}, excess{};
   for (int i = 0; i < Row<T>::count; ++i) {
@@ -144,7 +145,7 @@ template <int count, bool keeps, Ties ties, class T>
   }
   nodes.add(z, at);
   if (!folded) nodes.add(excess, weights + shared);
-  sums = nodes;
+  sums.take(nodes);
 }
 
 template <class T>
@@ -226,7 +227,17 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   BlockGradient<T> d_filter;
   Row<T> excess{}, d_listed{};
-  kept += places * kept_count<V, T>(ties);
+  // With ties="all" a patch adds its share of the filters' gradient while the next one goes through the weights,
+  // because a CPU looks ahead no further than about one patch. With "first" it has a quarter of the products.
+  constexpr bool later = ties == Ties::all;
+  Row<T> d_patch{}, largest_patch{};  // the first patch adds zeros for the one before it
+  Index patch = places > 0 ? patches.first_pixel[foreground[places - 1]] : 0;
+  kept += (places - 1) * kept_count<V, T>(ties);
+  const auto add_patch = [&]() __attribute__((always_inline)) {
+    for (int i = 0; i < Row<T>::count; ++i)
+      d_filter.part[i].bias += d_filter.part[i].template add<ties>(patches, patch, kept + i * part_size,
+                                                                   largest_patch.part[i], d_patch.part[i]);
+  };
   for (int k = places; k-- > 0;) {  // last to first: what the forward pass used last is still in L1
     const Index place = foreground[k];
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
@@ -237,15 +248,19 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
     if constexpr (!at_once) {
       d.write(d_pooled + place * stride);
     } else {
-      kept -= kept_count<V, T>(ties);
-      const Index first = patches.first_pixel[place];
+      if constexpr (later) add_patch();
+      if (k + 1 < places) kept -= kept_count<V, T>(ties);
+      patch = patches.first_pixel[place];
+      largest_patch = largest;
       for (int i = 0; i < Row<T>::count; ++i)
-        d_filter.part[i].bias +=
-            d_filter.part[i].template add<ties>(patches, first, kept + i * part_size, largest.part[i],
-                                                relu ? through_relu(d.part[i], largest.part[i]) : d.part[i]);
+        d_patch.part[i] = relu ? through_relu(d.part[i], largest.part[i]) : d.part[i];
+      if constexpr (!later) add_patch();
     }
   }
-  if constexpr (at_once) d_filters = d_filter;
+  if constexpr (at_once) {
+    if (later && places > 0) add_patch();
+    d_filters = d_filter;
+  }
   step.template pass<in_place>({}, background, changed + shared, weights + shared);
   excess.add_product(Row<T>::all(static_cast<T>(rows)), background);
   auto d_rest = step.template pass<in_place>({}, excess, changed + sums, weights + sums) - d_listed;
