@@ -150,35 +150,38 @@ __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* 
       }
     }
   }
-  if (s.relu)
-    for (int p = 0; p < pixels; ++p)
-      for (int v = 0; v < Tile::vectors; ++v) sum[p][v] = relu(sum[p][v]);
+  const bool with_relu = s.relu;
+  const Index stride = s.filters;
+// GCC would otherwise store in a loop, and so keep the sums in memory.
+#pragma GCC unroll 12
   for (int p = 0; p < pixels; ++p)
-    for (int v = 0; v < Tile::vectors; ++v) Tile::write(output + p * s.filters + v * Tile::lanes, sum[p][v], filters);
+#pragma GCC unroll 4
+    for (int v = 0; v < Tile::vectors; ++v)
+      Tile::write(output + p * stride + v * Tile::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters);
 }
 
 // The same for all pixels of an image with one channel, at least four pixels wide, for one register of filters. The
 // nine taps stay in registers, and neighbouring pixels share what they read.
-template <class T>
+template <class V, class T>
 __attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, const T* packed, const Conv3x3Shape& s) {
   constexpr int pixels = 4;
   const int padded = padded_channels<T>(s.filters), width = s.width, filters = s.filters, out_width = s.out_width();
   const int out_height = s.out_height();
   const bool with_relu = s.relu;
-  Vec<T> filter[9];
+  V filter[9];
   for (int tap = 0; tap < 9; ++tap) {
-    filter[tap] = load<Vec<T>>(packed + tap * padded);
+    filter[tap] = load<V>(packed + tap * padded);
     hide(filter[tap]);
   }
-  const auto bias = load<Vec<T>>(packed + 9 * padded);
+  const auto bias = load<V>(packed + 9 * padded);
   for (int y = 0; y < out_height; ++y, input += width, output += out_width * filters)
     for (int from = 0; from < out_width; from += pixels) {
       const int x = smaller(from, out_width - pixels);
-      Vec<T> sum[pixels];
+      V sum[pixels];
       for (auto& of_pixel : sum) of_pixel = bias;
       for (int dy = 0; dy < 3; ++dy)
         for (int column = 0; column < pixels + 2; ++column) {
-          const auto pixel = all<Vec<T>>(input[dy * width + x + column]);
+          const auto pixel = all<V>(input[dy * width + x + column]);
           for (int dx = 0; dx < 3; ++dx)
             if (const int p = column - dx; p >= 0 && p < pixels) sum[p] += pixel * filter[3 * dy + dx];
         }
@@ -193,10 +196,11 @@ __attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, co
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
-    if constexpr (sizeof(typename decltype(tile)::V) == native_bytes && !tile.partial)
+    if constexpr (!tile.partial)
       if (s.channels == 1 && s.out_width() >= 4 && s.zero_rows == 0) {
         for (int v = 0; v < tile.vectors; ++v)
-          conv3x3_one_channel(output + first + v * tile.lanes, input, packed + first + v * tile.lanes, s);
+          conv3x3_one_channel<typename decltype(tile)::V>(output + first + v * tile.lanes, input,
+                                                          packed + first + v * tile.lanes, s);
         return;
       }
     for (int y = 0; y < s.out_height(); ++y) {
@@ -219,69 +223,79 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
 
 // d_filters[f, dy, dx, c] = sum over y, x of  d_output[y, x, f] * input[y + dy, x + dx, c]
 // d_biases[f] = sum over y, x of  d_output[y, x, f]
-// The sums of one tile of taps stay in registers for the whole image. The first `done` lanes belong to other tiles and
-// are dropped.
-template <class Tile, int taps, class T>
-void conv3x3_backward_filters_tile(T* __restrict d_packed, const T* d_output, const T* input, int first_tap,
-                                   int filters, [[maybe_unused]] int done, const Conv3x3Shape& s) {
-  // One division instead of one for each tap, because a tile takes little longer than a few of them.
-  const int run = 3 * s.channels;
-  int in_run = first_tap % run;
-  Index offset[taps], at = Index{first_tap / run} * s.width * s.channels + in_run;
-  for (int t = 0; t < taps; ++t) {
-    offset[t] = at++;
-    if (++in_run < run) continue;
-    in_run = 0;
-    at += Index{s.width} * s.channels - run;
-  }
-
-  typename Tile::V sum[taps][Tile::vectors] = {};
-  for (int y = 0; y < s.out_height(); ++y, input += (s.width - s.out_width()) * s.channels)
-    for (int x = 0; x < s.out_width(); ++x, input += s.channels, d_output += s.filters) {
+// Adds the shares of `height` rows of outputs to some taps: to `count` neighbouring ones in each of `rows` rows of the
+// window. Their sums stay in registers. The first `done` lanes belong to other tiles and are dropped.
+template <class Tile, int rows, int count, class T>
+__attribute__((noinline)) void conv3x3_backward_filters_tile(T* __restrict d_packed, const T* d_output, const T* input,
+                                                             int height, int filters, [[maybe_unused]] int done,
+                                                             const Conv3x3Shape& s) {
+  const Index width = s.out_width(), channels = s.channels, stride = s.filters, row = s.width * channels;
+  typename Tile::V sum[rows][count][Tile::vectors] = {};
+  for (int y = 0; y < height; ++y, input += row) {
+    const T* at[rows];
+    for (int r = 0; r < rows; ++r) at[r] = input + r * row;
+    for (Index x = 0; x < width; ++x, d_output += stride) {
       typename Tile::V gradient[Tile::vectors];
       for (int v = 0; v < Tile::vectors; ++v) gradient[v] = Tile::read(d_output + v * Tile::lanes, filters);
-      for (int t = 0; t < taps; ++t) {
-        const auto pixel = all<typename Tile::V>(input[offset[t]]);
-        for (int v = 0; v < Tile::vectors; ++v) sum[t][v] += pixel * gradient[v];
-      }
-    }
-  for (int t = 0; t < taps; ++t, d_packed += padded_channels<T>(s.filters))
-    for (int v = 0; v < Tile::vectors; ++v) {
-      T* const at = d_packed + v * Tile::lanes;
-      if constexpr (sizeof(typename Tile::V) == 16) {
-        if (done > 0) {
-          T rest[Tile::lanes];
-          store(rest, sum[t][v]);
-          for (int lane = done; lane < Tile::lanes; ++lane) at[lane] += rest[lane];
-          continue;
+      for (int r = 0; r < rows; ++r, at[r - 1] += channels)
+        for (int t = 0; t < count; ++t) {
+          const auto pixel = all<typename Tile::V>(at[r][t]);
+          for (int v = 0; v < Tile::vectors; ++v) sum[r][t][v] += pixel * gradient[v];
         }
-      }
-      Tile::write(at, Tile::read(at, filters) + sum[t][v], filters);
     }
+  }
+  const Index padded = padded_channels<T>(s.filters);
+  for (int r = 0; r < rows; ++r)
+    for (int t = 0; t < count; ++t)
+      for (int v = 0; v < Tile::vectors; ++v) {
+        T* const to = d_packed + (r * 3 * channels + t) * padded + v * Tile::lanes;
+        if constexpr (sizeof(typename Tile::V) == 16) {
+          if (done > 0) {
+            T rest[Tile::lanes];
+            store(rest, sum[r][t][v]);
+            for (int lane = done; lane < Tile::lanes; ++lane) to[lane] += rest[lane];
+            continue;
+          }
+        }
+        Tile::write(to, Tile::read(to, filters) + sum[r][t][v], filters);
+      }
 }
 
-// Adds to d_packed.
+// Adds to d_packed. All taps of a band of rows are computed before the next band, so that the band stays in L1.
 template <class T>
 void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_output, const T* input,
                               const Conv3x3Shape& s) noexcept {
-  const Index padded = padded_channels<T>(s.filters);
-  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
-    // Only a tile that reaches back begins within a tile of its own size.
-    const int back = first % tile.lanes, done = back > 0 ? tile.lanes - back : 0;
-    // The number of taps is a multiple of nine, so these groups cover all of them.
-    int tap = 0;
-    const auto sweep = [&](auto taps) {
-      for (; s.taps() - tap >= taps; tap += taps)
-        conv3x3_backward_filters_tile<decltype(tile), taps>(d_packed + tap * padded + first, d_output + first, input,
-                                                            tap, filters, done, s);
-    };
-    if constexpr (tile.vectors == 1) {
-      sweep(std::integral_constant<int, 9>{});
-    } else {
-      sweep(std::integral_constant<int, 6>{});
-      sweep(std::integral_constant<int, 3>{});
-    }
-  });
+  const Index padded = padded_channels<T>(s.filters), run = 3 * s.channels;
+  const Index in_row = Index{s.width} * s.channels, out_row = Index{s.out_width()} * s.filters;
+  constexpr Index band_bytes = 1 << 14;
+  const auto band = static_cast<int>(band_bytes / (static_cast<Index>(sizeof(T)) * (in_row + out_row)) + 1);
+  for (int y = 0; y < s.out_height(); y += band) {
+    const int height = smaller(band, s.out_height() - y);
+    for_channel_tiles<T>(s.filters, [&](auto tile, int first, int filters) {
+      // Only a tile that reaches back begins within a tile of its own size.
+      const int back = first % tile.lanes, done = back > 0 ? tile.lanes - back : 0;
+      const auto compute = [&](auto rows, auto count, int dy, Index tap) {
+        conv3x3_backward_filters_tile<decltype(tile), rows, count>(
+            d_packed + (dy * run + tap) * padded + first, d_output + y * out_row + first,
+            input + (y + dy) * in_row + tap, height, filters, done, s);
+      };
+      constexpr std::integral_constant<int, 1> one;
+      constexpr std::integral_constant<int, 2> two;
+      constexpr std::integral_constant<int, 3> three;
+      Index tap = 0;
+      const auto sweep = [&](auto count) {
+        for (; run - tap >= count; tap += count)
+          for (int dy = 0; dy < 3; ++dy) compute(one, count, dy, tap);
+      };
+      if constexpr (tile.vectors == 1) {
+        sweep(std::integral_constant<int, 12>{});
+        for (; tap < run; tap += 3) compute(three, three, 0, tap);
+      } else {
+        sweep(std::integral_constant<int, 6>{});
+        if (tap < run) compute(two, three, 0, tap), compute(one, three, 2, tap);
+      }
+    });
+  }
   if (!s.bias) return;
   T* const d_biases = d_packed + s.taps() * padded;
   add_rows(d_biases, d_output, Index{s.out_height()} * s.out_width(), s.filters);

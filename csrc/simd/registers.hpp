@@ -99,7 +99,15 @@ V load_first(const T* from, int count) {
 
 template <class V, class T>
 void store_first(T* to, const V& v, int count) {
-  for (int i = 0; i < count; ++i) to[i] = v[i];
+  if constexpr (sizeof(V) == 16) {  // in two steps, because GCC makes a slow call of memmove of the loop
+    constexpr int half = 8 / static_cast<int>(sizeof(T));
+    using Half = Vec<T, 8>;
+    int i = 0;
+    if (half > 1 && count >= half) store(to, load<Half>(reinterpret_cast<const T*>(&v))), i = half;
+    if (i < count) to[i] = v[i];
+  } else {
+    for (int i = 0; i < count; ++i) to[i] = v[i];
+  }
 }
 
 // a == b and a < b, lane by lane: -1 where it holds, else 0.
