@@ -3,17 +3,48 @@
 // 20 and 11.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <exception>
 #include <mutex>
+#include <vector>
 #if !defined(__wasm__)
-#include <atomic>
 #include <condition_variable>
 #include <shared_mutex>
 #include <thread>
-#include <vector>
 #endif
 
 namespace cnnx {
+
+// A loop that the threads of a team share. Each has its own share of the numbers, the same one in every loop of that
+// length, so that what belongs to them stays in its core's cache. Then it helps the others.
+class SharedLoop {
+ public:
+  explicit SharedLoop(int threads) : shares_(static_cast<std::size_t>(threads)) {}
+
+  // Calls body(number) for numbers from 0 to count - 1 that no other thread has taken.
+  template <class Body>
+  void take(int thread, std::ptrdiff_t count, const Body& body) {
+    const auto shares = static_cast<std::ptrdiff_t>(shares_.size());
+    for (std::ptrdiff_t k = 0; k < shares; ++k) {
+      const std::ptrdiff_t share = (thread + k) % shares;
+      const std::ptrdiff_t first = count * share / shares, end = count * (share + 1) / shares;
+      auto& taken = shares_[static_cast<std::size_t>(share)].taken;
+      for (std::ptrdiff_t number = first + taken++; number < end; number = first + taken++) body(number);
+    }
+  }
+  // Before the next loop, while the threads meet.
+  void restart() noexcept {
+    for (auto& share : shares_) share.taken = 0;
+  }
+
+ private:
+  struct Share {
+    std::atomic<std::ptrdiff_t> taken{0};
+    char rest_of_line[64 - sizeof(taken)];  // threads wait for each other's cache lines
+  };
+  std::vector<Share> shares_;
+};
 
 #if defined(__wasm__)  // whose standard library has no threads
 

@@ -1,7 +1,6 @@
 #include "trainer.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 
 #include "ranks.hpp"
@@ -236,7 +235,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
   const Index size = plan_.packed_size();
   constexpr Index piece = 1 << 12;  // packed numbers; fewer take no longer than another meeting of the threads
   Ranks* const ranks = batches.ranks;
-  std::atomic<Index> next{0};  // the next free shard, or piece
+  SharedLoop loop(threads);    // over a rank's shards, or over pieces
   std::exception_ptr failure;  // written while the threads meet
   run_team(threads, [&](int thread, Barrier& all_threads) {
     const Index at_once = plan_.samples_at_once();
@@ -253,24 +252,26 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
           } catch (...) {
             failure = std::current_exception();
           }
-          next = 0;
+          loop.restart();
         });
         return failure == nullptr;
       };
       // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then meets.
       const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
-        for (Index shard = first_shard + next++; shard < end_shard; shard = first_shard + next++) {
+        loop.take(thread, end_shard - first_shard, [&](Index number) {
+          const Index shard = first_shard + number;
           T* const gradient = gradients_[shard];
           begin(gradient);
           const Index end = batch.start(shard + 1);
           for (Index i = batch.start(shard); i < end; i += at_once)
             body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
-        }
+        });
         return meet(alone);
       };
       // Calls body(first number, how many) for all packed numbers, and then meets.
       const auto for_pieces = [&](const auto& body, const auto& alone) {
-        for (Index at = piece * next++; at < size; at = piece * next++) body(at, std::min(piece, size - at));
+        loop.take(thread, (size + piece - 1) / piece,
+                  [&](Index number) { body(piece * number, std::min(piece, size - piece * number)); });
         return meet(alone);
       };
       const auto add = [&](Index at, Index numbers) { add_shards(batch, batches, at, numbers); };
