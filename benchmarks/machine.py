@@ -8,6 +8,7 @@ import resource
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 
 def cpu_name() -> str:
@@ -21,13 +22,15 @@ def cpu_name() -> str:
 
 
 class Peak:
-    """The multiply-adds that one core can do: `peak.cpp`, compiled for this very CPU."""
+    """The multiply-adds that one core can do: `peak.cpp`, compiled with the instructions of one of cnnx's targets."""
 
-    def __init__(self) -> None:
+    FLAGS: ClassVar = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512vl", "-mfma"]}
+
+    def __init__(self, target: str) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.program = Path(self.folder.name, "peak")
         source = Path(__file__).with_name("peak.cpp")
-        command = [os.environ.get("CXX", "c++"), "-std=c++20", "-O3", "-march=native"]
+        command = [os.environ.get("CXX", "c++"), "-std=c++20", "-O3", *self.FLAGS.get(target, [])]
         subprocess.run([*command, source, "-o", self.program], check=True)
 
     def measure(self) -> float:

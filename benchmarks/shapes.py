@@ -3,7 +3,8 @@
 Each row is a network on noise images, float32, one thread, batches of 64, trained by Adam; then its predictions. Both
 are verified against `cnnx.reference` first. Times are microseconds an image, medians over the rounds, in which the two
 take turns. "Of peak" counts the multiplications of dense arithmetic, twice, against the multiply-adds that one core
-does in the same round (peak.cpp, for which a C++ compiler is needed): zeros that are skipped count as computed.
+does in the same round with the instructions of cnnx's target (peak.cpp, for which a C++ compiler is needed): zeros that
+are skipped count as computed.
 
 `--torch` is the Python of an environment with PyTorch and numpy; without it there is no comparison.
 """
@@ -22,6 +23,8 @@ from peers import ours
 from turns import TOLERANCE, line
 from twin import Twin
 from worker import Contender
+
+import cnnx
 
 BY_SIZE = {f"{n}x{n}, conv 16, relu, conv 16": Case(["conv 16", "relu", "conv 16"], n) for n in (12, 28, 56, 112, 224)}
 BY_FILTERS = {f"28x28, conv {n}, relu, conv {n}": Case([f"conv {n}", "relu", f"conv {n}"]) for n in (8, 16, 32, 64)}
@@ -108,7 +111,7 @@ def main() -> None:
     parser = turns.options(__doc__, rounds=5)
     parser.add_argument("--torch", metavar="PYTHON", help="the Python of an environment with PyTorch")
     args = parser.parse_args()
-    peak = Peak()
+    peak = Peak(cnnx.active_target())
     turns.table("network", "task", ">cnnx, µs", ">of peak", ">PyTorch, µs", ">PyTorch ÷ cnnx")
     rows = [row for row in NETWORKS if args.only in row]
     shares = {row: {task: measure(row, task, args, peak) for task in ("predict", "train")} for row in rows}

@@ -212,7 +212,7 @@ def main() -> int:
     for name in SLOWER_NUMPY:
         os.environ.pop(name, None)
     print(f"- {cpu_name()}; `python {shlex.join(sys.argv)}`; medians (smallest–largest) of {args.rounds} rounds")
-    failed, peak = False, Peak()
+    failed, peak = False, Peak(cnnx.active_target())
     for title, (case, rows) in TABLES.items():
         named = [row for row in rows if args.only in f"{title}: {row.name}"]
         wanted = {row.beside for row in named}  # by cnnx, too
