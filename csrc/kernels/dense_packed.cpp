@@ -125,51 +125,18 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
   dense_backward_rows<false>(d_input, d_packed, d_biases, packed, d_totals, input, T{1}, s);
 }
 
-// Returns the sums of a few rows of eight partial sums, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), in neighbouring
-// lanes.
-inline Vec<float, 16> sums_of_rows(const float* rows) {
-  using V = Vec<float, 16>;
-  const auto two = [&](const float* row) {
-    const V a = load<V>(row) + load<V>(row + 4), b = load<V>(row + row_lanes) + load<V>(row + row_lanes + 4);
-    return V{a[0], b[0], a[1], b[1]} + V{a[2], b[2], a[3], b[3]};
-  };
-  const V a = two(rows), b = two(rows + 2 * row_lanes);
-  return V{a[0], a[1], b[0], b[1]} + V{a[2], a[3], b[2], b[3]};
-}
-[[maybe_unused]] inline Vec<double, 16> sums_of_rows(const double* rows) {  // WebAssembly has no float64
-  using V = Vec<double, 16>;
-  const auto one = [&](const double* row) {
-    return (load<V>(row) + load<V>(row + 4)) + (load<V>(row + 2) + load<V>(row + 6));
-  };
-  const V a = one(rows), b = one(rows + row_lanes);
-  return V{a[0], b[0]} + V{a[1], b[1]};
-}
-
-// Like finish_totals, for a few Wides of each of several samples: sets totals[k][n] of `nodes` nodes from `first` on.
+// Adds the products of `blocks` blocks of channels to the sums of `samples` samples for `wides` Wides of nodes, all in
+// registers. A sample's sums are `stride` Wides apart. Not inlined, so that pointers are in registers, too.
 template <int samples, int wides, class T>
-void finish_tile(T* const* totals, const Wide<T> (&sums)[samples][wides], const T* biases, int first, int nodes) {
-  constexpr int together = 16 / static_cast<int>(sizeof(T)), all_nodes = wides * lanes_of<T> / row_lanes;
-  constexpr int rows = rounded_up(samples * all_nodes, together);
-  T partial[rows * row_lanes] = {}, total[rows];
-  __builtin_memcpy(partial, sums, sizeof sums);
-  for (int row = 0; row < rows; row += together) store(total + row, sums_of_rows(partial + row * row_lanes));
-  for (int k = 0; k < samples; ++k)
-    for (int n = 0; n < nodes; ++n) totals[k][first + n] = biases[first + n] + total[k * all_nodes + n];
-}
-
-// The totals of `samples` samples for `wides` Wides of nodes, all in registers. Not inlined, so that pointers are in
-// registers, too.
-template <int samples, int wides, class T>
-[[gnu::noinline]] void forward_tile(T* const* totals, const T* const* inputs, const T* weights, Index row_size,
-                                    const T* biases, int node, const DenseShape& s) {
-  int blocks = s.blocks();
+[[gnu::noinline]] void forward_tile(Wide<T>* sums, Index stride, bool is_first, const T* const* inputs, Index channel,
+                                    const T* weights, Index row_size, int blocks) {
   const T* in[samples];
-  for (int k = 0; k < samples; ++k) in[k] = inputs[k];
+  for (int k = 0; k < samples; ++k) in[k] = inputs[k] + channel;
   Wide<T> sum[samples][wides];  // GCC would clear a whole array by an instruction that takes long to start
 #pragma GCC unroll 6
   for (int k = 0; k < samples; ++k)
 #pragma GCC unroll 5
-    for (int j = 0; j < wides; ++j) sum[k][j] = {};
+    for (int j = 0; j < wides; ++j) sum[k][j] = is_first ? Wide<T>{} : sums[k * stride + j];
   Index at = 0;
   do {
     __builtin_prefetch(weights + 8 * row_size);  // the hardware does not foresee such long strides
@@ -184,8 +151,10 @@ template <int samples, int wides, class T>
     weights += row_size;
     at += row_lanes;
   } while (--blocks > 0);
-  const int nodes = smaller(s.nodes - node, wides * lanes_of<T> / row_lanes);
-  finish_tile(totals, sum, biases, node, nodes);
+#pragma GCC unroll 6
+  for (int k = 0; k < samples; ++k)
+#pragma GCC unroll 5
+    for (int j = 0; j < wides; ++j) sums[k * stride + j] = sum[k][j];
 }
 
 // Calls body(first sample, number of samples as a constant) for groups of 4 and 1.
@@ -199,18 +168,28 @@ void for_samples(int samples, Body&& body) {
 template <class T>
 void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
                          const DenseShape& s) noexcept {
-  for_wides<T>(s, [&](auto count, int, int node) {
+  for_wides<T>(s, [&](auto count, int nodes, int node) {
     const auto at = group_layout<T>(s, node, count);
-    const auto compute = [&](int k, auto some) {
-      // One sample alone needs the sums of many nodes, because each waits for the addition before it.
-      constexpr int most = native_bytes == 64 || (native_bytes == 32 && some == 1) ? 5 : 1;
-      constexpr int wides = count % most == 0 ? most : 1;
-      for (int j = 0; j < count; j += wides)
-        forward_tile<some, wides>(totals + k, inputs + k, packed + at.begin + j * lanes_of<T>, at.row, biases,
-                                  node + j * lanes_of<T> / row_lanes, s);
-    };
-    if (samples % 6 != 0) return for_samples(samples, compute);
-    for (int k = 0; k < samples; k += 6) compute(k, std::integral_constant<int, 6>{});
+    Wide<T> sums[dense_block * count];
+    // A few kilobytes of each sample at a time, so that they and their weights stay in the cache until all have met.
+    constexpr int together = 128;
+    for (int block = 0; block < s.blocks(); block += together) {
+      const auto add = [&](int k, auto some) {
+        // One sample alone needs the sums of many nodes, because each waits for the addition before it.
+        constexpr int most = native_bytes == 64 || (native_bytes == 32 && some == 1) ? 5 : 1;
+        constexpr int wides = count % most == 0 ? most : 1;
+        for (int j = 0; j < count; j += wides)
+          forward_tile<some, wides>(sums + k * count + j, count, block == 0, inputs + k, Index{block} * row_lanes,
+                                    packed + at.begin + block * at.block + j * lanes_of<T>, at.row,
+                                    smaller(together, s.blocks() - block));
+      };
+      if (samples % 6 != 0) {
+        for_samples(samples, add);
+      } else {
+        for (int k = 0; k < samples; k += 6) add(k, std::integral_constant<int, 6>{});
+      }
+    }
+    for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sums + k * count, biases + node, nodes);
   });
 }
 

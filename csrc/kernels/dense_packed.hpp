@@ -73,15 +73,27 @@ template <class T>
   return {Index{node} * row_lanes * s.all_packed_rows(), row, row * s.packed_rows()};
 }
 
-// Adds up each node's partial sums and its bias. Here and below, a function that is called once for a group of nodes is
-// compiled once for all sizes of groups.
+// Adds up each node's partial sums, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), and its bias. Here and below, a function
+// that is called once for a group of nodes is compiled once for all sizes of groups.
 template <class T>
 [[gnu::noinline]] void finish_totals(T* totals, const void* sums, const T* biases, int nodes) {
-  using Two = Vec<T, 2 * sizeof(T)>;
   const T* partial = static_cast<const T*>(sums);
-  for (int n = 0; n < nodes; ++n, partial += row_lanes) {
+  int n = 0;
+  if constexpr (sizeof(T) == sizeof(float)) {  // four nodes at a time
+    using V = Vec<T, 16>;
+    const auto two = [](const T* rows) {
+      const V a = load<V>(rows) + load<V>(rows + 4), b = load<V>(rows + row_lanes) + load<V>(rows + row_lanes + 4);
+      return V{a[0], b[0], a[1], b[1]} + V{a[2], b[2], a[3], b[3]};
+    };
+    for (; n + 4 <= nodes; n += 4, partial += 4 * row_lanes) {
+      const V a = two(partial), b = two(partial + 2 * row_lanes);
+      store(totals + n, load<V>(biases + n) + (V{a[0], a[1], b[0], b[1]} + V{a[2], a[3], b[2], b[3]}));
+    }
+  }
+  using Two = Vec<T, 2 * sizeof(T)>;
+  for (; n < nodes; ++n, partial += row_lanes) {
     const auto at = [&](int lane) { return load<Two>(partial + lane); };
-    const Two halves = (at(0) + at(4)) + (at(2) + at(6));  // ((0 + 4) + (2 + 6), (1 + 5) + (3 + 7))
+    const Two halves = (at(0) + at(4)) + (at(2) + at(6));
     totals[n] = biases[n] + (halves[0] + halves[1]);
   }
 }

@@ -100,6 +100,18 @@ def test_the_number_of_threads_changes_no_bit(rng, threads, batch_size, names, d
     assert_same_bits(histories[0].correct, histories[1].correct)
 
 
+@pairwise(count=[2, 5, 12, 13], dtype=DTYPES, target=cnnx.targets())
+def test_a_dense_layer_of_many_inputs_reads_all_of_them(rng, count, dtype):
+    """It reads 1,024 at a time, and here there are 2,070."""
+    images = rng.integers(0, 256, (count, 46, 45), dtype=np.uint8)
+    layers, plain = (
+        [kit.Dense(2070, 23, dtype=dtype, rng=0), kit.ReLU(), kit.Softmax(23, 11, dtype=dtype, rng=0)]
+        for kit in (cnnx, reference)
+    )
+    expected = np.array([forward_by_hand(plain, image) for image in as_floats(images, dtype)])
+    assert_close(Sequential(layers).predict(images), expected, TERMS)
+
+
 @pairwise(names=[*STACKS, DEEP_WITH_DROPOUT], count=[1, 3, 17], dtype=DTYPES, target=cnnx.targets())
 def test_predict_and_evaluate_are_the_layers_forward_for_every_stack(rng, names, count, dtype):
     images, labels = problem(rng, names, count)
