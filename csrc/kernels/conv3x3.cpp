@@ -288,7 +288,8 @@ void conv3x3_backward_filters(T* __restrict d_packed, const T* __restrict d_outp
           for (int dy = 0; dy < 3; ++dy) compute(one, count, dy, tap);
       };
       if constexpr (tile.vectors == 1) {
-        sweep(std::integral_constant<int, 12>{});
+        // Not for the narrowest registers, because another size of tile would be much code for few filters.
+        if constexpr (sizeof(typename decltype(tile)::V) > 16) sweep(std::integral_constant<int, 12>{});
         for (; tap < run; tap += 3) compute(three, three, 0, tap);
       } else {
         sweep(std::integral_constant<int, 6>{});

@@ -54,16 +54,11 @@ void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, in
 }
 
 // The loss  -ln p[label] = ln(sum of exps) - (totals[label] - max),  and whether the label is the first of the classes
-// with the largest probability. Sets p = softmax(totals) and, unless d_totals is null, the gradient:
-//
-//   d_totals[n] = p[n] - (1 if n == label else 0)
+// with the largest probability. Sets p = softmax(totals).
 template <class T>
-Outcome softmax_loss(T* __restrict probabilities, T* __restrict d_totals, const T* totals, int label,
-                     int nodes) noexcept {
+Outcome softmax_loss(T* probabilities, const T* totals, int label, int nodes) noexcept {
   const auto e = exponentials(probabilities, totals, nodes);
   for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
-  if (d_totals != nullptr)
-    for (int n = 0; n < nodes; ++n) d_totals[n] = probabilities[n] - (n == label ? T{1} : T{0});
   int best = 0;
   for (int n = 1; n < nodes; ++n) best = probabilities[n] > probabilities[best] ? n : best;
   return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), best == label};
@@ -79,7 +74,7 @@ template <class T>
 Outcome softmax_loss_of_row(T* probabilities, T* d_totals, const T* totals, const T* row, int nodes) noexcept {
   int label = 0;
   for (int n = 1; n < nodes; ++n) label = row[n] > row[label] ? n : label;
-  const Outcome of_label = softmax_loss<T>(probabilities, nullptr, totals, label, nodes);
+  const Outcome of_label = softmax_loss(probabilities, totals, label, nodes);
   T sum = 0;
   for (int n = 0; n < nodes; ++n) sum += row[n];
   double loss = 0;

@@ -89,7 +89,7 @@ Vec<T> load_bytes(const std::uint8_t* from) {
 }
 #endif
 
-// Reads or writes only the first `count` lanes. The other lanes of a loaded vector are 0.
+// Reads or writes only the first `count` lanes, which are not all. The other lanes of a loaded vector are 0.
 template <class V, class T>
 V load_first(const T* from, int count) {
   V v{};
