@@ -126,18 +126,18 @@ void dense_backward_packed(T* d_input, T* d_packed, T* d_biases, const T* packed
 }
 
 // Adds the products of `blocks` blocks of channels to the sums of `samples` samples for `wides` Wides of nodes, all in
-// registers. A sample's sums are `stride` Wides apart. Not inlined, so that pointers are in registers, too.
+// registers, from channel `at` on. A sample's sums are `stride` Wides apart. Not inlined, so that pointers are in
+// registers, too.
 template <int samples, int wides, class T>
-[[gnu::noinline]] void forward_tile(Wide<T>* sums, Index stride, bool is_first, const T* const* inputs, Index channel,
+[[gnu::noinline]] void forward_tile(Wide<T>* sums, Index stride, bool is_first, const T* const* inputs, Index at,
                                     const T* weights, Index row_size, int blocks) {
   const T* in[samples];
-  for (int k = 0; k < samples; ++k) in[k] = inputs[k] + channel;
+  for (int k = 0; k < samples; ++k) in[k] = inputs[k];
   Wide<T> sum[samples][wides];  // GCC would clear a whole array by an instruction that takes long to start
 #pragma GCC unroll 6
   for (int k = 0; k < samples; ++k)
 #pragma GCC unroll 5
     for (int j = 0; j < wides; ++j) sum[k][j] = is_first ? Wide<T>{} : sums[k * stride + j];
-  Index at = 0;
   do {
     __builtin_prefetch(weights + 8 * row_size);  // the hardware does not foresee such long strides
     Wide<T> weight[wides];
