@@ -117,45 +117,59 @@ struct WindowRows {
   int first, last;
 };
 
-// Computes `pixels` neighbouring output pixels of one row, for one tile of filters. Not inlined: where GCC puts several
-// of these into one function, it keeps their sums in memory.
+// Computes `pixels` neighbouring output pixels of one row, for one tile of filters. Neighbouring windows share what is
+// read: if there are registers for it, a pixel is multiplied by all three taps of its row. Not inlined: where GCC puts
+// several of these into one function, it keeps their sums in memory.
 template <class Tile, int pixels, class T>
 __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* packed, int filters,
                                             const WindowRows& rows, const Conv3x3Shape& s) {
-  typename Tile::V sum[pixels][Tile::vectors];
-  const int padded = padded_channels<T>(s.filters);
-  for (int v = 0; v < Tile::vectors; ++v) {
-    const auto bias = load<typename Tile::V>(packed + Index{s.taps()} * padded + v * Tile::lanes);
-    for (int p = 0; p < pixels; ++p) sum[p][v] = bias;
-  }
-  // Four pixels share a pointer: their addresses are the pointer plus 0 to 3 times the channels. A pointer for each
-  // pixel would need more registers than there are.
-  constexpr int together = 4, groups = (pixels + together - 1) / together;
-  const Index channels = s.channels;
-  input += Index{rows.first} * s.width * s.channels;
-  packed += Index{rows.first} * 3 * s.channels * padded;
-  for (int dy = rows.first; dy < rows.last; ++dy, input += Index{s.width} * s.channels) {
-    const T* at[groups];
-    for (int g = 0; g < groups; ++g) at[g] = input + g * together * channels;
-    for (int i = 0; i < 3 * s.channels; ++i, packed += padded) {
-      typename Tile::V filter[Tile::vectors];
-      for (int v = 0; v < Tile::vectors; ++v) filter[v] = load<typename Tile::V>(packed + v * Tile::lanes);
-      for (int p = 0; p < pixels; ++p) {
-        const auto pixel = all<typename Tile::V>(at[p / together][p % together * channels]);
-        for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += pixel * filter[v];
-      }
-      for (int g = 0; g < groups; ++g) {
-        ++at[g];
-        hide_pointer(at[g]);
+  using V = typename Tile::V;
+  const Index padded = padded_channels<T>(s.filters), channels = s.channels, tap = channels * padded;
+  V sum[pixels][Tile::vectors];
+// Here and below, GCC would otherwise make loops, and so keep the sums in memory.
+#pragma GCC unroll 12
+  for (int p = 0; p < pixels; ++p)
+#pragma GCC unroll 2
+    for (int v = 0; v < Tile::vectors; ++v) sum[p][v] = load<V>(packed + 9 * tap + v * Tile::lanes);
+  constexpr int taps = (pixels + 3) * Tile::vectors < register_count ? 3 : 1;  // that are in registers at a time
+  // Four columns share a pointer: their addresses are the pointer plus 0 to 3 times the channels. A pointer for each
+  // column would need more registers than there are.
+  constexpr int columns = pixels + 2, together = 4, groups = (columns + together - 1) / together;
+  const Index row = s.width * channels;
+  const T* at[groups];
+  for (int g = 0; g < groups; ++g) at[g] = input + rows.first * row + g * together * channels;
+  packed += rows.first * 3 * tap;
+  for (int dy = rows.first; dy < rows.last; ++dy, packed += 2 * tap) {
+    for (Index c = 0; c < channels; ++c, packed += padded) {
+#pragma GCC unroll 3
+      for (int first = 0; first < 3; first += taps) {
+        V filter[taps][Tile::vectors];
+        for (int dx = 0; dx < taps; ++dx)
+          for (int v = 0; v < Tile::vectors; ++v)
+            filter[dx][v] = load<V>(packed + (first + dx) * tap + v * Tile::lanes);
+#pragma GCC unroll 14
+        for (int column = first; column < first + pixels + taps - 1; ++column) {
+          const auto pixel = all<V>(at[column / together][column % together * channels]);
+#pragma GCC unroll 3
+          for (int dx = taps - 1; dx >= 0; --dx)  // the oldest sum first, because each addition waits for the last
+            if (const int p = column - first - dx; p >= 0 && p < pixels)
+#pragma GCC unroll 2
+              for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += pixel * filter[dx][v];
+          keep(pixel);
+        }
+        for (int g = 0; g < groups; ++g) {
+          at[g] += first + taps == 3;
+          hide_pointer(at[g]);
+        }
       }
     }
+    for (int g = 0; g < groups; ++g) at[g] += row - channels;
   }
   const bool with_relu = s.relu;
   const Index stride = s.filters;
-// GCC would otherwise store in a loop, and so keep the sums in memory.
 #pragma GCC unroll 12
   for (int p = 0; p < pixels; ++p)
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int v = 0; v < Tile::vectors; ++v)
       Tile::write(output + p * stride + v * Tile::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters);
 }
@@ -195,7 +209,7 @@ __attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, co
 
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
-  for_channel_tiles<T>(s.filters, [&](auto tile, int first, int count) {
+  for_channel_tiles<T, 2>(s.filters, [&](auto tile, int first, int count) {
     if constexpr (!tile.partial)
       if (s.channels == 1 && s.out_width() >= 4 && s.zero_rows == 0) {
         for (int v = 0; v < tile.vectors; ++v)

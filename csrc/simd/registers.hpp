@@ -226,6 +226,22 @@ void hide([[maybe_unused]] V& v) {
 #endif
 }
 
+// Says that a vector is still needed here, so that no sum takes its register. Otherwise GCC runs out of registers if
+// all are in use. Narrow vectors stay in the first 16 registers, whose instructions are shorter.
+template <class V>
+void keep([[maybe_unused]] const V& v) {
+#if defined(__aarch64__)
+  asm volatile("" : : "w"(v));
+#elif defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64)
+    asm volatile("" : : "v"(v));
+  else
+    asm volatile("" : : "x"(v));
+#elif !defined(__wasm__)
+  asm volatile("" : : "x"(v));
+#endif
+}
+
 // Makes the compiler forget how a pointer was computed, so that it keeps the pointer in a register.
 template <class T>
 void hide_pointer(const T*& pointer) {
