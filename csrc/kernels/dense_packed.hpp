@@ -42,6 +42,7 @@ void for_wides(const DenseShape& s, Body&& body) {
     }
   };
   sweep(std::integral_constant<int, 10 / nodes_a_wide>{});
+  sweep(std::integral_constant<int, 3>{});
   sweep(std::integral_constant<int, 2>{});
   sweep(std::integral_constant<int, 1>{});
 }
@@ -58,8 +59,9 @@ void for_wides_from_last(const DenseShape& s, Body&& body) {
       body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
     }
   };
-  sweep(std::integral_constant<int, 1>{}, rest % 2);
-  sweep(std::integral_constant<int, 2>{}, rest / 2);
+  sweep(std::integral_constant<int, 1>{}, rest % 3 % 2);
+  sweep(std::integral_constant<int, 2>{}, rest % 3 / 2);
+  sweep(std::integral_constant<int, 3>{}, rest / 3);
   sweep(std::integral_constant<int, full>{}, first / full);
 }
 
