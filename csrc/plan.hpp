@@ -161,6 +161,7 @@ struct Workspace {
 
   Sample sample;
   std::size_t goes_back_to;          // the last stage of a backward pass
+  bool aligns_images;                // whether the first stage reads a training image in registers, several times
   std::vector<Buffer<T>> values;     // one for each boundary between stages
   std::vector<Buffer<T>> gradients;  // the same; null for those that are only in a Scratch
   std::vector<std::unique_ptr<Memory>> memory;

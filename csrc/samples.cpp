@@ -23,11 +23,14 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
     if (stay_bytes) w.sample.bytes = bytes;
     active_target().kernels<T>().scale_pixels(stay_bytes ? image : read, bytes, count);
     if (stay_bytes) return;
-  } else if (!moves && whole_lines<T>(count) == count) {
-    w.passes.front().input = images.values + sample * count;  // which need no padding
-    return;
   } else {
-    copy(read, images.values + sample * count, count);
+    const T* const values = images.values + sample * count;
+    const bool is_padded = whole_lines<T>(count) == count;
+    if (!moves && is_padded && (is_aligned(values) || !w.aligns_images || !w.sample.training)) {
+      w.passes.front().input = values;
+      return;
+    }
+    copy(read, values, count);
   }
   if (shifts)
     shift<T>(image, read, shape, map, static_cast<T>(background));

@@ -2,6 +2,8 @@
 // the formulas.
 #include "dense_packed.hpp"
 
+#include <cstdint>
+
 #include "target.hpp"
 
 namespace cnnx {
@@ -165,23 +167,35 @@ void for_samples(int samples, Body&& body) {
   for (; first < samples; ++first) body(first, std::integral_constant<int, 1>{});
 }
 
+// Fetches memory into the cache while something else is computed. Addresses are numbers, because they are a guess.
+struct Fetch {
+  std::uintptr_t at, end;
+  void lines(int count) {
+    for (; count > 0 && at < end; --count, at += 64) __builtin_prefetch(reinterpret_cast<const char*>(at));
+  }
+};
+
+// A few kilobytes of each sample at a time, so that they and their weights stay in the cache until all have met.
+inline constexpr int blocks_at_once = 128;
+
+// Before each Wide's tile it fetches `fetched` cache lines.
 template <class T>
-void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
-                         const DenseShape& s) noexcept {
+void forward_samples(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
+                     const DenseShape& s, Fetch fetch, int fetched) {
   for_wides<T>(s, [&](auto count, int nodes, int node) {
     const auto at = group_layout<T>(s, node, count);
     Wide<T> sums[dense_block * count];
-    // A few kilobytes of each sample at a time, so that they and their weights stay in the cache until all have met.
-    constexpr int together = 128;
-    for (int block = 0; block < s.blocks(); block += together) {
+    for (int block = 0; block < s.blocks(); block += blocks_at_once) {
       const auto add = [&](int k, auto some) {
         // One sample alone needs the sums of many nodes, because each waits for the addition before it.
         constexpr int most = native_bytes == 64 || (native_bytes == 32 && some == 1) ? 5 : 1;
         constexpr int wides = count % most == 0 ? most : 1;
-        for (int j = 0; j < count; j += wides)
+        for (int j = 0; j < count; j += wides) {
+          fetch.lines(fetched * wides);
           forward_tile<some, wides>(sums + k * count + j, count, block == 0, inputs + k, Index{block} * row_lanes,
                                     packed + at.begin + block * at.block + j * lanes_of<T>, at.row,
-                                    smaller(together, s.blocks() - block));
+                                    smaller(blocks_at_once, s.blocks() - block));
+        }
       };
       if (samples % 6 != 0) {
         for_samples(samples, add);
@@ -191,6 +205,33 @@ void dense_forward_block(T* const* totals, const T* const* inputs, int samples, 
     }
     for (int k = 0; k < samples; ++k) finish_totals(totals[k] + node, sums + k * count, biases + node, nodes);
   });
+}
+
+template <class T>
+void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
+                         const DenseShape& s) noexcept {
+  constexpr int together = 6;
+  if (native_bytes == 64 || s.blocks() > blocks_at_once || samples % together != 0)
+    return forward_samples(totals, inputs, samples, packed, biases, s, {}, 0);
+  // Here a tile has one Wide, so samples are read once for each Wide. Six of them go through all nodes while they are
+  // in the first cache, as a copy if their registers would lie across cache lines.
+  alignas(64) T copies[native_bytes == 64 ? 1 : together * blocks_at_once * row_lanes];
+  const auto bytes = sizeof(T) * together * static_cast<std::size_t>(s.channels);
+  const int fetched = static_cast<int>(bytes / 64) / s.wides<T>() + 1;
+  for (int k = 0; k < samples; k += together) {
+    const T* from[together];
+    T* copy = copies;
+    for (int i = 0; i < together; ++i) {
+      from[i] = inputs[k + i];
+      if (reinterpret_cast<std::uintptr_t>(from[i]) % native_bytes == 0) continue;
+      for (int at = 0; at < s.channels; at += row_lanes) Row<T>::read(from[i] + at).write(copy + at);
+      from[i] = copy;
+      copy += s.blocks() * row_lanes;
+    }
+    // Images follow one another in memory, so the next samples are probably those after these.
+    const auto next = reinterpret_cast<std::uintptr_t>(inputs[k]) + bytes;
+    forward_samples(totals + k, from, together, packed, biases, s, {next, next + bytes}, fetched);
+  }
 }
 
 // The backward pass of several samples through a group of nodes. The gradients of the totals are (nodes, samples) for

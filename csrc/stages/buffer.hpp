@@ -1,6 +1,7 @@
 // Memory for numbers, aligned to a cache line and filled with zeros.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -25,6 +26,11 @@ Buffer<T> new_buffer(Index count) {
   Buffer<T> buffer(static_cast<T*>(::operator new[](bytes, cache_line)));
   std::memset(static_cast<void*>(buffer.get()), 0, bytes);
   return buffer;
+}
+
+// Whether numbers begin a cache line, so that no register is read from two of them.
+inline bool is_aligned(const void* numbers) noexcept {
+  return reinterpret_cast<std::uintptr_t>(numbers) % static_cast<std::size_t>(cache_line) == 0;
 }
 
 template <class T>

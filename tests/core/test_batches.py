@@ -112,6 +112,22 @@ def test_a_dense_layer_of_many_inputs_reads_all_of_them(rng, count, dtype):
     assert_close(Sequential(layers).predict(images), expected, TERMS)
 
 
+@pairwise(offset=[8, 16, 32, 48], names=["dense:23 relu softmax:11", "conv:4 softmax:11"], target=cnnx.targets())
+def test_where_images_lie_in_memory_changes_no_bit(rng, offset, names, dtype):
+    """A dense layer copies images that do not begin a cache line, because it reads them several times."""
+    images, labels = rng.uniform(-0.5, 0.5, (24, 16, 16)).astype(dtype), rng.integers(0, 11, 24)
+    memory = np.zeros(images.nbytes + 2 * 64, np.uint8)
+    aligned = -memory.ctypes.data % 64
+    results = []
+    for start in (aligned, aligned + offset):
+        placed = memory[start : start + images.nbytes].view(dtype).reshape(images.shape)
+        placed[...] = images
+        network = Sequential(stack(cnnx, names, dtype, (16, 16)))
+        network.fit(placed, labels, epochs=2, batch_size=12, learn_rate=0.05, shuffle=False)
+        results.append([bits(network), network.predict(placed).tobytes()])
+    assert results[0] == results[1]
+
+
 @pairwise(names=[*STACKS, DEEP_WITH_DROPOUT], count=[1, 3, 17], dtype=DTYPES, target=cnnx.targets())
 def test_predict_and_evaluate_are_the_layers_forward_for_every_stack(rng, names, count, dtype):
     images, labels = problem(rng, names, count)
