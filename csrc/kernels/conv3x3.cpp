@@ -117,21 +117,66 @@ struct WindowRows {
   int first, last;
 };
 
-// Computes `pixels` neighbouring output pixels of one row, for one tile of filters. Neighbouring windows share what is
-// read: if there are registers for it, a pixel is multiplied by all three taps of its row. Not inlined: where GCC puts
-// several of these into one function, it keeps their sums in memory.
-template <class Tile, int pixels, class T>
+// The registers of a tile's outputs in one row of an image. Distances are between that row and the next.
+template <class Tile>
+struct OneRow {
+  using V = typename Tile::V;
+  static constexpr int vectors = Tile::vectors, lanes = Tile::lanes;
+  template <class T>
+  static V of_filters(const T* at) {
+    return load<V>(at);
+  }
+  template <class T>
+  static V of_pixel(const T* at, Index) {
+    return all<V>(*at);
+  }
+  template <class T>
+  static void write(T* to, const V& v, int filters, Index) {
+    Tile::write(to, v, filters);
+  }
+};
+
+#if defined(__AVX512F__)
+// The same in two rows, for half a register of filters: the lower half of a register is the upper row.
+template <class T>
+struct TwoRows {
+  using V = Vec<T>;
+  using Half = Vec<T, 32>;
+  static constexpr int vectors = 1, lanes = 32 / static_cast<int>(sizeof(T));
+  static V of_filters(const float* at) { return (V)_mm512_maskz_broadcast_f32x8(0xffff, (__m256)load<Half>(at)); }
+  static V of_filters(const double* at) { return (V)_mm512_maskz_broadcast_f64x4(0xff, (__m256d)load<Half>(at)); }
+  static V of_pixel(const float* at, Index next) {
+    return (V)_mm512_mask_broadcastss_ps((__m512)all<V>(*at), 0xff00, _mm_load_ss(at + next));
+  }
+  static V of_pixel(const double* at, Index next) {
+    return (V)_mm512_mask_broadcastsd_pd((__m512d)all<V>(*at), 0xf0, _mm_load_sd(at + next));
+  }
+  static void write(float* to, const V& v, int, Index next) {
+    store(to, (Half)_mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 0));
+    store(to + next, (Half)_mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 1));
+  }
+  static void write(double* to, const V& v, int, Index next) {
+    store(to, (Half)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 0));
+    store(to + next, (Half)_mm512_maskz_extractf64x4_pd(0xf, (__m512d)v, 1));
+  }
+};
+#endif
+
+// Computes `pixels` neighbouring output pixels of one row, or of each of two, for one tile of filters. Neighbouring
+// windows share what is read: if there are registers for it, a pixel is multiplied by all three taps of its row. Not
+// inlined: where GCC puts several of these into one function, it keeps their sums in memory.
+template <class Outputs, int pixels, class T>
 __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* packed, int filters,
                                             const WindowRows& rows, const Conv3x3Shape& s) {
-  using V = typename Tile::V;
+  using V = typename Outputs::V;
   const Index padded = padded_channels<T>(s.filters), channels = s.channels, tap = channels * padded;
-  V sum[pixels][Tile::vectors];
+  V sum[pixels][Outputs::vectors];
 // Here and below, GCC would otherwise make loops, and so keep the sums in memory.
 #pragma GCC unroll 12
   for (int p = 0; p < pixels; ++p)
 #pragma GCC unroll 2
-    for (int v = 0; v < Tile::vectors; ++v) sum[p][v] = load<V>(packed + 9 * tap + v * Tile::lanes);
-  constexpr int taps = (pixels + 3) * Tile::vectors < register_count ? 3 : 1;  // that are in registers at a time
+    for (int v = 0; v < Outputs::vectors; ++v) sum[p][v] = Outputs::of_filters(packed + 9 * tap + v * Outputs::lanes);
+  constexpr int taps = (pixels + 3) * Outputs::vectors < register_count ? 3 : 1;  // that are in registers at a time
   // Four columns share a pointer: their addresses are the pointer plus 0 to 3 times the channels. A pointer for each
   // column would need more registers than there are.
   constexpr int columns = pixels + 2, together = 4, groups = (columns + together - 1) / together;
@@ -143,18 +188,18 @@ __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* 
     for (Index c = 0; c < channels; ++c, packed += padded) {
 #pragma GCC unroll 3
       for (int first = 0; first < 3; first += taps) {
-        V filter[taps][Tile::vectors];
+        V filter[taps][Outputs::vectors];
         for (int dx = 0; dx < taps; ++dx)
-          for (int v = 0; v < Tile::vectors; ++v)
-            filter[dx][v] = load<V>(packed + (first + dx) * tap + v * Tile::lanes);
+          for (int v = 0; v < Outputs::vectors; ++v)
+            filter[dx][v] = Outputs::of_filters(packed + (first + dx) * tap + v * Outputs::lanes);
 #pragma GCC unroll 14
         for (int column = first; column < first + pixels + taps - 1; ++column) {
-          const auto pixel = all<V>(at[column / together][column % together * channels]);
+          const auto pixel = Outputs::of_pixel(at[column / together] + column % together * channels, row);
 #pragma GCC unroll 3
           for (int dx = taps - 1; dx >= 0; --dx)  // the oldest sum first, because each addition waits for the last
             if (const int p = column - first - dx; p >= 0 && p < pixels)
 #pragma GCC unroll 2
-              for (int v = 0; v < Tile::vectors; ++v) sum[p][v] += pixel * filter[dx][v];
+              for (int v = 0; v < Outputs::vectors; ++v) sum[p][v] += pixel * filter[dx][v];
           keep(pixel);
         }
         for (int g = 0; g < groups; ++g) {
@@ -166,12 +211,13 @@ __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* 
     for (int g = 0; g < groups; ++g) at[g] += row - channels;
   }
   const bool with_relu = s.relu;
-  const Index stride = s.filters;
+  const Index stride = s.filters, next_row = s.out_width() * stride;
 #pragma GCC unroll 12
   for (int p = 0; p < pixels; ++p)
 #pragma GCC unroll 2
-    for (int v = 0; v < Tile::vectors; ++v)
-      Tile::write(output + p * stride + v * Tile::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters);
+    for (int v = 0; v < Outputs::vectors; ++v)
+      Outputs::write(output + p * stride + v * Outputs::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters,
+                     next_row);
 }
 
 // The same for all pixels of an image with one channel, at least four pixels wide, for one register of filters. The
@@ -222,15 +268,27 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
       const T* const row = input + Index{y} * s.width * s.channels;
       const int below = s.height - s.zero_rows - y;
       const WindowRows rows{s.zero_rows > y ? s.zero_rows - y : 0, below < 3 ? below : 3};
-      const auto compute = [&](int x, auto pixels) {
-        conv3x3_tile<decltype(tile), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count, rows,
-                                             s);
+      const auto compute = [&](auto outputs) {
+        const auto compute_group = [&](int x, auto pixels) {
+          conv3x3_tile<decltype(outputs), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count,
+                                                  rows, s);
+        };
+        // Each multiply-add waits for the one before it in the same sum, so a CPU needs eight or more sums at a time.
+        if constexpr (outputs.vectors == 1)
+          for_pixels_reaching_back(s.out_width(), compute_group);
+        else
+          for_sixes_reaching_back(s.out_width(), compute_group);
       };
-      // Each multiply-add waits for the one before it in the same sum, so a CPU needs eight or more sums at a time.
-      if constexpr (tile.vectors == 1)
-        for_pixels_reaching_back(s.out_width(), compute);
-      else
-        for_sixes_reaching_back(s.out_width(), compute);
+#if defined(__AVX512F__)
+      // The second row's window may end in the ring, whose zeros change nothing.
+      if constexpr (sizeof(typename decltype(tile)::V) == 32)
+        if (rows.first == 0 && rows.last == 3 && y + 1 < s.out_height()) {
+          compute(TwoRows<T>{});
+          ++y;
+          continue;
+        }
+#endif
+      compute(OneRow<decltype(tile)>{});
     }
   });
 }
