@@ -13,6 +13,7 @@ class Communicator(Protocol):
     The rank of a process is its number, from 0. `fit` works on a duplicate, so its messages meet no others.
     """
 
+    # mpi4py chose these names.
     def Get_rank(self) -> int:  # noqa: N802
         """Return the rank of this process."""
 
