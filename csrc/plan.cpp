@@ -335,10 +335,13 @@ Scratch<T>::Scratch(const Plan<T>& plan) {
   }
 }
 
+// A first dense layer of so few nodes takes less time than a copy of its image would save.
+constexpr Index few_readers = 10;
+
 template <class T>
 Workspace<T>::Workspace(const Plan<T>& plan, PackedValues<T>& parameters, bool wants_d_image)
     : goes_back_to(wants_d_image ? 0 : plan.first_trained()),
-      aligns_images(plan.stages().front()->samples_at_once() > 1),
+      aligns_images(plan.stages().front()->samples_at_once() > 1 && plan.stages().front()->outputs() > few_readers),
       outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
       d_outputs(new_buffer<T>(whole_lines<T>(plan.nodes()))),
       source(new_buffer<T>(plan.image().count())),

@@ -117,7 +117,8 @@ struct WindowRows {
   int first, last;
 };
 
-// The registers of a tile's outputs in one row of an image. Distances are between that row and the next.
+// How a tile's outputs in one row of an image lie in registers. The last argument, the distance to the next row, is for
+// TwoRows.
 template <class Tile>
 struct OneRow {
   using V = typename Tile::V;
@@ -179,34 +180,36 @@ __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* 
   constexpr int taps = (pixels + 3) * Outputs::vectors < register_count ? 3 : 1;  // that are in registers at a time
   // Four columns share a pointer: their addresses are the pointer plus 0 to 3 times the channels. A pointer for each
   // column would need more registers than there are.
-  constexpr int columns = pixels + 2, together = 4, groups = (columns + together - 1) / together;
+  constexpr int columns = pixels + taps - 1, together = 4, groups = (columns + together - 1) / together;
   const Index row = s.width * channels;
   const T* at[groups];
   for (int g = 0; g < groups; ++g) at[g] = input + rows.first * row + g * together * channels;
   packed += rows.first * 3 * tap;
   for (int dy = rows.first; dy < rows.last; ++dy, packed += 2 * tap) {
     for (Index c = 0; c < channels; ++c, packed += padded) {
-#pragma GCC unroll 3
+#pragma GCC unroll 1
       for (int first = 0; first < 3; first += taps) {
         V filter[taps][Outputs::vectors];
         for (int dx = 0; dx < taps; ++dx)
           for (int v = 0; v < Outputs::vectors; ++v)
             filter[dx][v] = Outputs::of_filters(packed + (first + dx) * tap + v * Outputs::lanes);
 #pragma GCC unroll 14
-        for (int column = first; column < first + pixels + taps - 1; ++column) {
+        for (int column = 0; column < columns; ++column) {
           const auto pixel = Outputs::of_pixel(at[column / together] + column % together * channels, row);
 #pragma GCC unroll 3
           for (int dx = taps - 1; dx >= 0; --dx)  // the oldest sum first, because each addition waits for the last
-            if (const int p = column - first - dx; p >= 0 && p < pixels)
+            if (const int p = column - dx; p >= 0 && p < pixels)
 #pragma GCC unroll 2
               for (int v = 0; v < Outputs::vectors; ++v) sum[p][v] += pixel * filter[dx][v];
           keep(pixel);
         }
         for (int g = 0; g < groups; ++g) {
-          at[g] += first + taps == 3;
+          at[g] += taps == 3 ? 1 : channels;
           hide_pointer(at[g]);
         }
       }
+      if constexpr (taps == 1)
+        for (int g = 0; g < groups; ++g) at[g] += 1 - 3 * channels;
     }
     for (int g = 0; g < groups; ++g) at[g] += row - channels;
   }

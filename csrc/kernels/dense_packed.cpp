@@ -178,7 +178,7 @@ struct Fetch {
 // A few kilobytes of each sample at a time, so that they and their weights stay in the cache until all have met.
 inline constexpr int blocks_at_once = 128;
 
-// Before each Wide's tile it fetches `fetched` cache lines.
+// Before each tile it fetches `fetched` cache lines for each of its Wides.
 template <class T>
 void forward_samples(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
                      const DenseShape& s, Fetch fetch, int fetched) {
@@ -210,8 +210,8 @@ void forward_samples(T* const* totals, const T* const* inputs, int samples, cons
 template <class T>
 void dense_forward_block(T* const* totals, const T* const* inputs, int samples, const T* packed, const T* biases,
                          const DenseShape& s) noexcept {
-  constexpr int together = 6;
-  if (native_bytes == 64 || s.blocks() > blocks_at_once || samples % together != 0)
+  constexpr int together = 6, few_nodes = 10;
+  if (native_bytes == 64 || s.nodes <= few_nodes || s.blocks() > blocks_at_once || samples % together != 0)
     return forward_samples(totals, inputs, samples, packed, biases, s, {}, 0);
   // Here a tile has one Wide, so samples are read once for each Wide. Six of them go through all nodes while they are
   // in the first cache, as a copy if their registers would lie across cache lines.

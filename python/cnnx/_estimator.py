@@ -30,7 +30,7 @@ _OPTIMIZERS: dict[str, Callable[[float], Optimizer]] = {"adam": Adam, "sgd": SGD
 _LEAST_SIDE = 8  # pixels: the sides of the smallest images that are convolved, scikit-learn's own digits
 
 
-class Estimator(BaseEstimator):  # type: ignore[misc]
+class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What the classifiers and regressors of `cnnx.sklearn` share, which describe the parameters and attributes."""
 
     def __init__(

@@ -27,6 +27,8 @@ _SUM_TOLERANCE = 1e-3  # how far the sum of a row of probabilities may be from 1
 class Loss:
     """A loss. `of` and `compiled` are two ways to compute it, with equal results up to rounding.
 
+    Each loss has a `targets`, `of` and `compiled` of its own, so here they raise NotImplementedError.
+
     Attributes:
         has_classes: whether the targets are classes, so that a sample is recognised or not.
         is_of_samples: whether each sample's loss depends on that sample alone.
