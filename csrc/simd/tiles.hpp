@@ -105,6 +105,7 @@ struct Logical {
     return v;
   }
   void write(T* to) const {
+#pragma GCC unroll 24  // otherwise GCC makes a loop, and so writes the registers to the stack first
     for (int i = 0; i < count; ++i) store(to + i * lanes, part[i]);
   }
   void add_product(const Logical& factor, const Logical& by) {
