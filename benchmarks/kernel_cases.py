@@ -150,6 +150,8 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
         handed_out[q // 2 :: 2, q % 2 :: 2] = d_pooled * (winner == q)
     pooled_entries, pooled_listed = listed_entries(handed_out, 12)
     winners, smaller = (1 << winner).astype(INTEGER).view(T), table.Conv3x3Shape(12, 12, 32, 64)
+    pooled, chosen, small = zeros(5, 5, 64), zeros(5, 5, 64), np.ascontiguousarray(image[:12, :12])
+    windows = output[:10, :10].reshape(5, 2, 5, 2, 64).transpose(1, 3, 0, 2, 4).reshape(4, 5, 5, 64)
     return {
         "pack_filters": sets([np.ones_like(packed), filters, biases, shape], packed),
         "unpack_filters": sets([np.ones_like(filters), np.ones_like(biases), packed, shape], filters, biases),
@@ -158,6 +160,11 @@ def conv3x3(kit: Kit) -> dict[str, Case]:
         "conv3x3_forward": sets([zeros(11, 11, 64), image, packed, shape], output),
         "winograd_transform_filters": sets([np.zeros_like(transformed), packed, shape], elements),
         "winograd_forward": sets([zeros(11, 11, 64), image, transformed, biases, desk, shape], output),
+        "winograd_forward_pooled": Case(
+            [pooled, chosen, small, transformed, biases, desk, smaller, table.Ties.all, True],
+            [np.maximum(windows.max(axis=0), 0), np.where(windows.max(axis=0) > 0, 1 << windows.argmax(axis=0), 0)],
+            lambda _: [pooled, chosen.view(INTEGER)],
+        ),
         "conv3x3_backward_filters": sets(
             [packed.copy(), d_output, image, shape], packed + by_tap(d_filters, d_output.sum(axis=(0, 1)))
         ),

@@ -142,6 +142,7 @@ void enter(py::module_& module) {
   table.template enter<&K::conv3x3_backward_input>("conv3x3_backward_input");
   table.template enter<&K::winograd_transform_filters>("winograd_transform_filters");
   table.template enter<&K::winograd_forward>("winograd_forward");
+  table.template enter<&K::winograd_forward_pooled>("winograd_forward_pooled");
   table.template enter<&K::winograd_backward>("winograd_backward");
   table.template enter<&K::winograd_finish_filters>("winograd_finish_filters");
   table.template enter<&K::conv3x3_gather>("conv3x3_gather");

@@ -66,6 +66,7 @@ struct Conv3x3Layer {
   Conv3x3Shape shape(const Shape& in) const noexcept {
     Conv3x3Shape shape{in.height + ring(), in.width + ring(), channels, count};
     shape.bias = biases != nullptr;
+    shape.padding = ring() / 2;
     return shape;
   }
 };

@@ -24,27 +24,22 @@ struct Conv3x3Call {
     shape = layer.shape(in);
   }
 
-  Index padded_size() const { return Index{shape.height} * shape.width * shape.channels; }
-
-  // The input or, for "same" padding, a padded copy of it in `storage`.
-  const T* input(std::unique_ptr<T[]>& storage) const {
-    if (!layer.same) return values;
-    storage = scratch<T>(padded_size());
-    pad(storage.get(), values, shape);
-    return storage.get();
-  }
-
   // Sets the gradient of the packed filters.
   void backward_filters(T* d_packed, const T* d_output) const {
     std::unique_ptr<T[]> padded;
+    if (layer.same) {
+      padded = scratch<T>(shape.padded_size());
+      pad(padded.get(), values, shape);
+    }
     std::fill_n(d_packed, packed_filters_size<T>(shape), T{0});  // the kernel adds to it
-    active_target().kernels<T>().conv3x3_backward_filters(d_packed, d_output, input(padded), shape);
+    active_target().kernels<T>().conv3x3_backward_filters(d_packed, d_output, layer.same ? padded.get() : values,
+                                                          shape);
   }
   // Sets the gradient of the input.
   void backward_input(T* d_input, const T* d_output) const {
     const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(shape));
     std::unique_ptr<T[]> d_padded;
-    if (layer.same) d_padded = scratch<T>(padded_size());
+    if (layer.same) d_padded = scratch<T>(shape.padded_size());
     active_target().kernels<T>().conv3x3_backward_input(layer.same ? d_padded.get() : d_input, d_output, layer.filters,
                                                         shares.get(), shape);
     if (layer.same) crop(d_input, d_padded.get(), shape);
@@ -68,10 +63,9 @@ py::array BoundConv3x3::forward(const py::array& input) const {
       const auto& kernels = active_target().kernels<T>();
       const auto packed = scratch<T>(packed_filters_size<T>(s));
       const auto transformed = scratch<T>(winograd_filters_size<T>(s)), desk = scratch<T>(desk_size<T>(s));
-      std::unique_ptr<T[]> padded;
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
       if (uses_winograd<T>(s)) kernels.winograd_transform_filters(transformed.get(), packed.get(), s);
-      convolve<T>(out, call.input(padded), {packed.get(), transformed.get()}, desk.get(), s);
+      convolve<T>(out, call.values, {packed.get(), transformed.get()}, desk.get(), s);
     }
     return output;
   });

@@ -30,7 +30,6 @@ class ConvBatchNormStage final : public BatchStage<T> {
   Index desk_size() const override { return conv_.desk_size(); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
-    conv_.make(*kept);
     if (!computes_again()) kept->values = new_buffer<T>(whole_lines<T>(conv_.outputs()));
     kept->norm = norm_.new_memory();
     return kept;
@@ -63,11 +62,11 @@ class ConvBatchNormStage final : public BatchStage<T> {
     const Pass<T> inner = of_norm(pass);
     norm_.backward(inner, gradient);
     conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, inner.d_input,
-                         pass.input, *pass.parameters, kept(pass), scratch(pass), pass.desk);
+                         pass.input, *pass.parameters, scratch(pass), pass.desk);
   }
 
  private:
-  struct Kept : Memory, Convolution<T>::Kept {
+  struct Kept : Memory {
     Buffer<T> values;
     std::unique_ptr<Memory> norm;
   };
@@ -80,9 +79,7 @@ class ConvBatchNormStage final : public BatchStage<T> {
 
   bool computes_again() const noexcept { return conv_.shape().channels == 1; }
   T* values(const Pass<T>& pass) const { return (computes_again() ? scratch(pass).values : kept(pass).values).get(); }
-  void compute(const Pass<T>& pass) const {
-    conv_.forward(values(pass), pass.input, *pass.parameters, kept(pass), pass.desk);
-  }
+  void compute(const Pass<T>& pass) const { conv_.forward(values(pass), pass.input, *pass.parameters, pass.desk); }
   // The pass of the normalisation, which begins at the convolution's outputs.
   Pass<T> of_norm(const Pass<T>& pass) const {
     return {values(pass),   pass.output,           scratch(pass).d_values.get(), pass.d_output,

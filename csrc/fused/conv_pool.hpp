@@ -44,7 +44,9 @@ class PooledConvolution {
   // The image with a ring of zeros around it, for "same" padding.
   const T* in_ring(const Pass<T>& pass, Scratch& scratch) const {
     if (!same()) return pass.input;
-    pad(scratch.padded.get(), pass.input, Conv3x3Shape{shape_.height, shape_.width, 1, shape_.filters});
+    Conv3x3Shape padded{shape_.height, shape_.width, 1, shape_.filters};
+    padded.padding = 1;
+    pad(scratch.padded.get(), pass.input, padded);
     return scratch.padded.get();
   }
 

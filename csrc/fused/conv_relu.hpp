@@ -18,11 +18,6 @@ class ConvReLUStage final : public Stage<T> {
   Index desk_size() const override { return conv_.desk_size(); }
   // Winograd's algorithm spreads an infinity over a whole tile.
   bool needs_small() const override { return conv_.packed()->is_winograd_gradient(); }
-  std::unique_ptr<Memory> new_memory() const override {
-    auto kept = std::make_unique<Kept>();
-    conv_.make(*kept);
-    return kept;
-  }
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
     conv_.make_dense(*scratch);
@@ -31,23 +26,20 @@ class ConvReLUStage final : public Stage<T> {
   }
 
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass), pass.desk);
+    conv_.forward(pass.output, pass.input, *pass.parameters, pass.desk);
   }
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
     if (has_relu()) this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
     conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset,
-                         has_relu() ? s.d_values.get() : pass.d_output, pass.input, *pass.parameters, kept(pass), s,
-                         pass.desk);
+                         has_relu() ? s.d_values.get() : pass.d_output, pass.input, *pass.parameters, s, pass.desk);
   }
 
  private:
-  struct Kept : Memory, Convolution<T>::Kept {};
   struct Scratch : Memory, Convolution<T>::Scratch {
     Buffer<T> d_values;
   };
-  static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
   bool has_relu() const noexcept { return conv_.shape().relu; }
 

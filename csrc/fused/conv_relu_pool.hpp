@@ -19,10 +19,9 @@ class ConvReLUPoolStage final : public Stage<T> {
 
   Index outputs() const override { return Index{pool_.out_height()} * pool_.out_width() * pool_.channels; }
   Index work() const override { return conv_.work(); }
-  Index desk_size() const override { return values_at() + conv_.outputs(); }
+  Index desk_size() const override { return std::max(conv_.desk_size(), desk_size_with_pool<T>(conv_.shape())); }
   std::unique_ptr<Memory> new_memory() const override {
     auto kept = std::make_unique<Kept>();
-    conv_.make(*kept);
     kept->winners = new_buffer<T>(outputs());
     return kept;
   }
@@ -34,10 +33,8 @@ class ConvReLUPoolStage final : public Stage<T> {
   }
 
   void forward(const Pass<T>& pass) const override {
-    Kept& k = kept(pass);
-    T* const values = pass.desk + values_at();
-    conv_.forward(values, pass.input, *pass.parameters, k, pass.desk);
-    this->kernels().max_pool2_choose(pass.output, k.winners.get(), values, pool_, run_.ties, run_.relu);
+    convolve_and_pool(pass.output, kept(pass).winners.get(), pass.input, conv_.packed()->filters(*pass.parameters),
+                      pass.desk, conv_.shape(), run_.ties, run_.relu);
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
     const Kept& k = kept(pass);
@@ -47,16 +44,16 @@ class ConvReLUPoolStage final : public Stage<T> {
       const auto entries = s.entries();
       this->kernels().conv3x3_gather_pooled(entries, pass.d_output, k.winners.get(), conv_.shape());
       if (conv_.are_few(entries.start[pool_.height * pool_.width])) {
-        conv_.backward_sparse(d_input, d_conv, pass.input, *pass.parameters, k, s);
+        conv_.backward_sparse(d_input, d_conv, pass.input, *pass.parameters, s);
         return;
       }
     }
     this->kernels().max_pool2_hand_out(s.d_values.get(), pass.d_output, k.winners.get(), pool_);
-    conv_.backward(d_input, d_conv, s.d_values.get(), pass.input, *pass.parameters, k, s, pass.desk);
+    conv_.backward(d_input, d_conv, s.d_values.get(), pass.input, *pass.parameters, s, pass.desk);
   }
 
  private:
-  struct Kept : Memory, Convolution<T>::Kept {
+  struct Kept : Memory {
     Buffer<T> winners;
   };
   struct Scratch : Memory, Convolution<T>::Scratch {
@@ -64,9 +61,6 @@ class ConvReLUPoolStage final : public Stage<T> {
   };
   static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
-
-  // Where the convolution's outputs begin on the desk.
-  Index values_at() const noexcept { return whole_lines<T>(conv_.desk_size()); }
 
   Convolution<T> conv_;
   MaxPool2Shape pool_;

@@ -260,7 +260,7 @@ template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
   for_channel_tiles<T, 2>(s.filters, [&](auto tile, int first, int count) {
     if constexpr (!tile.partial)
-      if (s.channels == 1 && s.out_width() >= 4 && s.zero_rows == 0) {
+      if (s.channels == 1 && s.out_width() >= 4 && !s.skips_ring) {
         for (int v = 0; v < tile.vectors; ++v)
           conv3x3_one_channel<typename decltype(tile)::V>(output + first + v * tile.lanes, input,
                                                           packed + first + v * tile.lanes, s);
@@ -269,8 +269,8 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
     for (int y = 0; y < s.out_height(); ++y) {
       T* const out_row = output + Index{y} * s.out_width() * s.filters + first;
       const T* const row = input + Index{y} * s.width * s.channels;
-      const int below = s.height - s.zero_rows - y;
-      const WindowRows rows{s.zero_rows > y ? s.zero_rows - y : 0, below < 3 ? below : 3};
+      const int ring = s.skips_ring ? s.padding : 0, below = s.height - ring - y;
+      const WindowRows rows{ring > y ? ring - y : 0, below < 3 ? below : 3};
       const auto compute = [&](auto outputs) {
         const auto compute_group = [&](int x, auto pixels) {
           conv3x3_tile<decltype(outputs), pixels>(out_row + x * s.filters, row + x * s.channels, packed + first, count,

@@ -12,18 +12,30 @@ namespace cnnx {
 
 using Index = std::ptrdiff_t;
 
-// A 3x3 convolution without padding: (height, width, channels) -> (height - 2, width - 2, filters). The last
-// `unread_rows` and `unread_columns` are left out of the output, because no later layer reads them.
+// A 3x3 convolution: (height, width, channels) -> (height - 2, width - 2, filters). The last `unread_rows` and
+// `unread_columns` are left out of the output, because no later layer reads them.
+//
+// `height` and `width` count a ring of zeros around the image, which is `padding` pixels thick, and also the image's
+// last `missing_rows` and `missing_columns`, which are zeros, too. The kernels of Winograd's algorithm take images
+// without these zeros. For all others, the zeros are in memory.
 struct Conv3x3Shape {
   int height, width, channels, filters;
   int unread_rows = 0, unread_columns = 0;
   bool relu = false;  // whether the forward pass applies a ReLU to the outputs
-  int zero_rows = 0;  // how many rows of zeros the input has at the top, and at the bottom
-  bool bias = true;   // whether the backward pass computes the gradient of the biases
+  int padding = 0, missing_rows = 0, missing_columns = 0;
+  bool skips_ring = false;  // whether the forward pass may leave out the products of the ring
+  bool bias = true;         // whether the backward pass computes the gradient of the biases
 
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }
   int taps() const noexcept { return 9 * channels; }
+  // The image without the zeros.
+  int image_height() const noexcept { return height - 2 * padding - missing_rows; }
+  int image_width() const noexcept { return width - 2 * padding - missing_columns; }
+  Index image_size() const noexcept { return Index{image_height()} * image_width() * channels; }
+  // With them.
+  bool is_padded() const noexcept { return padding + missing_rows + missing_columns > 0; }
+  Index padded_size() const noexcept { return Index{height} * width * channels; }
   // The tiles of 2x2 outputs in Winograd's algorithm.
   Index tiles() const noexcept { return Index{(out_height() + 1) / 2} * ((out_width() + 1) / 2); }
 };
@@ -307,6 +319,9 @@ struct Kernels {
   void (*winograd_transform_filters)(T* transformed, const T* packed, const Conv3x3Shape&) noexcept;
   bool (*winograd_forward)(T* output, const T* input, const T* transformed, const T* biases, T* desk,
                            const Conv3x3Shape&) noexcept;
+  // The same, and then max_pool2_choose. No output is outside of all pooling windows.
+  bool (*winograd_forward_pooled)(T* output, T* winners, const T* input, const T* transformed, const T* biases, T* desk,
+                                  const Conv3x3Shape&, Ties, bool relu) noexcept;
 
   // kernels/winograd_backward.cpp. The first adds to sums, which the second makes the gradient of packed filters. It
   // sets d_input unless that is null; `flipped` are the transformed filters that winograd_forward would need for it.

@@ -1,7 +1,6 @@
 // The kernels of MaxPool2; max_pool2.hpp has the formulas.
 #include "max_pool2.hpp"
 
-#include "relu.hpp"
 #include "target.hpp"
 
 namespace cnnx {
@@ -39,11 +38,7 @@ void max_pool2_choose(T* output, T* winners, const T* input, const MaxPool2Shape
     V window[4];
     for (int q = 0; q < 4; ++q) window[q] = tile.read(input + in + offset[q], channels);
     V largest = max_or_nan(max_or_nan(window[0], window[1]), max_or_nan(window[2], window[3]));
-    auto winning = winners_of(window, largest, ties);
-    if (with_relu) {
-      winning &= largest > 0;
-      largest = relu(largest);
-    }
+    const auto winning = choose(largest, window, ties, with_relu);
     tile.write(output + out, largest, channels);
     tile.write(winners + out, (V)winning, channels);
   });

@@ -11,6 +11,7 @@
 
 #include "../simd/tiles.hpp"
 #include "kernels.hpp"
+#include "relu.hpp"
 
 namespace cnnx {
 namespace {
@@ -42,6 +43,17 @@ auto winners_of(const V (&window)[4], const V& largest, Ties ties) {
     const Mask wins = equal(window[q], largest) & left;
     winners |= wins & (1 << q);
     left &= ~(wins & first_only);
+  }
+  return winners;
+}
+// The winners of a window after a ReLU, if there is one. `largest` is the window's largest value, and afterwards what
+// the ReLU makes of it.
+template <class V>
+auto choose(V& largest, const V (&window)[4], Ties ties, bool with_relu) {
+  auto winners = winners_of(window, largest, ties);
+  if (with_relu) {
+    winners &= largest > 0;
+    largest = relu(largest);
   }
   return winners;
 }

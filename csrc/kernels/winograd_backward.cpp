@@ -14,8 +14,8 @@
 // filters. The gradient of the biases is in a row after it. A pixel's gradient is the sum over the tiles that it is in.
 // The transformed filters G g G^T are those of winograd_forward.cpp, which are made for filters rotated by 180 degrees:
 // the first and the last of four rows have swapped their places, and so have the first and the last column.
-#include "../simd/tiles.hpp"
 #include "target.hpp"
+#include "winograd.hpp"
 
 namespace cnnx {
 namespace {
@@ -31,35 +31,19 @@ void for_tiles(const Conv3x3Shape& s, Body&& body) {
     for (int x = 0; x < s.out_width(); x += 2) body(tile++, y, x);
 }
 
-// to[16][tiles][channels] = B^T d B. Beyond the image's end there are zeros.
+// to[16][tiles][channels] = B^T d B, for the tiles of a band that begins at row `first` of the outputs.
 template <class T>
-void transform_pixels(T* __restrict to, const T* input, const T* zeros, const Conv3x3Shape& s) {
-  const Index channels = s.channels, element = s.tiles() * channels;
-  for_tiles(s, [&](int tile, int top, int left) {
-    const T* pixel[4][4];
-    for (int y = 0; y < 4; ++y)
-      for (int x = 0; x < 4; ++x) {
-        const bool inside = top + y < s.height && left + x < s.width;
-        pixel[y][x] = inside ? input + (Index{top + y} * s.width + left + x) * channels : zeros;
-      }
+void transform_pixels(T* __restrict to, const T* input, const T* zeros, int first, const Conv3x3Shape& band,
+                      const Conv3x3Shape& s) {
+  const Index channels = s.channels, element = band.tiles() * channels;
+  for_tiles(band, [&](int tile, int top, int left) {
     T* const of_tile = to + tile * channels;
-    for_channel_tiles<T, 1, least_winograd>(s.channels, [&](auto part, int first, int count) {
-      using V = typename decltype(part)::V;
-      V row[4][4];
-      for (int x = 0; x < 4; ++x) {
-        const auto at = [&](int y) { return part.read(pixel[y][x] + first, count); };
-        row[0][x] = at(0) - at(2);
-        row[1][x] = at(1) + at(2);
-        row[2][x] = at(2) - at(1);
-        row[3][x] = at(1) - at(3);
-      }
-      for (int y = 0; y < 4; ++y) {
-        const auto put = [&](int x, const V& v) { part.write(of_tile + (4 * y + x) * element + first, v, count); };
-        put(0, row[y][0] - row[y][2]);
-        put(1, row[y][1] + row[y][2]);
-        put(2, row[y][2] - row[y][1]);
-        put(3, row[y][1] - row[y][3]);
-      }
+    with_pixels(input, zeros, first + top, left, s, [&](const auto& at) {
+      for_channel_tiles<T, 1, least_winograd>(s.channels, [&](auto part, int c, int count) {
+        using V = typename decltype(part)::V;
+        transform_tile([&](int y, int x) { return part.read(at(y, x) + c, count); },
+                       [&](int i, const V& v) { part.write(of_tile + i * element + c, v, count); });
+      });
     });
   });
 }
@@ -223,41 +207,48 @@ void multiply_by_filters(T* products, const T* gradient, const T* flipped, const
   }
 }
 
-// Adds B product B^T of all tiles to d_input.
+// Adds B product B^T of the tiles of a band that begins at row `first` of the outputs to d_input.
 template <class T>
-void add_patches(T* d_input, const T* products, const Conv3x3Shape& s) {
-  const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = s.tiles() * padded;
-  const Index row = s.width * channels;
-  for_tiles(s, [&](int tile, int top, int left) {
-    const int rows = smaller(4, s.height - top), columns = smaller(4, s.width - left);
+void add_patches(T* d_input, const T* products, int first, const Conv3x3Shape& band, const Conv3x3Shape& s) {
+  const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = band.tiles() * padded;
+  const int height = s.image_height(), width = s.image_width();
+  const Index row = width * channels;
+  for_tiles(band, [&](int tile, int y_out, int x_out) {
+    const int top = first + y_out - s.padding, left = x_out - s.padding;
     T* const patch = d_input + top * row + left * channels;
-    for_separate_channel_tiles<T, 1>(s.channels, [&](auto part, int first, int count) {
-      using V = typename decltype(part)::V;
-      const auto transform = [](V(&m)[4]) {
-        const V second = m[1] - m[2] + m[3], third = m[1] + m[2] - m[0];
-        m[1] = second;
-        m[2] = third;
-        m[3] = -m[3];
-      };
-      V line[4][4];
-      for (int x = 0; x < 4; ++x) {
-        V column[4];
-        for (int y = 0; y < 4; ++y) column[y] = load<V>(products + (4 * y + x) * element + tile * padded + first);
-        transform(column);
-        for (int y = 0; y < 4; ++y) line[y][x] = column[y];
-      }
-#pragma GCC unroll 4
-      for (int y = 0; y < 4; ++y) {
-        if (y >= rows) break;
-        transform(line[y]);
-#pragma GCC unroll 4
+    const auto add = [&](auto has) {
+      for_separate_channel_tiles<T, 1>(s.channels, [&](auto part, int c, int count) {
+        using V = typename decltype(part)::V;
+        const auto transform = [](V(&m)[4]) {
+          const V second = m[1] - m[2] + m[3], third = m[1] + m[2] - m[0];
+          m[1] = second;
+          m[2] = third;
+          m[3] = -m[3];
+        };
+        V line[4][4];
         for (int x = 0; x < 4; ++x) {
-          if (x >= columns) break;
-          T* const pixel = patch + y * row + x * channels + first;
-          part.write(pixel, part.read(pixel, count) + line[y][x], count);
+          V column[4];
+          for (int y = 0; y < 4; ++y) column[y] = load<V>(products + (4 * y + x) * element + tile * padded + c);
+          transform(column);
+          for (int y = 0; y < 4; ++y) line[y][x] = column[y];
         }
-      }
-    });
+#pragma GCC unroll 4
+        for (int y = 0; y < 4; ++y) {
+          if (!has(top + y, height)) continue;
+          transform(line[y]);
+#pragma GCC unroll 4
+          for (int x = 0; x < 4; ++x) {
+            if (!has(left + x, width)) continue;
+            T* const pixel = patch + y * row + x * channels + c;
+            part.write(pixel, part.read(pixel, count) + line[y][x], count);
+          }
+        }
+      });
+    };
+    if (top >= 0 && left >= 0 && top + 4 <= height && left + 4 <= width)
+      add([](int, int) { return true; });
+    else
+      add([](int at, int size) { return at >= 0 && at < size; });
   });
 }
 
@@ -266,20 +257,20 @@ void add_patches(T* d_input, const T* products, const Conv3x3Shape& s) {
 template <class T>
 void winograd_backward(T* d_input, T* sums, const T* d_output, const T* input, const T* flipped, T* scratch,
                        const Conv3x3Shape& s) noexcept {
-  const Index padded = padded_channels<T>(s.filters), channels = s.channels, row = s.width * channels;
+  const Index padded = padded_channels<T>(s.filters), channels = s.channels;
   const Index most = winograd_band(s, 0).tiles();
   T *const pixels = scratch, *const gradient = pixels + 16 * most * padded_channels<T>(s.channels);
   const T* const zeros = gradient + 16 * most * padded;
-  if (d_input != nullptr) __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
+  if (d_input != nullptr) __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.image_size()));
   for (int y = 0; y < s.out_height();) {
     const Conv3x3Shape band = winograd_band(s, y);
-    transform_pixels(pixels, input + y * row, zeros, band);
+    transform_pixels(pixels, input, zeros, y, band, s);
     transform_gradient(gradient, d_output + Index{y} * s.out_width() * s.filters, zeros, band);
     add_to_sums(sums, pixels, gradient, band);
     if (d_input != nullptr) {
       T* const products = pixels;  // which are not needed any more
       multiply_by_filters(products, gradient, flipped, band);
-      add_patches(d_input + y * row, products, band);
+      add_patches(d_input, products, y, band, s);
     }
     y += band.out_height();
   }

@@ -16,8 +16,9 @@
 // a tile are equal, row by row or column by column, all its transformed pixels are 0 but those of the second row or
 // column, and outputs with equal windows have equal bits. So pooling windows tie as with conv3x3.cpp. Windows
 // that are equal along a diagonal alone may differ by rounding.
-#include "../simd/tiles.hpp"
+#include "max_pool2.hpp"
 #include "target.hpp"
+#include "winograd.hpp"
 
 namespace cnnx {
 namespace {
@@ -89,42 +90,16 @@ void winograd_transform_filters(T* __restrict to, const T* __restrict packed, co
       }
 }
 
-// Calls body(pixels, row) for the 4x4 pixels of a tile, whose rows are `row` apart. If some lie outside of the image,
-// they are a copy in `patch` with zeros in their place.
-template <class T, class Body>
-void with_pixels(const T* input, T* patch, const Tiles& tile, const Conv3x3Shape& s, Body&& body) {
-  const Index row = Index{s.width} * s.channels;
-  input += tile.y() * row + Index{tile.x()} * s.channels;
-  const int rows = smaller(4, s.height - tile.y()), columns = smaller(4, s.width - tile.x());
-  if (rows == 4 && columns == 4) return body(input, row);
-  const Index patch_row = Index{4} * s.channels, run = Index{columns} * s.channels;
-  __builtin_memset(patch, 0, sizeof(T) * static_cast<std::size_t>(4 * patch_row));
-  for (int y = 0; y < rows; ++y)
-    for (Index i = 0; i < run; ++i) patch[y * patch_row + i] = input[y * row + i];
-  body(patch, patch_row);
-}
-
 // to[16][tiles][padded channels] = B^T d B, for `count` tiles.
 template <class T>
-void transform_pixels(T* __restrict to, const T* input, T* patch, Tiles tile, int count, const Conv3x3Shape& s) {
+void transform_pixels(T* __restrict to, const T* input, const T* zeros, Tiles tile, int count, const Conv3x3Shape& s) {
   using V = Vec<T>;
   const Index channels = s.channels, padded = padded_channels<T>(s.channels), element = winograd_tiles * padded;
   for (int t = 0; t < count; ++t, tile.next(), to += padded)
-    with_pixels(input, patch, tile, s, [&](const T* pixels, Index row) {
+    with_pixels(input, zeros, tile.y(), tile.x(), s, [&](const auto& at) {
       for (Index c = 0;; c = c + 2 * lanes<T> <= channels ? c + lanes<T> : channels - lanes<T>) {
-        const auto at = [&](int y, int x) { return load<V>(pixels + y * row + x * channels + c); };
-        T* put = to + c;
-        const auto transform = [&](const V& d0, const V& d1, const V& d2, const V& d3) {
-          store(put, d0 - d2);
-          store(put + element, d1 + d2);
-          store(put + 2 * element, d2 - d1);
-          store(put + 3 * element, d1 - d3);
-          put += 4 * element;
-        };
-        transform(at(0, 0) - at(2, 0), at(0, 1) - at(2, 1), at(0, 2) - at(2, 2), at(0, 3) - at(2, 3));
-        transform(at(1, 0) + at(2, 0), at(1, 1) + at(2, 1), at(1, 2) + at(2, 2), at(1, 3) + at(2, 3));
-        transform(at(2, 0) - at(1, 0), at(2, 1) - at(1, 1), at(2, 2) - at(1, 2), at(2, 3) - at(1, 3));
-        transform(at(1, 0) - at(3, 0), at(1, 1) - at(3, 1), at(1, 2) - at(3, 2), at(1, 3) - at(3, 3));
+        transform_tile([&](int y, int x) { return load<V>(at(y, x) + c); },
+                       [&](int i, const V& v) { store(to + i * element + c, v); });
         if (c + lanes<T> == channels) break;
       }
     });
@@ -193,71 +168,128 @@ void multiply(T* product, const T* pixels, const T* filters, int tiles, int chan
     if (part < width) compute_part(part, std::integral_constant<int, 1>{});
 }
 
-// The outputs A^T m A of `count` tiles for one panel of filters, from products m[16][tiles][panel].
-// Outputs outside of the image go to `outside`. Adds 0 times the outputs to `check`, which is NaN afterwards if one of
-// them is not finite.
+// Writes the first `count` lanes, or all if there are fewer.
 template <class T>
-void transform_products(T* output, Vec<T>& check, const T* product, const T* biases, T* outside, Tiles tile, int count,
-                        int filters, const Conv3x3Shape& s) {
+void put_first(T* to, const Vec<T>& v, int count) {
+  if (count >= lanes<T>)
+    store(to, v);
+  else
+    store_first(to, v, count);
+}
+
+// Where the 2x2 outputs of a tile go, for a panel of filters from the `first` on. This is an image; outputs outside of
+// it go to `outside`.
+template <class T>
+struct ToImage {
+  T *output, *outside;
+
+  struct Place {
+    T* to[4];
+    bool relu;
+
+    // Takes the outputs of a register of filters, beginning with filter `f` of the panel, of which `left` are left.
+    void put(const Vec<T> (&outputs)[4], int f, int left) const {
+      // Outputs that are not finite are computed again, so here a ReLU need not keep a NaN.
+      const auto least = all<Vec<T>>(relu ? T(0) : T(-__builtin_inf()));
+      for (int q = 0; q < 4; ++q) put_first(to[q] + f, larger(least, outputs[q]), left);
+    }
+  };
+  Place of(const Tiles& tile, int first, const Conv3x3Shape& s) const {
+    const Index row = Index{s.out_width()} * s.filters;
+    T* const at = output + tile.y() * row + Index{tile.x()} * s.filters + first;
+    const bool right = tile.x() + 1 < s.out_width(), below = tile.y() + 1 < s.out_height();
+    return {{at, right ? at + s.filters : outside, below ? at + row : outside,
+             right && below ? at + row + s.filters : outside},
+            s.relu};
+  }
+};
+
+// A MaxPool2, one of whose windows is a tile.
+template <class T>
+struct ToPool {
+  T *output, *winners;
+  Ties ties;
+  bool relu;
+
+  struct Place {
+    T *output, *winners;
+    Ties ties;
+    bool relu;
+
+    void put(const Vec<T> (&outputs)[4], int f, int left) const {
+      auto largest = larger(larger(outputs[0], outputs[1]), larger(outputs[2], outputs[3]));
+      const auto winning = choose(largest, outputs, ties, relu);
+      put_first(output + f, largest, left);
+      put_first(winners + f, (Vec<T>)winning, left);
+    }
+  };
+  Place of(const Tiles& tile, int first, const Conv3x3Shape& s) const {
+    const Index window = (Index{tile.y() / 2} * (s.out_width() / 2) + tile.x() / 2) * s.filters + first;
+    return {output + window, winners + window, ties, relu};
+  }
+};
+
+// Hands the outputs A^T m A of `count` tiles to `to`, for `filters` filters from the `first` on, from products
+// m[16][tiles][panel]. Adds 0 times the outputs to `check`, which is NaN afterwards if one of them is not finite.
+template <class T, class To>
+void transform_products(const To& to, Vec<T>& check, const T* product, const T* biases, Tiles tile, int count,
+                        int first, int filters, const Conv3x3Shape& s) {
   using V = Vec<T>;
   constexpr Index element = winograd_tiles * panel<T>;
-  const Index row = Index{s.out_width()} * s.filters;
-  // Outputs that are not finite are computed again, so here a ReLU need not keep a NaN.
-  const V least = all<V>(s.relu ? T(0) : T(-__builtin_inf()));
   V zero = check;
   for (int t = 0; t < count; ++t, tile.next(), product += panel<T>) {
-    T* const at = output + tile.y() * row + Index{tile.x()} * s.filters;
-    const bool right = tile.x() + 1 < s.out_width(), below = tile.y() + 1 < s.out_height();
-    T* const to[4] = {at, right ? at + s.filters : outside, below ? at + row : outside,
-                      right && below ? at + row + s.filters : outside};
+    const auto place = to.of(tile, first, s);
     for (int f = 0; f < filters; f += lanes<T>) {
-      const V bias = load<V>(biases + f);
+      const V bias = load<V>(biases + first + f);
       const auto of = [&](int y, int x) { return load<V>(product + (4 * y + x) * element + f); };
       const auto above = [&](int x) { return of(0, x) + of(1, x) + of(2, x); };
       const auto under = [&](int x) { return of(1, x) - of(2, x) - of(3, x); };
-      const V a0 = above(0), a1 = above(1), a2 = above(2), a3 = above(3);
-      const V y0 = a0 + a1 + a2 + bias, y1 = a1 - a2 - a3 + bias;
-      const V u0 = under(0), u1 = under(1), u2 = under(2), u3 = under(3);
-      const V y2 = u0 + u1 + u2 + bias, y3 = u1 - u2 - u3 + bias;
-      zero += ((y0 + y1) + (y2 + y3)) * T(0);
-      if (f + lanes<T> <= filters) {
-        store(to[0] + f, larger(least, y0));
-        store(to[1] + f, larger(least, y1));
-        store(to[2] + f, larger(least, y2));
-        store(to[3] + f, larger(least, y3));
-      } else {
-        const V outputs[4] = {larger(least, y0), larger(least, y1), larger(least, y2), larger(least, y3)};
-        for (int q = 0; q < 4; ++q) store_first(to[q] + f, outputs[q], filters - f);
-      }
+      V outputs[4];
+      const auto across = [&](int y, const V& m0, const V& m1, const V& m2, const V& m3) {
+        outputs[2 * y] = m0 + m1 + m2 + bias;
+        outputs[2 * y + 1] = m1 - m2 - m3 + bias;
+      };
+      across(0, above(0), above(1), above(2), above(3));
+      across(1, under(0), under(1), under(2), under(3));
+      zero += ((outputs[0] + outputs[1]) + (outputs[2] + outputs[3])) * T(0);
+      place.put(outputs, f, filters - f);
     }
   }
   check = zero;
 }
 
+// What lies on the desk.
+template <class T>
+struct Desk {
+  Desk(T* desk, const Conv3x3Shape& s) : pixels(desk) {
+    const Index padded = padded_channels<T>(s.channels);
+    products = pixels + 16 * winograd_tiles * padded;
+    outside = products + 16 * winograd_tiles * panel<T>;
+    zeros = outside + panel<T>;
+    __builtin_memset(zeros, 0, sizeof(T) * static_cast<std::size_t>(padded));
+  }
+  T *pixels, *products, *outside, *zeros;
+};
+
 // Returns whether all outputs are finite. If not, they must be computed by conv3x3_forward: an infinite pixel gives NaN
 // here where an infinity is right, and transformed numbers are larger than the outputs, so they overflow earlier.
-template <class T>
-bool winograd_forward(T* output, const T* input, const T* filters, const T* biases, T* desk,
-                      const Conv3x3Shape& s) noexcept {
+template <class T, class To>
+bool compute(const To& to, const T* input, const T* filters, const T* biases, const Desk<T>& desk,
+             const Conv3x3Shape& s) {
   const Index padded = padded_channels<T>(s.channels);
-  T* const pixels = desk;
-  T* const products = pixels + 16 * winograd_tiles * padded;
-  T* const outside = products + 16 * winograd_tiles * panel<T>;
-  T* const patch = outside + panel<T>;
   const int tiles = static_cast<int>(s.tiles()), parts = (tiles + winograd_tiles - 1) / winograd_tiles;
   Vec<T> check{};
   for (int part = 0, first = 0; part < parts; ++part) {
     const int count = (tiles - first + parts - part - 1) / (parts - part);
     const Tiles tile(s, first);
-    transform_pixels(pixels, input, patch, tile, count, s);
+    transform_pixels(desk.pixels, input, desk.zeros, tile, count, s);
     for (int f = 0; f < s.filters; f += panel<T>) {
       const T* const of_panel = filters + 16 * filters_element<T>(s.channels) * (f / block<T>);
       const int width = smaller(panel<T>, padded_channels<T>(s.filters) - f);
       for (int i = 0; i < 16; ++i)
-        multiply(products + i * winograd_tiles * panel<T>, pixels + i * winograd_tiles * padded,
+        multiply(desk.products + i * winograd_tiles * panel<T>, desk.pixels + i * winograd_tiles * padded,
                  of_panel + i * filters_element<T>(s.channels), count, s.channels, width);
-      transform_products(output + f, check, products, biases + f, outside, tile, count,
-                         smaller(panel<T>, s.filters - f), s);
+      transform_products(to, check, desk.products, biases, tile, count, f, smaller(panel<T>, s.filters - f), s);
     }
     first += count;
   }
@@ -267,9 +299,23 @@ bool winograd_forward(T* output, const T* input, const T* filters, const T* bias
 }
 
 template <class T>
+bool winograd_forward(T* output, const T* input, const T* filters, const T* biases, T* desk,
+                      const Conv3x3Shape& s) noexcept {
+  const Desk<T> on_desk(desk, s);
+  return compute(ToImage<T>{output, on_desk.outside}, input, filters, biases, on_desk, s);
+}
+
+template <class T>
+bool winograd_forward_pooled(T* output, T* winners, const T* input, const T* filters, const T* biases, T* desk,
+                             const Conv3x3Shape& s, Ties ties, bool relu) noexcept {
+  return compute(ToPool<T>{output, winners, ties, relu}, input, filters, biases, Desk<T>(desk, s), s);
+}
+
+template <class T>
 void enter(Kernels<T>& k) {
   k.winograd_transform_filters = winograd_transform_filters<T>;
   k.winograd_forward = winograd_forward<T>;
+  k.winograd_forward_pooled = winograd_forward_pooled<T>;
 }
 
 }  // namespace

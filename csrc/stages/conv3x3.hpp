@@ -4,23 +4,18 @@
 #include <algorithm>
 #include <vector>
 
-#include "padding.hpp"
+#include "convolve.hpp"
 #include "stage.hpp"
 
 namespace cnnx {
 
-// The convolution itself, for every stage that has one. With "same" padding it works on a padded copy of its input,
-// which has a ring of zeros around it. The copy's gradient has a ring, too, which is dropped.
+// The convolution itself, for every stage that has one.
 template <class T>
 class Convolution {
  public:
-  // What a sample keeps for its backward pass.
-  struct Kept {
-    Buffer<T> padded;
-  };
   struct Scratch {
-    Buffer<T> d_padded;
-    Buffer<T> d_ring, d_packed, flipped, transformed, tiles;  // for a dense output gradient
+    Buffer<T> padded, d_padded;                       // the input with "same" padding, and its gradient
+    Buffer<T> d_packed, flipped, transformed, tiles;  // for a dense output gradient
     // For a sparse output gradient.
     std::vector<int> end, start;
     std::vector<Entry<T>> by_filter, by_output;
@@ -40,12 +35,11 @@ class Convolution {
     return std::max(cnnx::desk_size<T>(shape_), cnnx::desk_size<T>(backward_shape()));
   }
 
-  void make(Kept& kept) const {
-    if (same()) kept.padded = new_buffer<T>(padded_size());
-  }
   void make(Scratch& scratch) const {
-    if (same()) scratch.d_padded = new_buffer<T>(padded_size());
-    make_dense(scratch);
+    if (same()) {
+      scratch.padded = new_buffer<T>(shape_.padded_size());
+      scratch.d_padded = new_buffer<T>(shape_.padded_size());
+    }
     scratch.d_packed = new_buffer<T>(packed_->by_tap_size());
     scratch.flipped = new_buffer<T>(packed_filters_size<T>(backward_shape()));
     scratch.transformed = new_buffer<T>(winograd_filters_size<T>(backward_shape()));
@@ -58,30 +52,28 @@ class Convolution {
 
   // What backward_dense needs.
   void make_dense(Scratch& scratch) const {
-    const Conv3x3Shape turned = backward_shape();
-    scratch.d_ring = new_buffer<T>(Index{turned.height} * turned.width * turned.channels);
-    if (!packed_->is_winograd_gradient()) return;
-    scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
-    if (same()) scratch.d_padded = new_buffer<T>(padded_size());
+    if (packed_->is_winograd_gradient())
+      scratch.tiles = new_buffer<T>(winograd_scratch<T>(shape_));
+    else if (same())
+      scratch.padded = new_buffer<T>(shape_.padded_size());
   }
 
-  void forward(T* output, const T* input, const PackedValues<T>& parameters, Kept& kept, T* desk) const {
-    if (same()) pad(kept.padded.get(), input, shape_);
-    convolve(output, same() ? kept.padded.get() : input, packed_->filters(parameters), desk, shape_);
+  void forward(T* output, const T* input, const PackedValues<T>& parameters, T* desk) const {
+    convolve(output, input, packed_->filters(parameters), desk, shape_);
   }
   // Adds to the gradient of filters and biases. Sets d_input unless it is null.
   void backward(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
-                const Kept& kept, Scratch& scratch, T* desk) const {
+                Scratch& scratch, T* desk) const {
     const auto& k = kernels();
     const bool is_dense = k.count_nonzero(d_output, outputs()) > outputs() * least_dense_percent(d_input) / 100;
     const auto entries = scratch.entries();
     if (!is_dense) {
       k.conv3x3_gather(entries, d_output, shape_);
-      backward_sparse(d_input, gradient, input, parameters, kept, scratch);
+      backward_sparse(d_input, gradient, input, parameters, scratch);
       return;
     }
     std::fill_n(scratch.d_packed.get(), packed_->by_tap_size(), T{0});
-    k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, in_ring(input, kept), shape_);
+    k.conv3x3_backward_filters(scratch.d_packed.get(), d_output, padded(input, scratch), shape_);
     k.add_unpacked_filters(gradient, scratch.d_packed.get(), shape_);
     if (d_input == nullptr) return;
     if (!has_wide_input()) {
@@ -92,31 +84,29 @@ class Convolution {
     T *const flipped = scratch.flipped.get(), *const transformed = scratch.transformed.get();
     k.pack_flipped_filters(flipped, parameters.of(*packed_), shape_);
     if (uses_winograd<T>(backward_shape())) k.winograd_transform_filters(transformed, flipped, backward_shape());
-    backward_input(d_input, d_output, {flipped, transformed}, scratch, desk);
+    backward_input(d_input, d_output, {flipped, transformed}, desk);
   }
   // The same for the output gradient that scratch.entries() lists.
-  void backward_sparse(T* d_input, T* gradient, const T* input, const PackedValues<T>& parameters, const Kept& kept,
+  void backward_sparse(T* d_input, T* gradient, const T* input, const PackedValues<T>& parameters,
                        Scratch& scratch) const {
-    kernels().conv3x3_backward_filters_sparse(gradient, scratch.entries(), in_ring(input, kept), shape_);
+    kernels().conv3x3_backward_filters_sparse(gradient, scratch.entries(), padded(input, scratch), shape_);
     if (d_input != nullptr) backward_input_sparse(d_input, parameters, scratch);
   }
   // Whether that takes less time, when the input's gradient is wanted.
   bool are_few(Index entries) const noexcept { return entries <= outputs() * most_sparse_percent / 100; }
   // The same for packed parameters in the layout by_tap_to_train, when most of d_output is not zero.
   void backward_dense(T* d_input, T* gradient, const T* d_output, const T* input, const PackedValues<T>& parameters,
-                      const Kept& kept, Scratch& scratch, T* desk) const {
-    const T* const padded = in_ring(input, kept);
+                      Scratch& scratch, T* desk) const {
     const auto flipped = packed_->flipped_filters(parameters);
     if (!packed_->is_winograd_gradient()) {
-      kernels().conv3x3_backward_filters(gradient, d_output, padded, shape_);
-      if (d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
+      kernels().conv3x3_backward_filters(gradient, d_output, padded(input, scratch), shape_);
+      if (d_input != nullptr) backward_input(d_input, d_output, flipped, desk);
       return;
     }
     const bool both = d_input != nullptr && has_winograd<T>(backward_shape());
-    T* const d_padded = !both ? nullptr : same() ? scratch.d_padded.get() : d_input;
-    kernels().winograd_backward(d_padded, gradient, d_output, padded, flipped.transformed, scratch.tiles.get(), shape_);
-    if (both && same()) crop(d_input, d_padded, shape_);
-    if (!both && d_input != nullptr) backward_input(d_input, d_output, flipped, scratch, desk);
+    kernels().winograd_backward(both ? d_input : nullptr, gradient, d_output, input, flipped.transformed,
+                                scratch.tiles.get(), shape_);
+    if (!both && d_input != nullptr) backward_input(d_input, d_output, flipped, desk);
   }
 
  private:
@@ -138,26 +128,26 @@ class Convolution {
   // makes the result as large as the input: one pixel thick for "same" padding, otherwise two.
   Conv3x3Shape backward_shape() const noexcept {
     const int ring = same() ? 0 : 2;
-    return {shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels, 0, 0, false, same() ? 1 : 2};
+    Conv3x3Shape turned{shape_.height + ring, shape_.width + ring, shape_.filters, shape_.channels};
+    turned.padding = same() ? 1 : 2;
+    turned.missing_rows = shape_.unread_rows;
+    turned.missing_columns = shape_.unread_columns;
+    turned.skips_ring = true;
+    return turned;
   }
   void backward_input_sparse(T* d_input, const PackedValues<T>& parameters, Scratch& scratch) const {
     T* const d_padded = same() ? scratch.d_padded.get() : d_input;
     kernels().conv3x3_backward_input_sparse(d_padded, scratch.entries(), parameters.of(*packed_), shape_);
     if (same()) crop(d_input, d_padded, shape_);
   }
-  void backward_input(T* d_input, const T* d_output, const PackedFilters<T>& flipped, Scratch& scratch, T* desk) const {
-    spread_in_ring(scratch.d_ring.get(), d_output);
-    convolve(d_input, scratch.d_ring.get(), flipped, desk, backward_shape());
+  void backward_input(T* d_input, const T* d_output, const PackedFilters<T>& flipped, T* desk) const {
+    convolve(d_input, d_output, flipped, desk, backward_shape());
   }
-  // Copies d_output into the ring. The ring itself stays zero.
-  void spread_in_ring(T* ring, const T* d_output) const noexcept {
-    const Index width = Index{backward_shape().width} * shape_.filters, thickness = same() ? 1 : 2;
-    const Index row = Index{shape_.out_width()} * shape_.filters;
-    ring += thickness * (width + shape_.filters);
-    for (int y = 0; y < shape_.out_height(); ++y, ring += width, d_output += row) copy(ring, d_output, row);
+  const T* padded(const T* input, Scratch& scratch) const noexcept {
+    if (!same()) return input;
+    pad(scratch.padded.get(), input, shape_);
+    return scratch.padded.get();
   }
-  const T* in_ring(const T* input, const Kept& kept) const noexcept { return same() ? kept.padded.get() : input; }
-  Index padded_size() const noexcept { return Index{shape_.height} * shape_.width * shape_.channels; }
 
   std::shared_ptr<PackedConv<T>> packed_;
   Conv3x3Shape shape_;
@@ -174,28 +164,21 @@ class Conv3x3Stage final : public Stage<T> {
   Index outputs() const override { return conv_.outputs(); }
   Index work() const override { return conv_.work(); }
   Index desk_size() const override { return conv_.desk_size(); }
-  std::unique_ptr<Memory> new_memory() const override {
-    auto kept = std::make_unique<Kept>();
-    conv_.make(*kept);
-    return kept;
-  }
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
     conv_.make(*scratch);
     return scratch;
   }
   void forward(const Pass<T>& pass) const override {
-    conv_.forward(pass.output, pass.input, *pass.parameters, kept(pass), pass.desk);
+    conv_.forward(pass.output, pass.input, *pass.parameters, pass.desk);
   }
   void backward(const Pass<T>& pass, T* gradient) const override {
     conv_.backward(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, pass.d_output, pass.input,
-                   *pass.parameters, kept(pass), scratch(pass), pass.desk);
+                   *pass.parameters, scratch(pass), pass.desk);
   }
 
  private:
-  struct Kept : Memory, Convolution<T>::Kept {};
   struct Scratch : Memory, Convolution<T>::Scratch {};
-  static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
 
   Convolution<T> conv_;

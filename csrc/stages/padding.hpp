@@ -1,25 +1,29 @@
-// "Same" padding: a ring of zeros around an image, one pixel wide. `s` is the shape of the padded image.
+// The zeros around an image (Conv3x3Shape), for the kernels that read them from memory.
 #pragma once
 
-#include <cstring>
+#include <algorithm>
 
-#include "../kernels/kernels.hpp"
+#include "buffer.hpp"
 
 namespace cnnx {
 
 template <class T>
 void pad(T* padded, const T* image, const Conv3x3Shape& s) noexcept {
-  const Index row = Index{s.width} * s.channels, inner = row - 2 * s.channels;
-  std::memset(padded, 0, sizeof(T) * static_cast<std::size_t>(s.height * row));
-  for (int y = 1; y < s.height - 1; ++y)
-    std::memcpy(padded + y * row + s.channels, image + (y - 1) * inner, sizeof(T) * static_cast<std::size_t>(inner));
+  const Index row = Index{s.width} * s.channels, inner = Index{s.image_width()} * s.channels;
+  T *const end = padded + s.padded_size(), *to = padded + s.padding * (row + s.channels);
+  std::fill(padded, to, T{0});
+  for (int y = 0; y < s.image_height(); ++y, to += row, image += inner) {
+    copy(to, image, inner);
+    std::fill(to + inner, std::min(to + row, end), T{0});
+  }
+  if (to < end) std::fill(to, end, T{0});
 }
 
 template <class T>
 void crop(T* image, const T* padded, const Conv3x3Shape& s) noexcept {
-  const Index row = Index{s.width} * s.channels, inner = row - 2 * s.channels;
-  for (int y = 1; y < s.height - 1; ++y)
-    std::memcpy(image + (y - 1) * inner, padded + y * row + s.channels, sizeof(T) * static_cast<std::size_t>(inner));
+  const Index row = Index{s.width} * s.channels, inner = Index{s.image_width()} * s.channels;
+  padded += s.padding * (row + s.channels);
+  for (int y = 0; y < s.image_height(); ++y) copy(image + y * inner, padded + y * row, inner);
 }
 
 }  // namespace cnnx
