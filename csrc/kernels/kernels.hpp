@@ -281,10 +281,15 @@ inline Conv3x3Shape winograd_band(const Conv3x3Shape& s, int y) noexcept {
   band.unread_rows = 0;
   return band;
 }
+// For how many tiles it needs room. Four are computed at least.
+inline Index winograd_most_tiles(const Conv3x3Shape& s) noexcept {
+  const Index tiles = winograd_band(s, 0).tiles();
+  return tiles < 4 ? 4 : tiles;
+}
 template <class T>
 Index winograd_scratch(const Conv3x3Shape& s) noexcept {
   const int channels = padded_channels<T>(s.channels), filters = padded_channels<T>(s.filters);
-  return 16 * winograd_band(s, 0).tiles() * (channels + filters) + (channels > filters ? channels : filters);
+  return 16 * winograd_most_tiles(s) * (channels + filters) + (channels > filters ? channels : filters);
 }
 
 // How many neighbouring output pixels conv3x3_backward_input takes at once.

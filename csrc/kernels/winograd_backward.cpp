@@ -20,9 +20,6 @@
 namespace cnnx {
 namespace {
 
-template <class T>
-constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
-
 // Calls body(number of the tile, its first row, its first column) for all tiles of 2x2 outputs, in reading order.
 template <class Body>
 void for_tiles(const Conv3x3Shape& s, Body&& body) {
@@ -158,53 +155,18 @@ void add_to_sums(T* sums, const T* pixels, const T* gradient, const Conv3x3Shape
   }
 }
 
-// product[r][v] = sum over f of  gradient[r][f] * filters[f][v], for `count` tiles and a few registers of channels. If
-// a block is one register, the next one is `apart`.
-template <int count, int vectors, class T>
-__attribute__((noinline)) void multiply(T* product, const T* gradient, const T* filters, Index apart,
-                                        const Conv3x3Shape& s) {
-  using V = Vec<T>;
-  const Index padded = padded_channels<T>(s.channels), row = padded_channels<T>(s.filters);
-  V sum[count][vectors];
-#pragma GCC unroll 6
-  for (int r = 0; r < count; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) sum[r][v] = V{};
-  const Index row3 = 3 * row, row5 = 5 * row;  // one pointer and three distances reach six rows
-  int left = s.filters;
-  do {
-    V filter[vectors];
-    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * (lanes<T> == lanes_of<T> ? apart : lanes<T>));
-    for (int r = 0; r < count; ++r) {
-      const V d = all<V>(gradient[r == 3 ? row3 : r == 5 ? row5 : r * row]);
-      for (int v = 0; v < vectors; ++v) sum[r][v] += d * filter[v];
-    }
-    ++gradient;
-    filters += lanes_of<T>;
-    hide_pointer(gradient);
-  } while (--left > 0);
-#pragma GCC unroll 6
-  for (int r = 0; r < count; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) store(product + r * padded + v * lanes<T>, sum[r][v]);
-}
-
 // products[16][tiles][padded channels] = the sums over filters.
 template <class T>
 void multiply_by_filters(T* products, const T* gradient, const T* flipped, const Conv3x3Shape& s) {
-  constexpr Index block = lanes_of<T>;
-  const Index channels = padded_channels<T>(s.channels), filters = padded_channels<T>(s.filters), tiles = s.tiles();
-  const Index next_block = 16 * (s.filters + 1) * block;
+  const int channels = padded_channels<T>(s.channels), tiles = static_cast<int>(s.tiles());
+  const Index product = Index{tiles} * channels, of_element = Index{tiles} * padded_channels<T>(s.filters);
   const auto rotated = [](int i) { return i % 3 == 0 ? 3 - i : i; };
-  for (int element = 0; element < 16; ++element, products += tiles * channels, gradient += tiles * filters) {
-    const int place = 4 * rotated(element / 4) + rotated(element % 4);
-    for_pairs<T>(channels, [&](Index c, auto vectors) {
-      const T* const of_block = flipped + c / block * next_block + place * next_block / 16 + c % block;
-      for_sixes(static_cast<int>(tiles), [&](int tile, auto count) {
-        multiply<count, vectors>(products + tile * channels + c, gradient + tile * filters, of_block, next_block, s);
-      });
-    });
-  }
+  for (int y = 0; y < 4; ++y)
+    for (int x = 0; x < 4; ++x, products += product, gradient += of_element) {
+      const int element = 4 * rotated(y) + rotated(x);
+      multiply(products, channels, gradient, flipped + element * filters_element<T>(s.filters), tiles, s.filters,
+               channels);
+    }
 }
 
 // Adds B product B^T of the tiles of a band that begins at row `first` of the outputs to d_input.
@@ -215,7 +177,7 @@ void add_patches(T* d_input, const T* products, int first, const Conv3x3Shape& b
   const Index row = width * channels;
   for_tiles(band, [&](int tile, int y_out, int x_out) {
     const int top = first + y_out - s.padding, left = x_out - s.padding;
-    T* const patch = d_input + top * row + left * channels;
+    const Index patch = top * row + left * channels;
     const auto add = [&](auto has) {
       for_separate_channel_tiles<T, 1>(s.channels, [&](auto part, int c, int count) {
         using V = typename decltype(part)::V;
@@ -239,7 +201,7 @@ void add_patches(T* d_input, const T* products, int first, const Conv3x3Shape& b
 #pragma GCC unroll 4
           for (int x = 0; x < 4; ++x) {
             if (!has(left + x, width)) continue;
-            T* const pixel = patch + y * row + x * channels + c;
+            T* const pixel = d_input + (patch + y * row + x * channels + c);
             part.write(pixel, part.read(pixel, count) + line[y][x], count);
           }
         }
@@ -258,7 +220,7 @@ template <class T>
 void winograd_backward(T* d_input, T* sums, const T* d_output, const T* input, const T* flipped, T* scratch,
                        const Conv3x3Shape& s) noexcept {
   const Index padded = padded_channels<T>(s.filters), channels = s.channels;
-  const Index most = winograd_band(s, 0).tiles();
+  const Index most = winograd_most_tiles(s);
   T *const pixels = scratch, *const gradient = pixels + 16 * most * padded_channels<T>(s.channels);
   const T* const zeros = gradient + 16 * most * padded;
   if (d_input != nullptr) __builtin_memset(d_input, 0, sizeof(T) * static_cast<std::size_t>(s.image_size()));

@@ -23,12 +23,6 @@
 namespace cnnx {
 namespace {
 
-template <class T>
-inline constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
-// The filters of a block, which fill the widest register of any target.
-template <class T>
-inline constexpr int block = lanes_of<T>;
-
 // The tiles of an image, in reading order. The last row or column of outputs in a tile may lie outside of the image.
 class Tiles {
  public:
@@ -48,13 +42,6 @@ class Tiles {
  private:
   int columns_, y_, x_;
 };
-
-// How far the elements of a block's transformed filters are apart: a row more than there are channels. Otherwise the
-// elements would often be a power of two apart, and so fall into the same few places of the cache.
-template <class T>
-Index filters_element(int channels) {
-  return Index{channels + 1} * block<T>;
-}
 
 // to[blocks of filters][16][channels + 1][filters of a block] = G g G^T, from filters packed as in conv3x3.cpp.
 template <class T>
@@ -108,65 +95,6 @@ void transform_pixels(T* __restrict to, const T* input, const T* zeros, Tiles ti
 // How many products of a tile are computed before the next tile's: a block, or two where a register is one.
 template <class T>
 inline constexpr int panel = block<T> < 2 * lanes<T> ? 2 * lanes<T> : block<T>;
-
-// product[r][v] = sum over c of  rows[r * row + c] * filters[c * block + v], for `count` rows and a few registers of v.
-// If a block is one register, the next one is `apart`.
-template <class T, int count, int vectors>
-__attribute__((noinline)) void multiply_rows(T* product, const T* rows, Index row, const T* filters, Index apart,
-                                             int channels) {
-  using V = Vec<T>;
-  V sum[count][vectors];
-  // Here and below, GCC would otherwise make loops, and so keep the sums in memory.
-#pragma GCC unroll 6
-  for (int r = 0; r < count; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) sum[r][v] = V{};
-  const Index row3 = 3 * row, row5 = 5 * row;  // one pointer and three distances reach six rows
-  do {
-    V filter[vectors];
-    for (int v = 0; v < vectors; ++v) filter[v] = load<V>(filters + v * (lanes<T> == block<T> ? apart : lanes<T>));
-    for (int r = 0; r < count; ++r) {
-      const V pixel = all<V>(rows[r == 3 ? row3 : r == 5 ? row5 : r * row]);
-      for (int v = 0; v < vectors; ++v) sum[r][v] += pixel * filter[v];
-    }
-    ++rows;
-    filters += block<T>;
-    hide_pointer(rows);
-  } while (--channels > 0);
-#pragma GCC unroll 6
-  for (int r = 0; r < count; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) store(product + r * panel<T> + v * lanes<T>, sum[r][v]);
-}
-
-// product[tiles][panel] = pixels[tiles][padded channels] * filters[channels][filters of a panel], of which there are
-// `width`. At least four tiles are computed, even if there are fewer.
-template <class T>
-void multiply(T* product, const T* pixels, const T* filters, int tiles, int channels, int width) {
-  const Index row = padded_channels<T>(channels), next_block = 16 * filters_element<T>(channels);
-  const auto compute_part = [&](int part, auto vectors) {
-    int done = 0;
-    for (int groups = (tiles + 5) / 6; groups > 0; --groups) {
-      const auto compute = [&](auto count) {
-        const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
-        multiply_rows<T, count, vectors>(product + first * panel<T> + part, pixels + first * row, row, filters + part,
-                                         next_block, channels);
-        done = first + count;
-      };
-      const int next = (tiles - done + groups - 1) / groups;
-      if (next > 5)
-        compute(std::integral_constant<int, 6>{});
-      else if (next > 4)
-        compute(std::integral_constant<int, 5>{});
-      else
-        compute(std::integral_constant<int, 4>{});
-    }
-  };
-  int part = 0;
-  for (; part + 2 * lanes<T> <= width; part += 2 * lanes<T>) compute_part(part, std::integral_constant<int, 2>{});
-  if constexpr (lanes<T> == block<T>)
-    if (part < width) compute_part(part, std::integral_constant<int, 1>{});
-}
 
 // Writes the first `count` lanes, or all if there are fewer.
 template <class T>
@@ -287,7 +215,7 @@ bool compute(const To& to, const T* input, const T* filters, const T* biases, co
       const T* const of_panel = filters + 16 * filters_element<T>(s.channels) * (f / block<T>);
       const int width = smaller(panel<T>, padded_channels<T>(s.filters) - f);
       for (int i = 0; i < 16; ++i)
-        multiply(desk.products + i * winograd_tiles * panel<T>, desk.pixels + i * winograd_tiles * padded,
+        multiply(desk.products + i * winograd_tiles * panel<T>, panel<T>, desk.pixels + i * winograd_tiles * padded,
                  of_panel + i * filters_element<T>(s.channels), count, s.channels, width);
       transform_products(to, check, desk.products, biases, tile, count, f, smaller(panel<T>, s.filters - f), s);
     }
