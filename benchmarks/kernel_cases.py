@@ -268,7 +268,7 @@ def article(kit: Kit) -> dict[str, Case]:
         ),
         "conv_pool_dense_backward_update": Case(
             [d_small, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
-            [small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
+            [-T(RATE) * small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
             lambda _: [d_small, kit.unpacked(held, PLACES), dense_biases],
         ),
         "conv_pool_dense_backward": Case(

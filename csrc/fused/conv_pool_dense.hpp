@@ -65,8 +65,7 @@ class ConvPoolDenseStage final : public Stage<T> {
     Scratch& s = scratch(pass);
     this->kernels().conv_pool_dense_backward_update(s.d_filters.get(), s.d_pooled.get(), weights(pass), biases(pass),
                                                     pass.d_output, learn_rate, s.pooled, conv_.shape(), shape_);
-    this->kernels().sgd_update(pass.parameters->of(*conv_.packed()), s.d_filters.get(), learn_rate,
-                               conv_.packed()->size());
+    this->kernels().add(pass.parameters->of(*conv_.packed()), s.d_filters.get(), conv_.packed()->size());
   }
 
  private:

@@ -288,7 +288,7 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
   d_filters.write(to.d_filters, block, block.d_pooled + s.rows * conv.stride - block.first_filter, pooled, conv);
 }
 
-// Adds factor * input * d_totals to `changed`, and sets the filters' gradient.
+// Adds factor * input * d_totals to `changed`, and sets factor * the filters' gradient.
 template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {
@@ -315,10 +315,10 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
 }
 
 template <class T>
-void conv_pool_dense_backward_update(T* d_filters, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
+void conv_pool_dense_backward_update(T* change, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                      const DenseShape& s) noexcept {
-  backward<true>({d_filters, d_pooled, packed, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
+  backward<true>({change, d_pooled, packed, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
 }
 
 template <class T>

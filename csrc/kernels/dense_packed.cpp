@@ -96,19 +96,23 @@ void dense_forward_packed(T* totals, const T* input, const T* packed, const T* b
 }
 
 // Adds factor * input * d_totals to `changed`, which is the packed weights themselves or their gradient. Sets d_input.
+// The input is multiplied by the factor, so that the input's gradient is not.
 template <bool in_place, class T>
 void dense_backward_rows(T* d_input, T* changed, T* changed_biases, const T* packed, const T* d_totals, const T* input,
                          T factor, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   const int blocks = s.blocks();
   for_wides<T>(s, [&](auto count, int nodes, int node) {
-    const DenseStep<T, count> step(d_totals + node, factor, nodes);
+    const DenseStep<T, count> step(d_totals + node, T{1}, nodes);
     const bool is_first = node == 0;
     const auto layout = group_layout<T>(s, node, count);
     Index at = layout.begin;
     for (int block = 0; block < blocks; ++block, at += layout.block) {
       T* const d_row = d_input + block * row_lanes;
-      auto d = step.template pass<in_place>({}, Row<T>::read(input + block * row_lanes), changed + at, packed + at);
+      auto row = Row<T>::read(input + block * row_lanes);
+      if constexpr (in_place)
+        for (auto& part : row.part) part *= factor;
+      auto d = step.template pass<in_place>({}, row, changed + at, packed + at);
       if (!is_first) d += Row<T>::read(d_row);
       d.write(d_row);
     }

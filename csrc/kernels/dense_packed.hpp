@@ -100,35 +100,31 @@ template <class T>
   }
 }
 
-// Writes each node's number to all of its lanes, and the number times the factor, up to where the products begin. Lanes
-// after the last node become 0.
+// Writes each node's number times the factor to all of its lanes. Lanes after the last node become 0.
 template <class T>
-[[gnu::noinline]] void spread(void* numbers, void* products, const T* d_totals, T factor, int nodes) {
-  T *to = static_cast<T*>(numbers), *product = static_cast<T*>(products);
-  const T* const end = product;
-  for (int n = 0; to < end; ++n, to += row_lanes, product += row_lanes) {
-    const T d = n < nodes ? d_totals[n] : T{0};
-    Row<T>::all(d).write(to);
-    Row<T>::all(fused(factor, d, T{0})).write(product);
-  }
+[[gnu::noinline]] void spread(void* numbers, const T* d_totals, T factor, int nodes, int padded) {
+  T* to = static_cast<T*>(numbers);
+  for (int n = 0; n < padded; ++n, to += row_lanes) Row<T>::all(n < nodes ? factor * d_totals[n] : T{0}).write(to);
 }
 
-// The backward pass of one sample through a row of weights, for `count` Wides of nodes.
+// The backward pass of one sample through a row of weights, for `count` Wides of nodes. Everything is multiplied by the
+// factor, so that one vector for each Wide, in a register, computes both the gradient and the change of the weights.
 template <class T, int count>
 struct DenseStep {
-  Wide<T> gradient[count], change[count];
+  Wide<T> d_totals[count];  // times the factor, with a node's number in all of its lanes
 
-  // gradient = d_totals and change = factor * d_totals, both with a node's number in all of its lanes.
-  DenseStep(const T* d_totals, T factor, int nodes) { spread(gradient, change, d_totals, factor, nodes); }
+  DenseStep(const T* gradient, T factor, int nodes) {
+    spread(d_totals, gradient, factor, nodes, count * lanes_of<T> / row_lanes);
+  }
 
   // The gradient through a row's weights, before folded().
   Wide<T> through(const T* weights) const {
     Wide<T> sum{};
-    for (int j = 0; j < count; ++j) sum.add_product(gradient[j], Wide<T>::read(weights + j * lanes_of<T>));
+    for (int j = 0; j < count; ++j) sum.add_product(d_totals[j], Wide<T>::read(weights + j * lanes_of<T>));
     return sum;
   }
 
-  // Returns the gradient through a row's weights plus `through`, and adds the row's input times `change` to `changed`:
+  // Returns the gradient through a row's weights plus `through`, and adds the row's input times d_totals to `changed`:
   // to the weights themselves, after reading them, or to their gradient.
   template <bool in_place>
   __attribute__((always_inline)) Row<T> pass(Wide<T> through, const Row<T>& row, T* changed, const T* weights) const {
@@ -137,9 +133,9 @@ struct DenseStep {
     for (int j = 0; j < count; ++j, changed += lanes_of<T>, weights += lanes_of<T>) {
       auto old = Wide<T>::read(in_place ? changed : weights);
       old.stay_in_registers();
-      through.add_product(gradient[j], old);
+      through.add_product(d_totals[j], old);
       auto next = in_place ? old : Wide<T>::read(changed);
-      next.add_product(change[j], both);
+      next.add_product(d_totals[j], both);
       next.write(changed);
     }
     return folded(through);
