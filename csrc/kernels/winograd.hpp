@@ -103,21 +103,23 @@ void multiply(T* product, Index to_row, const T* rows, const T* filters, int til
   const auto compute_part = [&](int part, auto vectors) {
     const T* const of_part = filters + part / block<T> * next_block + part % block<T>;
     int done = 0;
-    for (int groups = (tiles + 5) / 6; groups > 0;) {
-      const auto compute = [&](auto count, int number) {
-        const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
-        multiply_rows<T, count, vectors>(product + first * to_row + part, to_row, rows + first * row, row, of_part,
-                                         next_block, channels, number);
-        done = first + number * count;
-        groups -= number;
-      };
-      const int next = (tiles - done + groups - 1) / groups;
-      if (next > 5)
-        compute(std::integral_constant<int, 6>{}, tiles - done - 5 * groups);
-      else if (next > 4)
-        compute(std::integral_constant<int, 5>{}, tiles - done - 4 * groups);
+    // Computes `number` groups of `count` tiles, and returns their number.
+    const auto compute = [&](auto count, int number) {
+      const int first = done > 0 ? smaller(done, tiles - count) : 0;  // the last group may reach back
+      multiply_rows<T, count, vectors>(product + first * to_row + part, to_row, rows + first * row, row, of_part,
+                                       next_block, channels, number);
+      done = first + number * count;
+      return number;
+    };
+    int groups = (tiles + 5) / 6;
+    while (groups > 0) {
+      const int left = tiles - done;
+      if (left > 5 * groups)
+        groups -= compute(std::integral_constant<int, 6>{}, left - 5 * groups);
+      else if (left > 4 * groups)
+        groups -= compute(std::integral_constant<int, 5>{}, left - 4 * groups);
       else
-        compute(std::integral_constant<int, 4>{}, 1);
+        groups -= compute(std::integral_constant<int, 4>{}, 1);
     }
   };
   int part = 0;

@@ -14,9 +14,9 @@ void pad(T* padded, const T* image, const Conv3x3Shape& s) noexcept {
   std::fill(padded, to, T{0});
   for (int y = 0; y < s.image_height(); ++y, to += row, image += inner) {
     copy(to, image, inner);
-    std::fill(to + inner, std::min(to + row, end), T{0});
+    std::fill(to + inner, to + row, T{0});
   }
-  if (to < end) std::fill(to, end, T{0});
+  std::fill(to, end, T{0});
 }
 
 template <class T>
