@@ -28,6 +28,23 @@ def test_an_infinity_that_loses_its_windows_harms_nobody(rng, filters, count, dt
     assert_close(network.predict(images), expected, terms=400)
 
 
+@pairwise(ending=["valid pool", "valid pool relu", "same relu pool"], dtype=DTYPES, target=cnnx.targets())
+def test_an_infinity_in_a_tile_that_is_pooled_harms_no_other_value(rng, ending, dtype):
+    """Winograd's algorithm would make the outputs that it loses NaN."""
+    padding, *names = ending.split()
+    conv = cnnx.Conv3x3(16, 16, padding=padding, dtype=dtype, rng=rng)
+    conv.filters[:, :2, :, 3] = -1
+    images = uniform(rng, (2, 10, 12, 16), dtype)
+    images[1, 0, 1, 3] = np.inf  # makes outputs -inf: the upper half of the first window or, with padding, all of it
+    values = 16 * (30 if padding == "same" else 20)
+    kinds = {"relu": cnnx.ReLU, "pool": cnnx.MaxPool2}
+    network = Sequential([conv, *(kinds[name]() for name in names), cnnx.Softmax(values, 5, dtype=dtype, rng=rng)])
+    with np.errstate(all="ignore"):
+        expected = np.array([forward_by_hand(network.layers, image) for image in images])
+    assert np.isfinite(expected).all()
+    assert_close(network.predict(images), expected, terms=400)
+
+
 @pytest.mark.usefixtures("target")
 def test_few_huge_images_are_predicted_as_many_are(dtype, rng):
     network = Sequential(stack(cnnx, "article:8 pool softmax:5", dtype, image_shape=(28, 28)))
