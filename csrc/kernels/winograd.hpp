@@ -95,12 +95,22 @@ __attribute__((noinline)) void multiply_rows(T* product, Index to_row, const T* 
   } while (--groups > 0);
 }
 
+// Calls body(first, number of registers as a constant) for pairs of registers that cover `padded` numbers. Only a
+// register of the widest kind can be left alone.
+template <class T, class Body>
+void for_pairs(Index padded, Body&& body) {
+  Index first = 0;
+  for (; first + 2 * lanes<T> <= padded; first += 2 * lanes<T>) body(first, std::integral_constant<int, 2>{});
+  if constexpr (lanes<T> == lanes_of<T>)
+    if (first < padded) body(first, std::integral_constant<int, 1>{});
+}
+
 // product[tiles][to_row] = rows[tiles][padded channels] * transformed filters[channels][filters], of which `width` are
 // computed. `filters` are those of one element. At least four tiles are computed, even if there are fewer.
 template <class T>
 void multiply(T* product, Index to_row, const T* rows, const T* filters, int tiles, int channels, int width) {
   const Index row = padded_channels<T>(channels), next_block = 16 * filters_element<T>(channels);
-  const auto compute_part = [&](int part, auto vectors) {
+  for_pairs<T>(width, [&](Index part, auto vectors) {
     const T* const of_part = filters + part / block<T> * next_block + part % block<T>;
     int done = 0;
     // Computes `number` groups of `count` tiles, and returns their number.
@@ -121,11 +131,7 @@ void multiply(T* product, Index to_row, const T* rows, const T* filters, int til
       else
         groups -= compute(std::integral_constant<int, 4>{}, 1);
     }
-  };
-  int part = 0;
-  for (; part + 2 * lanes<T> <= width; part += 2 * lanes<T>) compute_part(part, std::integral_constant<int, 2>{});
-  if constexpr (lanes<T> == block<T>)
-    if (part < width) compute_part(part, std::integral_constant<int, 1>{});
+  });
 }
 
 }  // namespace

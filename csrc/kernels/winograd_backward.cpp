@@ -104,16 +104,6 @@ __attribute__((noinline)) void add_products(T* sums, const T* pixels, const T* g
     for (int v = 0; v < vectors; ++v) store(sums + c * padded + v * lanes<T>, sum[c][v]);
 }
 
-// Calls body(first, number of registers as a constant) for pairs of registers that cover `padded` numbers. Only a
-// register of the widest kind can be left alone.
-template <class T, class Body>
-void for_pairs(Index padded, Body&& body) {
-  Index first = 0;
-  for (; first + 2 * lanes<T> <= padded; first += 2 * lanes<T>) body(first, std::integral_constant<int, 2>{});
-  if constexpr (lanes<T> == lanes_of<T>)
-    if (first < padded) body(first, std::integral_constant<int, 1>{});
-}
-
 // Calls body(first, count as a constant) for groups of at most six that cover `total`.
 template <class Body>
 void for_sixes(int total, Body&& body) {
