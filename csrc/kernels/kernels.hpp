@@ -29,11 +29,11 @@ struct Conv3x3Shape {
   int out_height() const noexcept { return height - 2 - unread_rows; }
   int out_width() const noexcept { return width - 2 - unread_columns; }
   int taps() const noexcept { return 9 * channels; }
-  // The image without the zeros.
+  // The image without these zeros.
   int image_height() const noexcept { return height - 2 * padding - missing_rows; }
   int image_width() const noexcept { return width - 2 * padding - missing_columns; }
   Index image_size() const noexcept { return Index{image_height()} * image_width() * channels; }
-  // With them.
+  // The image with these zeros, if there are any.
   bool is_padded() const noexcept { return padding + missing_rows + missing_columns > 0; }
   Index padded_size() const noexcept { return Index{height} * width * channels; }
   // The tiles of 2x2 outputs in Winograd's algorithm.

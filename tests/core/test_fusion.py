@@ -93,7 +93,8 @@ def test_rows_that_no_window_reads_change_no_bit(dtype, rng, names):
 
 @pytest.mark.usefixtures("target")
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_a_large_image_goes_back_in_several_bands(dtype, rng, padding):
+@pytest.mark.parametrize("size", [(37, 42), (5, 6)])
+def test_images_go_back_in_several_bands_or_in_one_of_few_tiles(dtype, rng, size, padding):
     """The fused plan's gradients by Winograd's algorithm are those of the plain plan."""
     layers = [
         cnnx.Conv3x3(16, 16, padding=padding, dtype=dtype, rng=rng),
@@ -102,7 +103,7 @@ def test_a_large_image_goes_back_in_several_bands(dtype, rng, padding):
         cnnx.GlobalAveragePool(),
         cnnx.Softmax(24, 5, dtype=dtype, rng=rng),
     ]
-    images, labels = uniform(rng, (2, 37, 42, 16), dtype), rng.integers(0, 5, 2)
+    images, labels = uniform(rng, (2, *size, 16), dtype), rng.integers(0, 5, 2)
     gradients = []
     for kind in (Sequential, Plain):
         network = kind(layers)
