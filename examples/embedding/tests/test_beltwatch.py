@@ -93,10 +93,9 @@ def test_a_verdict_is_of_the_parameters_before_a_step_or_after_it(parts):
     network.parameters[:] = np.random.default_rng(0).normal(0, 0.02, network.parameters.size)
     verdicts = set()
     with Inspector(network, Switch(1.0), Costs(np.zeros((3, 3)))) as inspector:
-        for part in parts * 3:
-            inspector.learn(part.picture, part.kind)
+        while inspector.steps < 100:  # on a busy computer, the thread may start after any number of parts
+            inspector.learn(parts[0].picture, parts[0].kind)
             verdicts.add(network.predict(np.zeros((20, 20), np.uint8)).tobytes())
-    assert inspector.steps > 10
     assert len(verdicts) == 2
 
 
