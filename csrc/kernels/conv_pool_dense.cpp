@@ -220,7 +220,7 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   constexpr Index row_size = Index{count} * lanes_of<T>;
   const Index stride = block.stride, part_size = kept_of(RowTile<T>::lanes, conv);
   const Index shared = rows * row_size, sums = shared + row_size;
-  const bool relu = conv.relu, is_first = to.is_first;
+  const bool relu = conv.relu, is_first = to.is_first, few_ties = has_few_ties(pooled, conv);
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
   const auto background = Row<T>::read(block.background);
@@ -236,7 +236,7 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   const auto add_patch = [&]() __attribute__((always_inline)) {
     for (int i = 0; i < Row<T>::count; ++i)
       d_filter.part[i].bias += d_filter.part[i].template add<ties>(patches, patch, kept + i * part_size,
-                                                                   largest_patch.part[i], d_patch.part[i]);
+                                                                   largest_patch.part[i], d_patch.part[i], few_ties);
   };
   for (int k = places; k-- > 0;) {  // last to first: what the forward pass used last is still in L1
     const Index place = foreground[k];

@@ -214,6 +214,21 @@ struct Lookup<Vec<double, 64>> {
 };
 #endif
 
+// Whether a lane of a Lookup's indices is negative.
+#if defined(__AVX2__)
+inline bool any_negative(const Vec<int, 32>& v) {
+  return _mm256_movemask_ps((__m256)v) != 0;
+}
+#endif
+#if defined(__AVX512F__)
+inline bool any_negative(const Vec<int, 64>& v) {
+  return _mm512_movepi32_mask((__m512i)v) != 0;
+}
+inline bool any_negative(const Vec<std::int64_t, 64>& v) {
+  return _mm512_movepi64_mask((__m512i)v) != 0;
+}
+#endif
+
 // Makes the compiler forget how a vector was computed, so that it cannot read it again from memory or fuse its product.
 template <class V>
 void hide([[maybe_unused]] V& v) {
