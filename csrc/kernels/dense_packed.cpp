@@ -145,7 +145,8 @@ template <int samples, int wides, class T>
 #pragma GCC unroll 5
     for (int j = 0; j < wides; ++j) sum[k][j] = is_first ? Wide<T>{} : sums[k * stride + j];
   do {
-    __builtin_prefetch(weights + 8 * row_size);  // the hardware does not foresee such long strides
+    // The hardware does not foresee such long strides. As far ahead as weights take that another core has just changed.
+    __builtin_prefetch(weights + 48 * row_size);
     Wide<T> weight[wides];
     for (int j = 0; j < wides; ++j) weight[j] = Wide<T>::read(weights + j * lanes_of<T>);
     for (int k = 0; k < samples; ++k) {
