@@ -245,6 +245,7 @@ def article(kit: Kit) -> dict[str, Case]:
     kit.run("dense_fold", held, PLACES)
     kit.run("conv_pool_dense_forward", zeros(10), fused, packed, held, dense_biases, True, shape, PLACES)
     d_held, d_biases, d_small = np.zeros_like(held), zeros(10), np.zeros_like(packed)
+    from_zero = np.zeros_like(packed)  # filters, which the backward pass does not read
     small_gradient, outer = d_filters(weights @ d_totals), np.outer(pooled.ravel(), d_totals)
 
     both = [shape, PLACES]
@@ -267,9 +268,9 @@ def article(kit: Kit) -> dict[str, Case]:
             [zeros(10), fused, packed, held, dense_biases, True, *both], pooled.ravel() @ weights + dense_biases
         ),
         "conv_pool_dense_backward_update": Case(
-            [d_small, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
+            [from_zero, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
             [-T(RATE) * small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
-            lambda _: [d_small, kit.unpacked(held, PLACES), dense_biases],
+            lambda _: [from_zero, kit.unpacked(held, PLACES), dense_biases],
         ),
         "conv_pool_dense_backward": Case(
             [d_small, zeros(170, 8), d_held, d_biases, held, d_totals, fused, *both],

@@ -55,17 +55,16 @@ class ConvPoolDenseStage final : public Stage<T> {
   void backward(const Pass<T>& pass, T* gradient) const override {
     Scratch& s = scratch(pass);
     T* const d_packed = gradient + dense_->offset;
-    this->kernels().conv_pool_dense_backward(s.d_filters.get(), s.d_pooled.get(), d_packed,
+    this->kernels().conv_pool_dense_backward(gradient + conv_.packed()->offset, s.d_pooled.get(), d_packed,
                                              d_packed + dense_->biases_offset(), weights(pass), pass.d_output, s.pooled,
                                              conv_.shape(), shape_);
-    this->kernels().add(gradient + conv_.packed()->offset, s.d_filters.get(), conv_.packed()->size());
   }
   // Changes the foreground's rows, D and S. D is added to all rows only from time to time, by PackedDense::derive.
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     Scratch& s = scratch(pass);
-    this->kernels().conv_pool_dense_backward_update(s.d_filters.get(), s.d_pooled.get(), weights(pass), biases(pass),
-                                                    pass.d_output, learn_rate, s.pooled, conv_.shape(), shape_);
-    this->kernels().add(pass.parameters->of(*conv_.packed()), s.d_filters.get(), conv_.packed()->size());
+    this->kernels().conv_pool_dense_backward_update(pass.parameters->of(*conv_.packed()), s.d_pooled.get(),
+                                                    weights(pass), biases(pass), pass.d_output, learn_rate, s.pooled,
+                                                    conv_.shape(), shape_);
   }
 
  private:

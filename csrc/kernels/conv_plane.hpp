@@ -74,7 +74,7 @@ void plane_forward(const Plane<T>& to, bool keeps, const T* packed, int filter, 
   for (Index n = s.out_height() * plane.width - 1; n < plane.places; ++n) plane.values[n] = 0;
 }
 
-// Sets the filter's gradient.
+// Adds to the filter's gradient.
 template <class T>
 void plane_backward(T* d_packed, const Plane<T>& from, int filter, const ConvPoolShape& shape) {
   using V = typename Plane<T>::V;
@@ -103,7 +103,7 @@ void plane_backward(T* d_packed, const Plane<T>& from, int filter, const ConvPoo
     __builtin_memcpy(lane, sum[t], sizeof lane);
     for (int half = row_lanes / 2; half > 0; half /= 2)
       for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    d_packed[filter + t * padded] = t < 9 || s.bias ? lane[0] : T{0};
+    if (t < 9 || s.bias) d_packed[filter + t * padded] += lane[0];
   }
 }
 
@@ -118,7 +118,7 @@ template <class T>
   }
 }
 
-// Sets the gradients of all planes' filters.
+// Adds to the gradients of all planes' filters.
 template <class T>
 [[gnu::noinline]] void planes_backward(T* d_packed, const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                        const DenseShape& s) {

@@ -30,7 +30,7 @@ void filters_gradient(T* d_packed, const T* d_pooled, const T* d_background, con
                       const T* kept, int first, int filters, const ConvPoolShape& s) {
   FiltersGradient<typename Tile::V> gradient;
   conv_pool_backward_tile<Tile, ties>(gradient, d_pooled + first, pooled, kept, first, filters, s);
-  gradient.template write<Tile>(d_packed, d_background, pooled, first, filters, s);
+  gradient.template write<Tile, false>(d_packed, d_background, pooled, first, filters, s);
 }
 
 // Sets d_packed, except for the padding of its rows. d_background is the sum of the background patches' gradients.

@@ -150,8 +150,8 @@ struct FiltersGradient {
     return (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
   }
 
-  // Adds the background's share and sets the packed gradient. Not inlined: its callers are many.
-  template <class Tile, class T>
+  // Adds the background's share, and sets the packed gradient or adds to it. Not inlined: its callers are many.
+  template <class Tile, bool adds, class T>
   [[gnu::noinline]] void write(T* d_packed, const T* d_background, const PooledImage<T>& pooled, int first, int filters,
                                const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
@@ -162,8 +162,12 @@ struct FiltersGradient {
     const V rest = static_cast<T>(s.ties == Ties::all ? 4 : 1) * d;
     V share = pixel * rest;
     hide(share);  // otherwise one target might fuse the product into the sums and another might not
-    for (int t = 0; t < 9; ++t) Tile::write(d_packed + first + t * padded, filter[t] + share, filters);
-    Tile::write(d_packed + first + 9 * padded, s.bias ? bias + rest : V{}, filters);
+    const auto put = [&](int t, const V& v) {
+      T* const at = d_packed + first + t * padded;
+      Tile::write(at, adds ? Tile::read(at, filters) + v : v, filters);
+    };
+    for (int t = 0; t < 9; ++t) put(t, filter[t] + share);
+    put(9, s.bias ? bias + rest : V{});
   }
 };
 

@@ -183,8 +183,8 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
 // Where the gradients of a block of filters and of a group of nodes are written.
 template <class T>
 struct Gradients {
-  T *d_filters, *d_pooled;
-  T* changed;  // the weights, for an update in place, or else their gradient
+  T *filters, *changed;  // filters and weights, for an update in place, or else their gradients
+  T* d_pooled;
   const T* weights;
   bool is_first;  // whether no group of nodes came before, so that d_pooled holds nothing yet
 };
@@ -195,15 +195,15 @@ struct BlockGradient {
   FiltersGradient<typename RowTile<T>::V> part[Row<T>::count];
 
   // d_background is that of all filters. Not inlined: its callers are many, and it is called once a block.
-  [[gnu::noinline]] void write(T* d_filters, const Block<T>& block, const T* d_background, const PooledImage<T>& pooled,
-                               const ConvPoolShape& conv) const {
+  [[gnu::noinline]] void add_to(T* to, const Block<T>& block, const T* d_background, const PooledImage<T>& pooled,
+                                const ConvPoolShape& conv) const {
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes, filters = smaller(block.filters - first, RowTile<T>::lanes);
       const int first_filter = block.first_filter + first;
       if (filters == RowTile<T>::lanes)
-        part[i].template write<RowTile<T>>(d_filters, d_background, pooled, first_filter, filters, conv);
+        part[i].template write<RowTile<T>, true>(to, d_background, pooled, first_filter, filters, conv);
       else if (filters > 0)
-        part[i].template write<PartialRowTile<T>>(d_filters, d_background, pooled, first_filter, filters, conv);
+        part[i].template write<PartialRowTile<T>, true>(to, d_background, pooled, first_filter, filters, conv);
     }
   }
 };
@@ -285,10 +285,10 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
                                                 block.kept + kept_of(first, conv), block.first_filter + first,
                                                 RowTile<T>::lanes, conv);
     }
-  d_filters.write(to.d_filters, block, block.d_pooled + s.rows * conv.stride - block.first_filter, pooled, conv);
+  d_filters.add_to(to.filters, block, block.d_pooled + s.rows * conv.stride - block.first_filter, pooled, conv);
 }
 
-// Adds factor * input * d_totals to `changed`, and sets factor * the filters' gradient.
+// Adds factor * the gradients to the filters and the weights, or to their gradients.
 template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {
@@ -299,7 +299,7 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       const Block<T> block(i, pooled, to.d_pooled, conv, s);
       const Index at = layout.begin + block.first_row * layout.row;
-      const Gradients<T> block_to{to.d_filters, block.d_pooled, to.changed + at, to.weights + at,
+      const Gradients<T> block_to{to.filters, to.changed + at, block.d_pooled, to.weights + at,
                                   node + nodes == s.nodes};
       if (node > 0 || i >= s.blocks()) {
         BlockGradient<T> none;
@@ -311,20 +311,20 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
       }
     }
   });
-  planes_backward(to.d_filters, pooled, conv, s);
+  planes_backward(to.filters, pooled, conv, s);
 }
 
 template <class T>
-void conv_pool_dense_backward_update(T* change, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
+void conv_pool_dense_backward_update(T* filters, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                      const DenseShape& s) noexcept {
-  backward<true>({change, d_pooled, packed, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
+  backward<true>({filters, packed, d_pooled, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
 }
 
 template <class T>
 void conv_pool_dense_backward(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                               const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) noexcept {
-  backward<false>({d_filters, d_pooled, d_packed, packed, true}, d_biases, d_totals, T{1}, pooled, conv, s);
+  backward<false>({d_filters, d_packed, d_pooled, packed, true}, d_biases, d_totals, T{1}, pooled, conv, s);
 }
 
 template <class T>

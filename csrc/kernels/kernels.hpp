@@ -393,13 +393,13 @@ struct Kernels {
                                const T* const* inputs, int samples, const DenseShape&) noexcept;
 
   // kernels/conv_pool_dense.cpp. `folded` says that row D of the weights is 0, as it is from dense_fold until the first
-  // update in place. d_pooled is scratch, (patches + 1, stride). The first backward kernel updates weights and biases
-  // in place, and sets `change`, which is to be added to the filters. The second sets d_filters, and adds the gradients
-  // of weights and biases to d_packed and d_biases.
+  // update in place. d_pooled is scratch, (patches + 1, stride). The first backward kernel updates filters, weights and
+  // biases in place. The second adds their gradients to d_filters, d_packed and d_biases.
   void (*conv_pool_dense_forward)(T* totals, const PooledImage<T>&, const T* filters, const T* packed, const T* biases,
                                   bool folded, const ConvPoolShape&, const DenseShape&) noexcept;
-  void (*conv_pool_dense_backward_update)(T* change, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
-                                          const PooledImage<T>&, const ConvPoolShape&, const DenseShape&) noexcept;
+  void (*conv_pool_dense_backward_update)(T* filters, T* d_pooled, T* packed, T* biases, const T* d_totals,
+                                          T learn_rate, const PooledImage<T>&, const ConvPoolShape&,
+                                          const DenseShape&) noexcept;
   void (*conv_pool_dense_backward)(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed,
                                    const T* d_totals, const PooledImage<T>&, const ConvPoolShape&,
                                    const DenseShape&) noexcept;
