@@ -244,8 +244,7 @@ def article(kit: Kit) -> dict[str, Case]:
     kit.run("dense_pack", held, weights, PLACES)
     kit.run("dense_fold", held, PLACES)
     kit.run("conv_pool_dense_forward", zeros(10), fused, packed, held, dense_biases, True, shape, PLACES)
-    d_held, d_biases, d_small = np.zeros_like(held), zeros(10), np.zeros_like(packed)
-    from_zero = np.zeros_like(packed)  # filters, which the backward pass does not read
+    d_held, d_biases, changed, d_changed = np.zeros_like(held), zeros(10), packed.copy(), packed.copy()
     small_gradient, outer = d_filters(weights @ d_totals), np.outer(pooled.ravel(), d_totals)
 
     both = [shape, PLACES]
@@ -268,14 +267,14 @@ def article(kit: Kit) -> dict[str, Case]:
             [zeros(10), fused, packed, held, dense_biases, True, *both], pooled.ravel() @ weights + dense_biases
         ),
         "conv_pool_dense_backward_update": Case(
-            [from_zero, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
-            [-T(RATE) * small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
-            lambda _: [from_zero, kit.unpacked(held, PLACES), dense_biases],
+            [changed, zeros(170, 8), held, dense_biases, d_totals, RATE, fused, *both],
+            [packed - T(RATE) * small_gradient, weights - T(RATE) * outer, dense_biases - T(RATE) * d_totals],
+            lambda _: [changed, kit.unpacked(held, PLACES), dense_biases],
         ),
         "conv_pool_dense_backward": Case(
-            [d_small, zeros(170, 8), d_held, d_biases, held, d_totals, fused, *both],
-            [small_gradient, outer, d_totals],
-            lambda _: [d_small, kit.unpacked(d_held, PLACES), d_biases],
+            [d_changed, zeros(170, 8), d_held, d_biases, held, d_totals, fused, *both],
+            [packed + small_gradient, outer, d_totals],
+            lambda _: [d_changed, kit.unpacked(d_held, PLACES), d_biases],
         ),
     }
 

@@ -16,7 +16,7 @@ class PooledConvolution {
     Buffer<T> padded;  // the image with a ring of zeros around it, for "same" padding
     std::vector<int> foreground;
     std::vector<std::uint64_t> stripes;
-    Buffer<T> background, kept, d_filters;
+    Buffer<T> background, kept;
     PooledImage<T> pooled{};
   };
 
@@ -38,7 +38,6 @@ class PooledConvolution {
     scratch.stripes.resize(static_cast<std::size_t>(shape_.height) * static_cast<std::size_t>(shape_.width / 64 + 1));
     scratch.background = new_buffer<T>(padded_channels<T>(shape_.filters));
     scratch.kept = new_buffer<T>(conv_pool_kept_size<T>(shape_));
-    scratch.d_filters = new_buffer<T>(packed_->by_tap_size());
   }
 
   // The image with a ring of zeros around it, for "same" padding.
@@ -94,6 +93,7 @@ class ConvPoolStage final : public Stage<T> {
     auto memory = std::make_unique<Scratch>();
     conv_.make(*memory);
     memory->d_background = new_buffer<T>(padded_channels<T>(conv_.shape().filters));
+    memory->d_filters = new_buffer<T>(conv_.packed()->by_tap_size());
     return memory;
   }
 
@@ -112,7 +112,7 @@ class ConvPoolStage final : public Stage<T> {
 
  private:
   struct Scratch : Memory, PooledConvolution<T>::Scratch {
-    Buffer<T> d_background;
+    Buffer<T> d_background, d_filters;
   };
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
 

@@ -35,6 +35,7 @@ class ConvPoolBatchNormStage final : public BatchStage<T> {
     conv_.make(*scratch);
     scratch->values = new_buffer<T>(outputs());
     scratch->folded = new_buffer<T>(conv_.packed()->by_tap_size());
+    scratch->d_filters = new_buffer<T>(conv_.packed()->by_tap_size());
     scratch->d_background = new_buffer<T>(padded_channels<T>(conv_.shape().filters));
     scratch->moments = new_buffer<double>(window_moments_scratch(conv_shape()));
     return scratch;
@@ -72,7 +73,7 @@ class ConvPoolBatchNormStage final : public BatchStage<T> {
     WindowMoments windows;
   };
   struct Scratch : Memory, PooledConvolution<T>::Scratch {
-    Buffer<T> values, folded, d_background;
+    Buffer<T> values, folded, d_background, d_filters;
     Buffer<double> moments;
   };
   static Kept& kept(const Pass<T>& pass) { return static_cast<Kept&>(*pass.memory); }

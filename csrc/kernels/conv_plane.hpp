@@ -74,9 +74,9 @@ void plane_forward(const Plane<T>& to, bool keeps, const T* packed, int filter, 
   for (Index n = s.out_height() * plane.width - 1; n < plane.places; ++n) plane.values[n] = 0;
 }
 
-// Adds to the filter's gradient.
+// Adds the filter's gradient to `to`.
 template <class T>
-void plane_backward(T* d_packed, const Plane<T>& from, int filter, const ConvPoolShape& shape) {
+void plane_backward(T* to, const Plane<T>& from, int filter, const ConvPoolShape& shape) {
   using V = typename Plane<T>::V;
   const Plane<T> plane = from;
   const ConvPoolShape s = shape;
@@ -103,7 +103,7 @@ void plane_backward(T* d_packed, const Plane<T>& from, int filter, const ConvPoo
     __builtin_memcpy(lane, sum[t], sizeof lane);
     for (int half = row_lanes / 2; half > 0; half /= 2)
       for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    if (t < 9 || s.bias) d_packed[filter + t * padded] += lane[0];
+    if (t < 9 || s.bias) to[filter + t * padded] += lane[0];
   }
 }
 
@@ -118,11 +118,11 @@ template <class T>
   }
 }
 
-// Adds to the gradients of all planes' filters.
+// Adds the gradients of all planes' filters to `to`.
 template <class T>
-[[gnu::noinline]] void planes_backward(T* d_packed, const PooledImage<T>& pooled, const ConvPoolShape& conv,
+[[gnu::noinline]] void planes_backward(T* to, const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                        const DenseShape& s) {
-  for (int i = 0; i < s.planes; ++i) plane_backward(d_packed, Plane<T>(i, pooled, s), s.channels - s.planes + i, conv);
+  for (int i = 0; i < s.planes; ++i) plane_backward(to, Plane<T>(i, pooled, s), s.channels - s.planes + i, conv);
 }
 
 }  // namespace

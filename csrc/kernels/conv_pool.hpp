@@ -89,13 +89,15 @@ __attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], T
   }
 }
 
-// Whether outputs rarely tie. They tie where windows are equal, as in the background's neighbourhood.
+// A guess whether few outputs of the filters before `end` tie. Many do around the background, and so do lanes without a
+// filter.
 template <class T>
-bool has_few_ties(const PooledImage<T>& pooled, const ConvPoolShape& s) {
-  return 4 * Index{pooled.count} > 3 * Index{s.patches()};
+bool has_few_ties(const PooledImage<T>& pooled, int end, const ConvPoolShape& s) {
+  return end <= s.filters && 4 * Index{pooled.count} > 3 * Index{s.patches()};
 }
 
-// Finds each lane's winner in what keep() kept, as an index in a Lookup. Returns false if a lane has several winners.
+// Finds each lane's winner in what keep() kept, as an index in a Lookup. Returns false if a lane has several winners. A
+// lane without one gets any index, because its gradient is 0.
 template <Ties ties, class V, class T, class Indices>
 __attribute__((always_inline)) inline bool find_winner(Indices& winner, const T* kept, const V& largest) {
   if constexpr (ties == Ties::first) {
@@ -150,9 +152,9 @@ struct FiltersGradient {
     return (d_output[0] + d_output[1]) + (d_output[2] + d_output[3]);
   }
 
-  // Adds the background's share, and sets the packed gradient or adds to it. Not inlined: its callers are many.
+  // Adds the background's share, and sets `to`, or adds to it. Not inlined: its callers are many.
   template <class Tile, bool adds, class T>
-  [[gnu::noinline]] void write(T* d_packed, const T* d_background, const PooledImage<T>& pooled, int first, int filters,
+  [[gnu::noinline]] void write(T* to, const T* d_background, const PooledImage<T>& pooled, int first, int filters,
                                const ConvPoolShape& s) const {
     const int padded = padded_channels<T>(s.filters);
     V d = Tile::read(d_background + first, filters);
@@ -163,7 +165,7 @@ struct FiltersGradient {
     V share = pixel * rest;
     hide(share);  // otherwise one target might fuse the product into the sums and another might not
     const auto put = [&](int t, const V& v) {
-      T* const at = d_packed + first + t * padded;
+      T* const at = to + first + t * padded;
       Tile::write(at, adds ? Tile::read(at, filters) + v : v, filters);
     };
     for (int t = 0; t < 9; ++t) put(t, filter[t] + share);
@@ -227,7 +229,7 @@ void conv_pool_backward_tile(FiltersGradient<typename Tile::V>& gradient, const 
       if constexpr (register_count == 16) stay_in_memory(bias);  // the taps' nine sums need the registers more
     }
   };
-  if (ties == Ties::all && Lookup<V>::exists && has_few_ties(pooled, s))
+  if (ties == Ties::all && Lookup<V>::exists && has_few_ties(pooled, first + Tile::lanes, s))
     add_patches(std::true_type{});
   else
     add_patches(std::false_type{});

@@ -220,7 +220,8 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   constexpr Index row_size = Index{count} * lanes_of<T>;
   const Index stride = block.stride, part_size = kept_of(RowTile<T>::lanes, conv);
   const Index shared = rows * row_size, sums = shared + row_size;
-  const bool relu = conv.relu, is_first = to.is_first, few_ties = has_few_ties(pooled, conv);
+  const bool relu = conv.relu, is_first = to.is_first;
+  const bool few_ties = has_few_ties(pooled, block.first_filter + row_lanes, conv);
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
   const auto background = Row<T>::read(block.background);
@@ -228,7 +229,7 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   BlockGradient<T> d_filter;
   Row<T> excess{}, d_listed{};
   // With ties="all" a patch adds its share of the filters' gradient while the next one goes through the weights,
-  // because a CPU looks ahead no further than about one patch. With "first" it has a quarter of the products.
+  // because a CPU looks ahead no further than about one patch. With "first" it always has a quarter of the products.
   constexpr bool later = ties == Ties::all;
   Row<T> d_patch{}, largest_patch{};  // the first patch adds zeros for the one before it
   Index patch = places > 0 ? patches.first_pixel[foreground[places - 1]] : 0;
@@ -288,7 +289,7 @@ void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step
   d_filters.add_to(to.filters, block, block.d_pooled + s.rows * conv.stride - block.first_filter, pooled, conv);
 }
 
-// Adds factor * the gradients to the filters and the weights, or to their gradients.
+// Adds factor * the gradients to filters, weights and biases, or to their gradients.
 template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {

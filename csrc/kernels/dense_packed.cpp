@@ -144,9 +144,10 @@ template <int samples, int wides, class T>
   for (int k = 0; k < samples; ++k)
 #pragma GCC unroll 5
     for (int j = 0; j < wides; ++j) sum[k][j] = is_first ? Wide<T>{} : sums[k * stride + j];
+  // Weights that another core has just changed take long to arrive.
+  const Index ahead = (blocks > 48 ? 48 : 8) * row_size;
   do {
-    // The hardware does not foresee such long strides. As far ahead as weights take that another core has just changed.
-    __builtin_prefetch(weights + 48 * row_size);
+    __builtin_prefetch(weights + ahead);  // the hardware does not foresee such long strides
     Wide<T> weight[wides];
     for (int j = 0; j < wides; ++j) weight[j] = Wide<T>::read(weights + j * lanes_of<T>);
     for (int k = 0; k < samples; ++k) {

@@ -214,7 +214,7 @@ struct Lookup<Vec<double, 64>> {
 };
 #endif
 
-// Whether a lane of a Lookup's indices is negative.
+// Whether a lane is negative, for vectors like a Lookup's indices.
 #if defined(__AVX2__)
 inline bool any_negative(const Vec<int, 32>& v) {
   return _mm256_movemask_ps((__m256)v) != 0;
