@@ -89,11 +89,11 @@ __attribute__((always_inline)) inline void keep(T* kept, const V (&output)[4], T
   }
 }
 
-// A guess whether few outputs of the filters before `end` tie. Many do around the background, and so do lanes without a
-// filter.
+// Guesses whether few outputs of the filters before `end` tie. Around the background many do. Lanes without a filter
+// always do.
 template <class T>
 bool has_few_ties(const PooledImage<T>& pooled, int end, const ConvPoolShape& s) {
-  return end <= s.filters && 4 * Index{pooled.count} > 3 * Index{s.patches()};
+  return end <= s.filters && 10 * Index{pooled.count} > 9 * Index{s.patches()};
 }
 
 // Finds each lane's winner in what keep() kept, as an index in a Lookup. Returns false if a lane has several winners. A

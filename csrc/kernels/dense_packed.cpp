@@ -144,7 +144,7 @@ template <int samples, int wides, class T>
   for (int k = 0; k < samples; ++k)
 #pragma GCC unroll 5
     for (int j = 0; j < wides; ++j) sum[k][j] = is_first ? Wide<T>{} : sums[k * stride + j];
-  // Weights that another core has just changed take long to arrive.
+  // Far, because weights that another core has just changed take long to arrive, but not past the tile's own rows.
   const Index ahead = (blocks > 48 ? 48 : 8) * row_size;
   do {
     __builtin_prefetch(weights + ahead);  // the hardware does not foresee such long strides
