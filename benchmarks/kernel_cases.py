@@ -430,7 +430,7 @@ def elementwise(kit: Kit) -> dict[str, Case]:
     """What is done to each number by itself, on as many as the article's network has parameters."""
     n = 13_602
     a, b, c, *more = kit.draw(8, n)
-    squares, out = c * c, zeros(n)
+    squares, out, used_up = c * c, zeros(n), zeros(n)
     sgd, adam = [a.copy(), b.copy()], [a.copy(), b.copy(), squares.copy()]
     reference.sgd_update(*sgd, c, RATE, 0.9, True, 0.001)
     reference.adam_update(*adam, c, RATE, 5, 0.9, 0.999, 1e-7, 0.001)
@@ -442,12 +442,14 @@ def elementwise(kit: Kit) -> dict[str, Case]:
         "relu_backward": sets([out, b, a, n], reference.relu_backward(b, a)),
         "dropout": sets([out, a, 0.5, 3, n], reference.dropout(a, 0.5, 3)),
         "add": sets([a, b, n], a + b),
-        "add_as_tree": Case([tree, 8, 1 / 8, n], [np.sum(tree, axis=0) / 8], lambda _: [a]),
+        "add_as_tree": Case([tree, 8, 1 / 8, n], [np.sum(tree, axis=0) / 8, *zeros(7, n)], lambda _: tree),
         "count_nonzero": Case([few, n], [np.count_nonzero(few)], lambda result: [result]),
         "scale": sets([a, -1.0, n], -a),
-        "sgd_update": sets([a, c, RATE, n], a - T(RATE) * c),
-        "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n], *sgd),
-        "adam_update": sets([a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n], *adam),
+        "sgd_update": sets([a, c, RATE, n], a - T(RATE) * c, used_up),
+        "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n], *sgd, used_up),
+        "adam_update": sets(
+            [a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n], *adam, used_up
+        ),
         "average_update": sets([a, b, 9 / (step + 9), n], average),
     }
 

@@ -8,9 +8,9 @@
 namespace cnnx {
 namespace {
 
-// Applies an optimizer's formula to `count` numbers; `step` counts from 1.
+// Applies an optimizer's formula to `count` numbers, and sets the gradient to 0; `step` counts from 1.
 template <class T>
-void apply_formula(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, const T* gradient,
+void apply_formula(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, T* gradient,
                    T learn_rate, Index step, Index count) {
   const auto& k = active_target().kernels<T>();
   if (const auto* sgd = std::get_if<SgdSettings>(&optimizer.settings))
@@ -36,8 +36,7 @@ struct Trainer<T>::Run {
 };
 
 // It does not depend on the number of threads, and it is a power of two, for the tree in which shards are added. Each
-// shard has a gradient of its own, and enough arithmetic that clearing and adding this gradient takes little of the
-// time.
+// shard has a gradient of its own, and enough arithmetic that adding this gradient takes little of the time.
 template <class T>
 Index shards_of(const Plan<T>& plan, Index samples) noexcept {
   constexpr Index least_work = 32;  // multiplications for each parameter
@@ -76,7 +75,10 @@ int Trainer<T>::make_memory(Index samples, int threads, const Ranks* ranks) {
   plan_.make_statistics(parameters_, samples);
   if (gradients_[shards - 1] == nullptr) {
     shards_ = new_buffer<T>(shards * plan_.packed_size());
-    for (Index shard = 0; shard < shards; ++shard) gradients_[shard] = shards_.get() + shard * plan_.packed_size();
+    for (Index shard = 0; shard < shards; ++shard) {
+      gradients_[shard] = shards_.get() + shard * plan_.packed_size();
+      are_clear_[shard] = true;
+    }
   }
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
   return threads;
@@ -209,6 +211,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   Workspace<T>& w = *workspaces_[0];
   const auto& stages = plan_.stages();
   parameters_.in_place = true;
+  T* const scratch = cleared_gradient(0);
   for (Index step = 0; step < run.batches.samples; ++step) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
     const Workspaces<T> block(&workspaces_[0], 1);
@@ -217,9 +220,9 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
     take_losses(block, run, step);
     for (std::size_t i = stages.size(); i-- > w.goes_back_to;)
       if (stages[i]->is_frozen())
-        stages[i]->backward(w.passes[i], gradients_[0]);
+        stages[i]->backward(w.passes[i], scratch);
       else
-        stages[i]->backward_update(w.passes[i], learn_rate, gradients_[0]);
+        stages[i]->backward_update(w.passes[i], learn_rate, scratch);
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
   parameters_.in_place = false;
@@ -256,12 +259,11 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
         });
         return failure == nullptr;
       };
-      // Calls body(block, its first sample, its shard's gradient) for all samples of this rank, and then meets.
+      // Calls body(block, its first sample, begin(shard)) for all samples of this rank, and then meets.
       const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
         loop.take(thread, end_shard - first_shard, [&](Index number) {
           const Index shard = first_shard + number;
-          T* const gradient = gradients_[shard];
-          begin(gradient);
+          T* const gradient = begin(shard);
           const Index end = batch.start(shard + 1);
           for (Index i = batch.start(shard); i < end; i += at_once)
             body(block(thread, i, std::min(at_once, end - i)), first + i, gradient);
@@ -286,9 +288,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
       bool goes_on = true;
       for (std::size_t segment = 0; goes_on && segment <= last; ++segment)
         goes_on = for_samples(
-            [&](T* gradient) {
-              if (segment == last) clear(gradient);
-            },
+            [&](Index shard) { return segment < last ? nullptr : cleared_gradient(shard); },
             [&](Workspaces<T> samples, Index at, T* gradient) { go_forward(samples, run, at, segment, gradient); },
             [&] {
               if (segment < last)
@@ -300,7 +300,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
             });
       for (std::size_t segment = has_gradient ? last : 0; goes_on && segment-- > 0;)
         goes_on = for_samples(
-            [](T*) {},
+            [&](Index shard) { return gradients_[shard]; },
             [&](Workspaces<T> samples, Index at, T* gradient) { go_back(samples, run, at, segment, gradient); },
             [&] {
               if (segment > 0)
@@ -315,7 +315,9 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
       if (!goes_on) return;
     }
   });
-  if (failure != nullptr) std::rethrow_exception(failure);
+  if (failure == nullptr) return;
+  std::fill_n(are_clear_, most_shards, false);  // any shard may hold what another rank has sent
+  std::rethrow_exception(failure);
 }
 
 template <class T>
@@ -367,9 +369,12 @@ MetBatch<T> Trainer<T>::met(const ShardedBatch& batch) {
   return {batch, gradients_, parameters_};
 }
 
+// Returns a shard's gradient for a backward pass to add to. It is 0 already if the step before has used it up.
 template <class T>
-void Trainer<T>::clear(T* gradient) const noexcept {
-  std::memset(static_cast<void*>(gradient), 0, sizeof(T) * static_cast<std::size_t>(plan_.packed_size()));
+T* Trainer<T>::cleared_gradient(Index shard) noexcept {
+  if (!are_clear_[shard]) std::fill_n(gradients_[shard], plan_.packed_size(), T{0});
+  are_clear_[shard] = false;
+  return gradients_[shard];
 }
 
 // Loads some samples of a window, from number `first` on.
@@ -408,7 +413,7 @@ T factor_of(const ShardedBatch& batch, const Batches<T>& batches) noexcept {
 }
 
 // Adds the shards as a balanced binary tree, of which ranks can each compute a subtree and agree to the bit: `count`
-// packed numbers from `at` on. Ranks do it later.
+// packed numbers from `at` on. All shards but the first become 0. Ranks do it later.
 template <class T>
 void Trainer<T>::add_shards(const ShardedBatch& batch, const Batches<T>& batches, Index at, Index count) const {
   if (batches.ranks != nullptr || batch.samples == 1) return;
@@ -419,13 +424,15 @@ void Trainer<T>::add_shards(const ShardedBatch& batch, const Batches<T>& batches
 }
 
 template <class T>
-void Trainer<T>::complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) const {
+void Trainer<T>::complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) {
   if (batches.ranks != nullptr)
     add_over_ranks(*batches.ranks, gradients_, batch.shards, factor_of(batch, batches), plan_.packed_size());
+  std::fill(are_clear_ + 1, are_clear_ + batch.shards, true);
   for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
 }
 
-// The optimizer's step for `count` packed numbers from `at` on, as far as they are trained.
+// The optimizer's step for `count` packed numbers from `at` on, as far as they are trained. It sets their gradient to
+// 0.
 template <class T>
 void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count) {
   const auto from = [](T* values, Index i) { return values != nullptr ? values + i : nullptr; };
@@ -440,6 +447,7 @@ void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches
 
 template <class T>
 void Trainer<T>::finish_update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step) {
+  are_clear_[0] = true;
   plan_.derive(parameters_);  // the average is linear in packed weights only when their row D is 0
   if (optimizer.average == nullptr) return;
   const T share = static_cast<T>(batches.average_shares[step]);
@@ -453,9 +461,13 @@ void Trainer<T>::finish_update(const Optimizer<T>& optimizer, const Batches<T>& 
 
 template <class T>
 void apply(std::span<const Trained<T>> parts, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
+  Index most = 0;
+  for (const auto& part : parts) most = std::max(most, part.count);
+  const auto copied = new_buffer<T>(most);  // the formulas use a gradient up, and this one is the caller's
   for (const auto& [values, at, count] : parts) {
     const auto state = [&](T* flat, Index start) { return flat != nullptr ? flat + start : nullptr; };
-    apply_formula(optimizer, values, state(optimizer.first_state, at), state(optimizer.second_state, at), gradient + at,
+    copy(copied.get(), gradient + at, count);
+    apply_formula(optimizer, values, state(optimizer.first_state, at), state(optimizer.second_state, at), copied.get(),
                   static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
   }
   if (optimizer.steps != nullptr) ++*optimizer.steps;

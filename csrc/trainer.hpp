@@ -63,9 +63,9 @@ class Trainer {
   MetBatch<T> met(const ShardedBatch& batch);
   void meet_forward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
   void meet_backward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks);
-  void clear(T* gradient) const noexcept;
+  T* cleared_gradient(Index shard) noexcept;
   void add_shards(const ShardedBatch& batch, const Batches<T>& batches, Index at, Index count) const;
-  void complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) const;
+  void complete_gradient(const ShardedBatch& batch, const Batches<T>& batches);
   void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count);
   void finish_update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
 
@@ -77,8 +77,9 @@ class Trainer {
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
   std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // one for each thread
   std::vector<Buffer<T>> desks_;                        // the same
-  Buffer<T> shards_;                // the gradients of a batch's shards; at the end of a step, the first has the mean
-  T* gradients_[most_shards] = {};  // pointers to them
+  Buffer<T> shards_;                  // the gradients of a batch's shards; at the end of a step, the first has the mean
+  T* gradients_[most_shards] = {};    // pointers to them
+  bool are_clear_[most_shards] = {};  // which of them are 0, except for frozen parameters, whose gradient nobody reads
   Buffer<T> first_state_, second_state_, average_;
   std::vector<T> seen_;  // a copy of the caller's parameters from when they were last read or written
   bool has_seen_ = false;

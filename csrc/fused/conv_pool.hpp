@@ -116,7 +116,7 @@ class ConvPoolStage final : public Stage<T> {
   };
   static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.memory); }
 
-  const T* d_filters(const Pass<T>& pass) const {
+  T* d_filters(const Pass<T>& pass) const {
     Scratch& s = scratch(pass);
     this->kernels().sum_background(s.d_background.get(), pass.d_output, s.pooled, conv_.shape());
     this->kernels().conv_pool_backward(s.d_filters.get(), pass.d_output, s.d_background.get(), s.pooled, conv_.shape());

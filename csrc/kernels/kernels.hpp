@@ -435,13 +435,15 @@ struct Kernels {
   void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
   void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
   void (*add)(T* sum, const T* addend, Index count) noexcept;
+  // Sets the first array to the sum, and the others to 0.
   void (*add_as_tree)(T* const* sums, int arrays, T factor, Index count) noexcept;
   Index (*count_nonzero)(const T* values, Index count) noexcept;
   void (*scale)(T* values, T factor, Index count) noexcept;
-  void (*sgd_update)(T* parameters, const T* gradient, T learn_rate, Index count) noexcept;
-  void (*sgd_momentum_update)(T* parameters, T* velocity, const T* gradient, T learn_rate, const SgdSettings&,
+  // The next three set the gradient to 0.
+  void (*sgd_update)(T* parameters, T* gradient, T learn_rate, Index count) noexcept;
+  void (*sgd_momentum_update)(T* parameters, T* velocity, T* gradient, T learn_rate, const SgdSettings&,
                               Index count) noexcept;
-  void (*adam_update)(T* parameters, T* first_moment, T* second_moment, const T* gradient, T learn_rate, Index step,
+  void (*adam_update)(T* parameters, T* first_moment, T* second_moment, T* gradient, T learn_rate, Index step,
                       const AdamSettings&, Index count) noexcept;
   void (*average_update)(T* average, const T* parameters, T share, Index count) noexcept;
 

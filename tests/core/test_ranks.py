@@ -171,29 +171,33 @@ def test_a_rank_that_cannot_begin_a_window_tells_the_others():
     assert messages(results[:1]) == {told}
 
 
-def test_a_rank_that_fails_within_a_step_ends_all(capfd):
-    optimizer, network, sends = cnnx.SGD(0.1), Sequential(layers()), []
+@pytest.mark.parametrize("has_norm", [False, True])
+@pytest.mark.parametrize("sent", [4, 5])
+def test_a_rank_that_fails_within_a_step_ends_all(capfd, sent, has_norm):
+    optimizer, network, sends = cnnx.SGD(0.1), Sequential(layers(has_norm=has_norm)), []
 
     def body(comm):
         if comm.rank == 1:
 
             def send(*arguments):
                 sends.append(arguments)
-                if len(sends) > 4:
+                if len(sends) > sent:
                     raise BrokenError("my network")
                 return Communicator.Isend(comm, *arguments)
 
             comm.Isend = send
             return train(comm, network=network, optimizer=optimizer, average=None)
-        return train(comm, optimizer=cnnx.SGD(0.1), average=None)
+        return train(comm, has_norm=has_norm, optimizer=cnnx.SGD(0.1), average=None)
 
     results = on_ranks(2, body)
     assert [type(result) for result in results] == [SystemExit, BrokenError]
-    assert network.parameters.tobytes() == Sequential(layers()).parameters.tobytes()
+    assert network.parameters.tobytes() == Sequential(layers(has_norm=has_norm)).parameters.tobytes()
     assert optimizer.steps == 0
     printed = capfd.readouterr().err
     assert "cnnx: rank 1 of 2 ends all ranks, which wait for it:\n" in printed
     assert "BrokenError: my network" in printed
+    # What other ranks have sent does not reach the next run.
+    assert ends(train(network=network, has_norm=has_norm)) == ends(train(has_norm=has_norm))
 
 
 def test_on_progress_of_one_rank_stops_all():
