@@ -14,6 +14,8 @@
 #include <thread>
 #endif
 
+#include "subnormal.hpp"
+
 namespace cnnx {
 
 // A loop that the threads of a team share. Each has its own share of the numbers, the same one in every loop of that
@@ -132,10 +134,14 @@ class Barrier {
 // are done. If the system gives fewer threads, fewer do the work. The body must not throw.
 template <class Body>
 void run_team(int count, const Body& body) {
+  const auto work = [&](int thread, Barrier& barrier) {
+    const SubnormalsAreZero mode;
+    body(thread, barrier);
+  };
   Barrier barrier;
   if (count == 1) {
     barrier.expect(1);
-    body(0, barrier);
+    work(0, barrier);
     return;
   }
   std::vector<std::thread> others;
@@ -149,13 +155,13 @@ void run_team(int count, const Body& body) {
         {
           const std::lock_guard lock(all_there);
         }
-        body(thread, barrier);
+        work(thread, barrier);
       });
   } catch (const std::exception&) {  // the system has no more threads, or no memory for one
   }
   barrier.expect(started);
   starting.unlock();
-  body(0, barrier);
+  work(0, barrier);
   for (auto& other : others) other.join();
 }
 

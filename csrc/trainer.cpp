@@ -212,6 +212,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   const auto& stages = plan_.stages();
   parameters_.in_place = true;
   T* const scratch = cleared_gradient(0);
+  const SubnormalsAreZero mode;
   for (Index step = 0; step < run.batches.samples; ++step) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
     const Workspaces<T> block(&workspaces_[0], 1);
@@ -464,6 +465,7 @@ void apply(std::span<const Trained<T>> parts, const T* gradient, const Optimizer
   Index most = 0;
   for (const auto& part : parts) most = std::max(most, part.count);
   const auto copied = new_buffer<T>(most);  // the formulas use a gradient up, and this one is the caller's
+  const SubnormalsAreZero mode;
   for (const auto& [values, at, count] : parts) {
     const auto state = [&](T* flat, Index start) { return flat != nullptr ? flat + start : nullptr; };
     copy(copied.get(), gradient + at, count);

@@ -114,6 +114,7 @@ class Sequential(OwnSteps):
         its last step, `history` has what was seen until then, and KeyboardInterrupt is raised. With `early_stopping`,
         parameters and optimizer are at the end those after the best epoch, also after Ctrl-C or an error. With
         `average`, the average takes the place of the parameters when `fit` ends, also after Ctrl-C or an error.
+        Subnormal numbers, in float32 those below 1.2e-38, count as 0.
 
         Args:
             images: (n, height, width) or (n, height, width, channels), n at least 1, or another form that the class
