@@ -266,6 +266,7 @@ struct Network<T>::Prediction {
 
 template <class T>
 void Network<T>::predict(const Images<T>& images, const Loss<T>& loss, int threads, const Results<T>& results) {
+  const SubnormalsAreZero mode;
   const Plan<T>& best = folded_ != nullptr ? *folded_ : fused_;
   const auto all = [](Index) { return true; };
   const Prediction plain{plain_, *of_plain_, images, loss, results, threads, writing_};

@@ -61,7 +61,7 @@ class Ranks {
 //   rank 0 adds the subtrees for the first half of all numbers, and rank 1 for the second half
 //   the ranks exchange the halves
 //
-// The subtrees are smaller if the ranks have unequal parts. The other shards are set to 0.
+// The subtrees are smaller if the ranks have unequal parts.
 template <class T>
 void add_over_ranks(Ranks& ranks, T* const* gradients, Index shards, T factor, Index size) {
   const auto& k = active_target().kernels<T>();
@@ -83,7 +83,6 @@ void add_over_ranks(Ranks& ranks, T* const* gradients, Index shards, T factor, I
   k.add_as_tree(own.data(), static_cast<int>(subtrees), factor,
                 ranks.start(size / line, ranks.rank + 1) * line - first);
   ranks.gather(Rows::of(gradients[0], size / line, line, line), ranks.starts(size / line));
-  for (Index shard = 1; shard < shards; ++shard) std::fill_n(gradients[shard], size, T{0});
 }
 
 // Which samples of a batch each rank computes: those from [rank] to [rank + 1] - 1.

@@ -1,6 +1,6 @@
-// Subnormal numbers are those too small for all digits of their type: below 1.2e-38 for float. Long trainings have
-// many. What a dead unit has left of its momentum shrinks in every step, and rounding keeps it from becoming 0. A CPU
-// takes a hundred times as long for them as for others.
+// Subnormal numbers are so small that they have fewer digits: below 1.2e-38 for float. Long trainings have many. The
+// momentum of a dead unit shrinks in every step, but rounding keeps it above 0. A CPU takes many times as long for them
+// as for other numbers.
 #pragma once
 
 #if defined(__SSE2__)
@@ -9,10 +9,13 @@
 
 namespace cnnx {
 
-// Until the end of the scope, this thread computes as if subnormal numbers were 0.
+// Until the end of the scope, this thread computes as if subnormal numbers were 0; or, without `are_zero`, with all
+// numbers. WebAssembly always computes with all numbers.
 class SubnormalsAreZero {
  public:
-  SubnormalsAreZero() : before_(mode()) { set_mode(before_ | bits); }
+  explicit SubnormalsAreZero(bool are_zero = true) : before_(mode()) {
+    set_mode(are_zero ? before_ | bits : before_ & ~bits);
+  }
   ~SubnormalsAreZero() { set_mode(before_); }
   SubnormalsAreZero(const SubnormalsAreZero&) = delete;
   SubnormalsAreZero& operator=(const SubnormalsAreZero&) = delete;
@@ -20,12 +23,12 @@ class SubnormalsAreZero {
  private:
 #if defined(__SSE2__)
   using Mode = unsigned;
-  static constexpr Mode bits = 0x8040;  // MXCSR: flush results to zero, and take operands for zeros
+  static constexpr Mode bits = 0x8040;  // of MXCSR: results (FTZ) and operands (DAZ)
   static Mode mode() { return _mm_getcsr(); }
   static void set_mode(Mode mode) { _mm_setcsr(mode); }
 #elif defined(__aarch64__)
   using Mode = unsigned long;
-  static constexpr Mode bits = 1UL << 24;  // FPCR: both
+  static constexpr Mode bits = 1UL << 24;  // of FPCR: results and operands (FZ)
   static Mode mode() {
     Mode mode;
     asm volatile("mrs %0, fpcr" : "=r"(mode));

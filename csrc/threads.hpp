@@ -135,7 +135,7 @@ class Barrier {
 template <class Body>
 void run_team(int count, const Body& body) {
   const auto work = [&](int thread, Barrier& barrier) {
-    const SubnormalsAreZero mode;
+    const SubnormalsAreZero mode;  // not every system gives a new thread the mode of the one that starts it
     body(thread, barrier);
   };
   Barrier barrier;

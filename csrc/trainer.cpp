@@ -126,6 +126,7 @@ std::vector<T> Trainer<T>::held() const {
 
 template <class T>
 void Trainer<T>::hold(const std::vector<T>& packed, Index steps) {
+  const SubnormalsAreZero mode;
   const auto take = [&] { copy(parameters_.values.get(), packed.data(), plan_.packed_size()); };
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
   take();
@@ -139,6 +140,7 @@ template <class T>
 void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const Optimizer<T>& optimizer, int threads,
                        const Results<T>& results, SharedMutex& writing) {
   check(batches);
+  const SubnormalsAreZero mode;  // also while parameters are packed, so that a resumed run has the same bits
   // All memory is made before the first step, so that no allocation of the core's own can fail after it. Ranks may
   // allocate in every step.
   threads = make_memory(std::min(batches.batch_size, batches.samples), threads, batches.ranks);
@@ -184,6 +186,7 @@ template <class T>
 void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int threads, T* flat,
                           const Results<T>& results) {
   check(batch);
+  const SubnormalsAreZero mode;
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();
@@ -198,6 +201,7 @@ void Trainer<T>::gradient(const Images<T>& images, const Batches<T>& batch, int 
 template <class T>
 void Trainer<T>::forward(const Images<T>& images, const Batches<T>& batch, int threads, const Results<T>& results) {
   check(batch);
+  const SubnormalsAreZero mode;
   threads = make_memory(batch.samples, threads);
   has_seen_ = false;
   take_parameters();
@@ -212,7 +216,6 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
   const auto& stages = plan_.stages();
   parameters_.in_place = true;
   T* const scratch = cleared_gradient(0);
-  const SubnormalsAreZero mode;
   for (Index step = 0; step < run.batches.samples; ++step) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
     const Workspaces<T> block(&workspaces_[0], 1);
@@ -260,7 +263,8 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
         });
         return failure == nullptr;
       };
-      // Calls body(block, its first sample, begin(shard)) for all samples of this rank, and then meets.
+      // Calls body(block, its first sample, a gradient) for all samples of this rank, and then meets. begin(shard)
+      // gives the gradient that a shard's samples add to.
       const auto for_samples = [&](const auto& begin, const auto& body, const auto& alone) {
         loop.take(thread, end_shard - first_shard, [&](Index number) {
           const Index shard = first_shard + number;
@@ -428,7 +432,7 @@ template <class T>
 void Trainer<T>::complete_gradient(const ShardedBatch& batch, const Batches<T>& batches) {
   if (batches.ranks != nullptr)
     add_over_ranks(*batches.ranks, gradients_, batch.shards, factor_of(batch, batches), plan_.packed_size());
-  std::fill(are_clear_ + 1, are_clear_ + batch.shards, true);
+  std::fill(are_clear_ + 1, are_clear_ + batch.shards, batches.ranks == nullptr);
   for (const auto& p : plan_.parameters()) p->complete_gradient(gradients_[0] + p->offset);
 }
 
@@ -462,16 +466,17 @@ void Trainer<T>::finish_update(const Optimizer<T>& optimizer, const Batches<T>& 
 
 template <class T>
 void apply(std::span<const Trained<T>> parts, const T* gradient, const Optimizer<T>& optimizer, double learn_rate) {
-  Index most = 0;
-  for (const auto& part : parts) most = std::max(most, part.count);
-  const auto copied = new_buffer<T>(most);  // the formulas use a gradient up, and this one is the caller's
   const SubnormalsAreZero mode;
-  for (const auto& [values, at, count] : parts) {
-    const auto state = [&](T* flat, Index start) { return flat != nullptr ? flat + start : nullptr; };
-    copy(copied.get(), gradient + at, count);
-    apply_formula(optimizer, values, state(optimizer.first_state, at), state(optimizer.second_state, at), copied.get(),
-                  static_cast<T>(learn_rate), steps_of(optimizer) + 1, count);
-  }
+  constexpr Index piece = 1 << 10;
+  alignas(64) T copied[piece];  // the formulas set a gradient to 0, and this one is the caller's
+  for (const auto& [values, first, count] : parts)
+    for (Index done = 0; done < count; done += piece) {
+      const Index at = first + done, numbers = std::min(piece, count - done);
+      const auto state = [&](T* flat) { return flat != nullptr ? flat + at : nullptr; };
+      copy(copied, gradient + at, numbers);
+      apply_formula(optimizer, values + done, state(optimizer.first_state), state(optimizer.second_state), copied,
+                    static_cast<T>(learn_rate), steps_of(optimizer) + 1, numbers);
+    }
   if (optimizer.steps != nullptr) ++*optimizer.steps;
 }
 

@@ -77,7 +77,7 @@ class Trainer {
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
   std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // one for each thread
   std::vector<Buffer<T>> desks_;                        // the same
-  Buffer<T> shards_;                  // the gradients of a batch's shards; at the end of a step, the first has the mean
+  Buffer<T> shards_;                  // the gradients of a batch's shards; the first then gets their mean
   T* gradients_[most_shards] = {};    // pointers to them
   bool are_clear_[most_shards] = {};  // which of them are 0, except for frozen parameters, whose gradient nobody reads
   Buffer<T> first_state_, second_state_, average_;

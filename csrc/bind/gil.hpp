@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "../subnormal.hpp"
+
 namespace cnnx {
 
 namespace py = pybind11;
@@ -41,7 +43,8 @@ class WithoutLock {
   PyThreadState* state_;
 };
 
-// Takes the interpreter's lock in any thread, and releases it at the end of the scope.
+// Takes the interpreter's lock in any thread, and releases it at the end of the scope. Python computes with subnormal
+// numbers, whatever the thread does.
 class WithLock {
  public:
   WithLock() {
@@ -60,6 +63,7 @@ class WithLock {
   }
 
  private:
+  const SubnormalsAreZero mode_{false};
   std::optional<py::gil_scoped_acquire> locked_;
 };
 

@@ -85,7 +85,7 @@ void scale(T* values, T factor, Index count) noexcept {
 }
 
 // The optimizers' updates set the gradient to 0, because the next step adds to it. At this moment it is in L1. They
-// write it last: in another order, the loop is slower.
+// write it last, because the loop took longer when they wrote it first.
 
 template <class T>
 void sgd_update(T* __restrict parameters, T* __restrict gradient, T learn_rate, Index count) noexcept {
@@ -133,8 +133,9 @@ void adam_update(T* __restrict parameters, T* __restrict first_moment, T* __rest
   const T keep = static_cast<T>(1 - static_cast<double>(learn_rate) * settings.weight_decay);
   const T rate = static_cast<T>(static_cast<double>(learn_rate) / correction1);
   const T scale = static_cast<T>(1 / __builtin_sqrt(correction2));
-  // If epsilon were 0 in T, a parameter without a gradient would become NaN.
-  constexpr T least = static_cast<T>(sizeof(T) == sizeof(float) ? __FLT_MIN__ : __DBL_MIN__);
+  // A gradient whose square is too small for v still moves m. A smaller epsilon would then move the parameter far.
+  constexpr double smallest = sizeof(T) == sizeof(float) ? double{__FLT_MIN__} : __DBL_MIN__;
+  const T least = static_cast<T>(__builtin_sqrt(smallest / (1 - settings.beta2)));
   const T given = static_cast<T>(settings.epsilon), epsilon = given > least ? given : least;
   for (Index i = 0; i < count; ++i) {
     const T g = gradient[i];

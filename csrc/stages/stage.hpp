@@ -90,8 +90,8 @@ class Stage {
   bool is_frozen() const noexcept { return !parameters_.empty() && parameters_.front()->frozen; }
 
   // The backward pass, and a step of plain gradient descent on the packed parameters. `scratch` has room for the
-  // gradient of all parameters, and is 0 before and after the call. A stage may override this with one sweep that
-  // computes and applies its gradient, to be faster.
+  // gradient of all parameters. The stage's own part of it is 0 before and after the call. A stage may override this
+  // with one sweep that computes and applies its gradient, to be faster.
   virtual void backward_update(const Pass<T>& pass, T learn_rate, T* scratch) const {
     backward(pass, scratch);
     for (const auto& p : parameters_) {

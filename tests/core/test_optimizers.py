@@ -1,7 +1,5 @@
 """SGD and Adam: their settings, their state, and a network that changes under them."""
 
-import platform
-
 import numpy as np
 import pytest
 from networks import bits
@@ -9,7 +7,7 @@ from reference_loop import LEARN_RATE, OPTIMIZERS
 from stacks import STACKS, problem, stack
 
 import cnnx
-from cnnx import Dense, ReLU, Sequential, Softmax
+from cnnx import Sequential
 
 DEEP = STACKS[0]
 
@@ -44,40 +42,6 @@ def test_an_optimizer_goes_on_from_where_it_was(dtype, rng):
             twice.fit(images, labels, epochs=1, optimizer=optimizer, **options)
             assert optimizer.steps == 8 * epoch
         assert bits(once) == bits(twice)
-
-
-has_subnormal_mode = platform.machine() in {"x86_64", "AMD64", "aarch64", "arm64"}
-
-
-@pytest.mark.skipif(not has_subnormal_mode, reason="this machine cannot compute without subnormal numbers")
-@pytest.mark.parametrize("kind", [cnnx.Adam, lambda rate: cnnx.SGD(rate, momentum=0.9)], ids=["adam", "momentum"])
-@pytest.mark.parametrize("loop", ["fit", "apply"])
-def test_what_is_left_of_a_momentum_ends_at_0(rng, kind, loop):
-    """By itself, rounding would keep it at a few of the smallest numbers, for which a CPU takes long."""
-    network = Sequential([Dense(16, 30, dtype=np.float32, rng=rng), ReLU(), Softmax(30, 3, dtype=np.float32, rng=rng)])
-    optimizer, labels = kind(0.01), np.zeros(64, int)
-    images = rng.random((64, 4, 4), np.float32)
-    network.fit(images, labels, epochs=1, batch_size=64, optimizer=optimizer)
-    of_weights = next(state[: 16 * 30] for state in optimizer.states() if state.size == network.parameters.size)
-    assert of_weights.any()
-    black, steps = np.zeros_like(images), 1200  # 0.9 ** 1200 is below every float32
-    if loop == "apply":
-        network.gradients(black, labels)
-        for _ in range(steps):
-            network.apply(optimizer)
-    else:
-        network.fit(black, labels, epochs=steps, batch_size=64, optimizer=optimizer)
-    assert not of_weights.any()
-    assert np.finfo(np.float32).smallest_normal / np.float32(2) > 0  # Python's own arithmetic is as it was
-
-
-@pytest.mark.skipif(not has_subnormal_mode, reason="this machine cannot compute without subnormal numbers")
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_subnormal_weights_become_0(dtype, rng, batch_size):
-    network = Sequential([Softmax(16, 3, dtype=dtype, rng=rng)])
-    network.layers[0].weights[...] = np.finfo(dtype).smallest_subnormal
-    network.fit(np.zeros((4, 4, 4), dtype), np.zeros(4, int), epochs=1, batch_size=batch_size, learn_rate=0.1)
-    assert not network.layers[0].weights.any()
 
 
 BAD_SETTINGS = {
