@@ -31,6 +31,17 @@ def test_an_eps_too_small_for_the_dtype_keeps_adam_finite(dtype, rng, batch_size
     assert np.isfinite(history.losses).all()
 
 
+@pytest.mark.parametrize("weight", [1, 1e-15, 1e-17])
+def test_adam_s_steps_are_short_for_tiny_gradients_and_a_tiny_eps(rng, weight):
+    """The square of a gradient may be too small for a float32."""
+    images, labels = problem(rng, DEEP, count=32)
+    network = Sequential(stack(cnnx, DEEP, np.float32))
+    before = network.parameters.copy()
+    weights = np.full(32, weight)
+    network.fit(images, labels, epochs=1, batch_size=32, optimizer=cnnx.Adam(0.01, eps=1e-30), sample_weight=weights)
+    assert np.abs(network.parameters - before).max() < 0.0101
+
+
 def test_an_optimizer_goes_on_from_where_it_was(dtype, rng):
     images, labels = problem(rng, STACKS[0], count=32)
     for kind, settings in OPTIMIZERS.values():
