@@ -165,8 +165,9 @@ class Adam(Optimizer):
     Args:
         learn_rate: how far a step goes, finite and at least 0.
         betas: beta1 and beta2, the shares of the two moments that stay from step to step, from 0 to less than 1.
-        eps: keeps the quotient finite; above 0. It counts as at least the square root of the dtype's smallest normal
-            number divided by 1 - beta2: 3.4e-18 for float32, with the default beta2.
+        eps: keeps the quotient finite; above 0. One below the bound ``sqrt(smallest / (1 - beta2))`` counts as the
+            bound, where smallest is the dtype's smallest normal number. For float32 and the default beta2, the bound is
+            3.4e-18.
         weight_decay: how strongly parameters are drawn to zero, finite and at least 0.
 
     Attributes:

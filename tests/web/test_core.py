@@ -1,4 +1,7 @@
-"""The core for WebAssembly, which web/build.sh makes, in wasmtime. It has the bits of the native baseline target."""
+"""The core for WebAssembly, which web/build.sh makes, in wasmtime. It has the bits of the native baseline target.
+
+Only subnormal numbers differ: WebAssembly cannot count them as 0.
+"""
 
 from pathlib import Path
 
