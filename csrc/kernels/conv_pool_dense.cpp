@@ -65,15 +65,13 @@ struct Block {
 
 // Adds a block's pooled values times their weights to a group's sums. Not inlined, so that pointers are in registers.
 template <int count, class T>
-[[gnu::noinline]] void forward_rows(NodeSums<T, count>& sums, const Block<T>& block, const T* __restrict weights,
-                                    bool folded) {
+[[gnu::noinline]] void forward_rows(Wide<T>* sums, const Block<T>& block, const T* __restrict weights, bool folded) {
   constexpr Index row_size = Index{count} * lanes_of<T>;
   const int* __restrict foreground = block.listed, places = block.count;
   const Index stride = block.stride, shared = block.rows * row_size;
   const T* __restrict values = block.values;
   const auto background = Row<T>::read(block.background);
-  NodeSums<T, count> nodes;
-  nodes.take(sums);
+  NodeSums<T, count> nodes(sums);
   Row<T> excess{};
   nodes.add(background, weights + shared + row_size);
   for (int k = 0; k < places; ++k) {
@@ -85,7 +83,7 @@ template <int count, class T>
     nodes.add(z, at);
   }
   if (!folded) nodes.add(excess, weights + shared);
-  sums.take(nodes);
+  nodes.write(sums);
 }
 
 // Computes the pooled values of a block's filters. The padding of packed filters is 0, so lanes after the last filter
@@ -103,7 +101,7 @@ template <class T>
 // compute_values and forward_rows in one pass. A row is multiplied with its weights while the next patch is convolved,
 // because a CPU looks ahead no further than about one patch. If `keeps`, it keeps what the rule `ties` needs.
 template <int count, bool keeps, Ties ties, class T>
-[[gnu::noinline]] void forward_at_once(NodeSums<T, count>& sums, const Block<T>& block, const PooledImage<T>& pooled,
+[[gnu::noinline]] void forward_at_once(Wide<T>* sums, const Block<T>& block, const PooledImage<T>& pooled,
                                        const T* __restrict filters, const T* __restrict weights, bool folded,
                                        const ConvPoolShape& conv, const DenseShape& s) {
   using V = typename RowTile<T>::V;
@@ -114,8 +112,7 @@ template <int count, bool keeps, Ties ties, class T>
   constexpr Index row_size = Index{count} * lanes_of<T>;
   const Index stride = conv.stride, part_size = kept_of(RowTile<T>::lanes, conv), shared = s.rows * row_size;
   T* __restrict values = block.values, * __restrict kept = block.kept;
-  NodeSums<T, count> nodes;
-  nodes.take(sums);
+  NodeSums<T, count> nodes(sums);
   V filter[Row<T>::count][9], bias[Row<T>::count], output[4];
   Row<T> background{}, excess{};
   for (int i = 0; i < Row<T>::count; ++i) {
@@ -145,38 +142,41 @@ template <int count, bool keeps, Ties ties, class T>
   }
   nodes.add(z, at);
   if (!folded) nodes.add(excess, weights + shared);
-  sums.take(nodes);
+  nodes.write(sums);
 }
 
 template <class T>
 void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* filters, const T* packed,
                              const T* biases, bool folded, const ConvPoolShape& conv, const DenseShape& s) noexcept {
   planes_forward(pooled, filters, conv, s);
-  for_wides<T>(s, [&](auto count, int nodes, int node) {
-    NodeSums<T, count> sums;
-    const auto layout = group_layout<T>(s, node, count);
+  using Sizes = Groups<T, true>;
+  for_groups<T, true>(s, [&](int wides, int nodes, int node) {
+    Wide<T> sums[Sizes::most] = {};
+    const auto layout = group_layout<T>(s, node, wides);
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       // Planes have sums of their own, so that dense_forward can add them after the blocks.
       if (i == s.blocks()) {
-        finish_totals(totals + node, sums.sum, biases + node, nodes);
-        sums = {};
+        finish_totals(totals + node, sums, biases + node, nodes);
+        for (auto& sum : sums) sum = {};
       }
       const Block<T> block(i, pooled, nullptr, conv, s);
       const T* const weights = packed + layout.begin + block.first_row * layout.row;
       const bool has_values = node > 0 || i >= s.blocks();
       if constexpr (has_many_registers) {
         if (!has_values && !conv.relu) {
-          const auto forward = pooled.kept == nullptr   ? forward_at_once<count, false, Ties::all, T>
-                               : conv.ties == Ties::all ? forward_at_once<count, true, Ties::all, T>
-                                                        : forward_at_once<count, true, Ties::first, T>;
-          forward(sums, block, pooled, filters + block.first_filter, weights, folded, conv, s);
+          Sizes::with_constant(wides, [&](auto count) {
+            const auto forward = pooled.kept == nullptr   ? forward_at_once<count, false, Ties::all, T>
+                                 : conv.ties == Ties::all ? forward_at_once<count, true, Ties::all, T>
+                                                          : forward_at_once<count, true, Ties::first, T>;
+            forward(sums, block, pooled, filters + block.first_filter, weights, folded, conv, s);
+          });
           continue;
         }
       }
       if (!has_values) compute_values(block, pooled, filters, conv);
-      forward_rows(sums, block, weights, folded);
+      Sizes::with_constant(wides, [&](auto count) { forward_rows<count>(sums, block, weights, folded); });
     }
-    finish_totals(totals + node, sums.sum, (s.planes > 0 ? totals : biases) + node, nodes);
+    finish_totals(totals + node, sums, (s.planes > 0 ? totals : biases) + node, nodes);
   });
 }
 
@@ -211,10 +211,10 @@ struct BlockGradient {
 // The backward pass through a group of nodes, to the gradient of the pooled values. With `at_once`, which takes many
 // registers, it continues to the filters' gradient.
 template <int count, bool in_place, bool at_once, Ties ties, class T>
-[[gnu::noinline]] void backward_rows(BlockGradient<T>& d_filters, const Gradients<T>& to,
-                                     const DenseStep<T, count>& __restrict step, const Block<T>& block,
-                                     const PooledImage<T>& pooled, const ConvPoolShape& conv) {
+[[gnu::noinline]] void backward_rows(BlockGradient<T>& d_filters, const Gradients<T>& to, const Wide<T>* d_totals,
+                                     const Block<T>& block, const PooledImage<T>& pooled, const ConvPoolShape& conv) {
   using V = typename RowTile<T>::V;
+  const DenseStep<T, count> step(d_totals);
   const Patches patches(pooled, conv.width);
   const int* __restrict foreground = block.listed, places = block.count, rows = block.rows;
   constexpr Index row_size = Index{count} * lanes_of<T>;
@@ -272,13 +272,15 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
 
 // The same for the group of nodes that comes last. It completes d_pooled, so it always continues to the filters'
 // gradient.
-template <bool in_place, Ties ties, int count, class T>
-void backward_to_filters(const Gradients<T>& to, const DenseStep<T, count>& step, const Block<T>& block,
+template <bool in_place, Ties ties, class T>
+void backward_to_filters(const Gradients<T>& to, const Wide<T>* d_totals, int wides, const Block<T>& block,
                          const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
   BlockGradient<T> d_filters;
   // With a Lookup, pixels need few registers.
   constexpr bool at_once = has_many_registers || (ties == Ties::first && Lookup<typename RowTile<T>::V>::exists);
-  backward_rows<count, in_place, at_once, at_once ? ties : Ties::all>(d_filters, to, step, block, pooled, conv);
+  Groups<T, true>::with_constant(wides, [&](auto count) {
+    backward_rows<count, in_place, at_once, at_once ? ties : Ties::all>(d_filters, to, d_totals, block, pooled, conv);
+  });
   if constexpr (!at_once)
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes;
@@ -294,9 +296,10 @@ template <bool in_place, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
-  for_wides_from_last<T>(s, [&](auto count, int nodes, int node) {
-    const DenseStep<T, count> step(d_totals + node, factor, nodes);
-    const auto layout = group_layout<T>(s, node, count);
+  for_groups_from_last<T, true>(s, [&](int wides, int nodes, int node) {
+    Wide<T> step[Groups<T, true>::most];
+    spread(step, d_totals + node, factor, nodes, wides * lanes_of<T> / row_lanes);
+    const auto layout = group_layout<T>(s, node, wides);
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       const Block<T> block(i, pooled, to.d_pooled, conv, s);
       const Index at = layout.begin + block.first_row * layout.row;
@@ -304,11 +307,13 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
                                   node + nodes == s.nodes};
       if (node > 0 || i >= s.blocks()) {
         BlockGradient<T> none;
-        backward_rows<count, in_place, false, Ties::all>(none, block_to, step, block, pooled, conv);
+        Groups<T, true>::with_constant(wides, [&](auto count) {
+          backward_rows<count, in_place, false, Ties::all>(none, block_to, step, block, pooled, conv);
+        });
       } else if (conv.ties == Ties::all) {
-        backward_to_filters<in_place, Ties::all>(block_to, step, block, pooled, conv, s);
+        backward_to_filters<in_place, Ties::all>(block_to, step, wides, block, pooled, conv, s);
       } else {
-        backward_to_filters<in_place, Ties::first>(block_to, step, block, pooled, conv, s);
+        backward_to_filters<in_place, Ties::first>(block_to, step, wides, block, pooled, conv, s);
       }
     }
   });

@@ -24,11 +24,25 @@ struct PackedWeight {
   return {first + place / row_lanes * at.row, first + s.plane_rows * at.row};
 }
 
+// For layers with a background and without one.
+template <class T, class Body>
+void for_groups(const DenseShape& s, const Body& body) {
+  s.has_background() ? for_groups<T, true>(s, body) : for_groups<T, false>(s, body);
+}
+
+// For layers without a background, with the number of Wides as a constant.
+template <class T, class Body>
+void for_wides(const DenseShape& s, const Body& body) {
+  for_groups<T, false>(s, [&](int wides, int nodes, int node) {
+    Groups<T, false>::with_constant(wides, [&](auto count) { body(count, nodes, node); });
+  });
+}
+
 // Calls body(index in numpy's layout, index in the packed layout, index of its lane of D) for every weight. Without a
 // background there is no D, and the last index is meaningless.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
-  for_wides<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
+  for_groups<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     for (int row = 0; row < s.rows; ++row)
       for (int channel = 0; channel < s.channels; ++channel) {
@@ -43,7 +57,7 @@ void for_packed_weights(const DenseShape& s, Body&& body) {
 template <class T>
 void dense_fold(T* packed, const DenseShape& s) noexcept {
   if (!s.has_background()) return;
-  for_wides<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
+  for_groups<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     T* first = packed + layout.begin;
     for (int block = 0; block < s.blocks() + s.planes; ++block) {

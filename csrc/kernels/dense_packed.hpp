@@ -1,8 +1,8 @@
 // The dense layer of dense.cpp on packed weights, for loops over many samples.
 //
-// packed[group][block][row][node][lane] = weights[row * channels + 8 * block + lane, node], where for_wides cuts the
-// nodes into groups. A kernel takes one group at a time, so the rows of a group lie together: in a layer with many
-// nodes, they would otherwise be half a page apart. One block of one group:
+// packed[group][block][row][node][lane] = weights[row * channels + 8 * block + lane, node], where Groups cuts the nodes
+// into groups. A kernel takes one group at a time, so the rows of a group lie together: in a layer with many nodes,
+// they would otherwise be half a page apart. One block of one group:
 //
 //             node 0           node 1
 //   row 0     lanes 0 to 7     lanes 0 to 7     ...     A lane is a channel; after the last channel, lanes are 0.
@@ -28,41 +28,49 @@ namespace {
 
 // The kernels below copy what they read into locals: for the compiler, storing a vector may change anything in memory.
 
-// Calls body(number of Wides as a constant, number of nodes, first node) for groups of nodes: of ten, which is what the
-// article's network has, and smaller ones for the rest. Every target has the same groups, because a backward pass adds
-// up the nodes of a group before it adds up groups.
-template <class T, class Body>
-void for_wides(const DenseShape& s, Body&& body) {
-  constexpr int nodes_a_wide = lanes_of<T> / row_lanes;
-  int first = 0;
-  const auto sweep = [&](auto count) {
-    for (; s.wides<T>() - first >= count; first += count) {
-      const int node = first * nodes_a_wide;
-      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
-    }
-  };
-  sweep(std::integral_constant<int, 10 / nodes_a_wide>{});
-  sweep(std::integral_constant<int, 3>{});
-  sweep(std::integral_constant<int, 2>{});
-  sweep(std::integral_constant<int, 1>{});
+// How the nodes are cut into groups: each takes as many Wides as it can. Every target has the same groups, because a
+// backward pass adds up the nodes of a group before it adds up groups. With a background each group is one more pass
+// over the listed rows, so they are large: 16 registers can add up seven Wides of float32. Without one, kernels take
+// several samples through ten nodes at once. In float64 ten nodes are ten Wides, which are one group in any case,
+// because the article's network has ten.
+template <class T, bool has_background>
+struct Groups {
+  static constexpr bool has_all_sizes = has_background && sizeof(T) == sizeof(float);  // else `most`, 3, 2 and 1
+  static constexpr int most = has_all_sizes ? 7 : 10 * row_lanes / lanes_of<T>;
+
+  // The sizes of the first and of the last of the groups that `wides` Wides are cut into.
+  static int first_size(int wides) { return wides >= most ? most : has_all_sizes ? wides : smaller(wides, 3); }
+  static int last_size(int wides) {
+    const int rest = wides % most, last_rest = has_all_sizes ? rest : rest % 3;
+    return rest == 0 ? most : last_rest == 0 ? 3 : last_rest;
+  }
+  // Calls body(wides as a constant). Only loops over rows need a constant, and code around them is compiled once.
+  template <int size = most, class Body>
+  __attribute__((always_inline)) static void with_constant(int wides, const Body& body) {
+    if (wides == size) return body(std::integral_constant<int, size>{});
+    if constexpr (size > 1) with_constant<has_all_sizes || size <= 3 ? size - 1 : 3>(wides, body);
+  }
+};
+
+// Calls body(number of Wides, number of nodes, first node) for all groups.
+template <class T, bool has_background, class Body>
+void for_groups(const DenseShape& s, const Body& body) {
+  const int all = s.wides<T>();
+  for (int first = 0, wides; first < all; first += wides) {
+    wides = Groups<T, has_background>::first_size(all - first);
+    const int node = first * lanes_of<T> / row_lanes;
+    body(wides, smaller(s.nodes - node, wides * lanes_of<T> / row_lanes), node);
+  }
 }
 
-// The same groups, the last one first: a backward pass begins with what the forward pass used last and is still in L1.
-template <class T, class Body>
-void for_wides_from_last(const DenseShape& s, Body&& body) {
-  constexpr int nodes_a_wide = lanes_of<T> / row_lanes, full = 10 / nodes_a_wide;
-  int first = s.wides<T>(), rest = first % full;
-  const auto sweep = [&](auto count, int groups) {
-    for (; groups > 0; --groups) {
-      first -= count;
-      const int node = first * nodes_a_wide;
-      body(count, smaller(s.nodes - node, count * nodes_a_wide), node);
-    }
-  };
-  sweep(std::integral_constant<int, 1>{}, rest % 3 % 2);
-  sweep(std::integral_constant<int, 2>{}, rest % 3 / 2);
-  sweep(std::integral_constant<int, 3>{}, rest / 3);
-  sweep(std::integral_constant<int, full>{}, first / full);
+// The same, the last one first: a backward pass begins with what the forward pass used last and is still in L1.
+template <class T, bool has_background, class Body>
+void for_groups_from_last(const DenseShape& s, const Body& body) {
+  for (int end = s.wides<T>(), wides; end > 0; end -= wides) {
+    wides = Groups<T, has_background>::last_size(end);
+    const int node = (end - wides) * lanes_of<T> / row_lanes;
+    body(wides, smaller(s.nodes - node, wides * lanes_of<T> / row_lanes), node);
+  }
 }
 
 // Where a group's packed weights begin, and the distances between its rows and between its blocks.
@@ -107,6 +115,13 @@ template <class T>
   for (int n = 0; n < padded; ++n, to += row_lanes) Row<T>::all(n < nodes ? factor * d_totals[n] : T{0}).write(to);
 }
 
+// Copies register by register. GCC copies a struct in smaller pieces, and reading such pieces as a whole takes long.
+template <class T, int count>
+void copy_registers(Wide<T> (&to)[count], const Wide<T>* from) {
+  for (int j = 0; j < count; ++j)
+    for (int i = 0; i < Wide<T>::count; ++i) to[j].part[i] = from[j].part[i];
+}
+
 // The backward pass of one sample through a row of weights, for `count` Wides of nodes. Everything is multiplied by the
 // factor, so that one vector for each Wide, in a register, computes both the gradient and the change of the weights.
 template <class T, int count>
@@ -116,6 +131,8 @@ struct DenseStep {
   DenseStep(const T* gradient, T factor, int nodes) {
     spread(d_totals, gradient, factor, nodes, count * lanes_of<T> / row_lanes);
   }
+  // From what spread() has written.
+  explicit DenseStep(const Wide<T>* totals) { copy_registers(d_totals, totals); }
 
   // The gradient through a row's weights, before folded().
   Wide<T> through(const T* weights) const {
@@ -145,16 +162,17 @@ struct DenseStep {
 // The partial sums of a group of nodes.
 template <class T, int count>
 struct NodeSums {
-  Wide<T> sum[count] = {};
+  Wide<T> sum[count];
+
+  explicit NodeSums(const Wide<T>* sums) { copy_registers(sum, sums); }
+  void write(Wide<T>* sums) const {
+    for (int j = 0; j < count; ++j)
+      for (int i = 0; i < Wide<T>::count; ++i) sums[j].part[i] = sum[j].part[i];
+  }
 
   __attribute__((always_inline)) void add(const Row<T>& row, const T* weights) {
     const auto both = widened(row);
     for (int j = 0; j < count; ++j) sum[j].add_product(both, Wide<T>::read(weights + j * lanes_of<T>));
-  }
-  // Copies register by register. GCC copies a struct in smaller pieces, and reading such pieces as a whole takes long.
-  void take(const NodeSums& from) {
-    for (int j = 0; j < count; ++j)
-      for (int i = 0; i < Wide<T>::count; ++i) sum[j].part[i] = from.sum[j].part[i];
   }
 };
 

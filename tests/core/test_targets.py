@@ -22,7 +22,7 @@ import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax, _core
 
 KNOWN = ("baseline", "avx2", "avx512")
-NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (6, 9, 17, 25), (7, 10, 7, 11), (28, 28, 8, 11)]
+NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (6, 9, 17, 33), (7, 10, 7, 8), (9, 6, 8, 12), (28, 28, 8, 10)]
 
 
 def layer_results(dtype):
