@@ -465,7 +465,9 @@ def losses(kit: Kit) -> dict[str, Case]:
         "softmax_forward": sets([p, totals, 10], right),
         "softmax_backward": sets([p, d_p, totals, 10], right * (d_p - d_p @ right)),
         "softmax_loss": Case(
-            [p, totals, 3, 10], [right, -np.log(right[3]), right.argmax() == 3], lambda outcome: [p, *outcome]
+            [p, d_totals, totals, 3, 10],
+            [right, right - np.eye(10)[3], -np.log(right[3]), right.argmax() == 3],
+            lambda outcome: [p, d_totals, *outcome],
         ),
         "softmax_loss_of_row": Case(
             [p, d_totals, totals, row, 10],

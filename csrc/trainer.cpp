@@ -220,7 +220,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
     const T learn_rate = static_cast<T>(run.batches.learn_rates[step]);
     const Workspaces<T> block(&workspaces_[0], 1);
     load_samples(block, run, step);
-    plan_.forward(block, 0);
+    for (std::size_t i = 0; i < stages.size(); ++i) stages[i]->forward(w.passes[i]);
     take_losses(block, run, step);
     for (std::size_t i = stages.size(); i-- > w.goes_back_to;)
       if (stages[i]->is_frozen())

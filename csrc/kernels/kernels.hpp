@@ -450,7 +450,7 @@ struct Kernels {
   // kernels/softmax.cpp
   void (*softmax_forward)(T* probabilities, const T* totals, int nodes) noexcept;
   void (*softmax_backward)(T* d_totals, const T* d_probabilities, const T* totals, int nodes) noexcept;
-  Outcome (*softmax_loss)(T* probabilities, const T* totals, int label, int nodes) noexcept;
+  Outcome (*softmax_loss)(T* probabilities, T* d_totals, const T* totals, int label, int nodes) noexcept;
   Outcome (*softmax_loss_of_row)(T* probabilities, T* d_totals, const T* totals, const T* row, int nodes) noexcept;
 
   // kernels/losses.cpp

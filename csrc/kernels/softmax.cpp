@@ -54,13 +54,18 @@ void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, in
 }
 
 // The loss  -ln p[label] = ln(sum of exps) - (totals[label] - max),  and whether the label is the first of the classes
-// with the largest probability. Sets p = softmax(totals).
+// with the largest probability. Sets p = softmax(totals) and, unless d_totals is null, the loss's gradient, which is p with
+// 1 less for the label.
 template <class T>
-Outcome softmax_loss(T* probabilities, const T* totals, int label, int nodes) noexcept {
+Outcome softmax_loss(T* probabilities, T* d_totals, const T* totals, int label, int nodes) noexcept {
   const auto e = exponentials(probabilities, totals, nodes);
   for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
   int best = 0;
   for (int n = 1; n < nodes; ++n) best = probabilities[n] > probabilities[best] ? n : best;
+  if (d_totals != nullptr) {
+    for (int n = 0; n < nodes; ++n) d_totals[n] = probabilities[n];
+    d_totals[label] -= 1;
+  }
   return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), best == label};
 }
 
@@ -74,7 +79,7 @@ template <class T>
 Outcome softmax_loss_of_row(T* probabilities, T* d_totals, const T* totals, const T* row, int nodes) noexcept {
   int label = 0;
   for (int n = 1; n < nodes; ++n) label = row[n] > row[label] ? n : label;
-  const Outcome of_label = softmax_loss(probabilities, totals, label, nodes);
+  const Outcome of_label = softmax_loss(probabilities, static_cast<T*>(nullptr), totals, label, nodes);
   T sum = 0;
   for (int n = 0; n < nodes; ++n) sum += row[n];
   double loss = 0;

@@ -65,13 +65,7 @@ struct CrossEntropy {
     const int nodes = pass.function.nodes;
     if (targets.rows != nullptr)
       return k.softmax_loss_of_row(pass.outputs, pass.d_totals, pass.totals, targets.rows + sample * nodes, nodes);
-    const int label = targets.labels[sample];
-    const Outcome outcome = k.softmax_loss(pass.outputs, pass.totals, label, nodes);
-    if (pass.d_totals != nullptr) {
-      copy(pass.d_totals, pass.outputs, nodes);
-      pass.d_totals[label] -= 1;
-    }
-    return outcome;
+    return k.softmax_loss(pass.outputs, pass.d_totals, pass.totals, targets.labels[sample], nodes);
   }
 };
 

@@ -259,13 +259,14 @@ class PackedDense final : public Packed<T> {
   PackedDense(const DenseLayer<T>& layer, const DenseShape& shape, Index flat_offset)
       : Packed<T>({layer.weights, layer.biases}, layer.weights_size(), layer.nodes, flat_offset, layer.frozen),
         layer_(layer),
-        shape_(shape) {}
+        shape_(shape),
+        biases_offset_(shape.packed_size<T>()) {}
 
   const DenseLayer<T>& layer() const noexcept { return layer_; }
   const DenseShape& shape() const noexcept { return shape_; }
 
-  Index biases_offset() const noexcept { return shape_.template packed_size<T>(); }
-  Index size() const override { return biases_offset() + layer_.nodes; }
+  Index biases_offset() const noexcept { return biases_offset_; }
+  Index size() const override { return biases_offset_ + layer_.nodes; }
   bool may_stay_unpacked() const override { return true; }
   void pack(T* packed, const Arrays<T>& from) const override {
     this->kernels().dense_pack(packed, from.weights, shape_);
@@ -281,6 +282,7 @@ class PackedDense final : public Packed<T> {
  private:
   DenseLayer<T> layer_;
   DenseShape shape_;
+  Index biases_offset_;
 };
 
 }  // namespace cnnx

@@ -54,7 +54,8 @@ using Passes = std::span<const Pass<T>* const>;
 template <class T>
 class Stage {
  public:
-  explicit Stage(std::vector<std::shared_ptr<Packed<T>>> parameters = {}) : parameters_(std::move(parameters)) {}
+  explicit Stage(std::vector<std::shared_ptr<Packed<T>>> parameters = {})
+      : parameters_(std::move(parameters)), is_frozen_(!parameters_.empty() && parameters_.front()->frozen) {}
   virtual ~Stage() = default;
 
   const std::vector<std::shared_ptr<Packed<T>>>& parameters() const noexcept { return parameters_; }
@@ -87,7 +88,7 @@ class Stage {
 
   // Whether the stage has parameters and training leaves them as they are. All parameters of a stage are frozen, or
   // none.
-  bool is_frozen() const noexcept { return !parameters_.empty() && parameters_.front()->frozen; }
+  bool is_frozen() const noexcept { return is_frozen_; }
 
   // The backward pass, and a step of plain gradient descent on the packed parameters. `scratch` has room for the
   // gradient of all parameters. The stage's own part of it is 0 before and after the call. A stage may override this
@@ -107,6 +108,7 @@ class Stage {
 
  private:
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
+  bool is_frozen_;
 };
 
 template <class T>
