@@ -9,17 +9,60 @@
 namespace cnnx {
 namespace {
 
-inline float exponential(float x) {
-  return __builtin_expf(x);
-}
-[[maybe_unused]] inline double exponential(double x) {
-  return __builtin_exp(x);
-}
 inline float logarithm(float x) {
   return __builtin_logf(x);
 }
 [[maybe_unused]] inline double logarithm(double x) {
   return __builtin_log(x);
+}
+
+// Registers that every target has, so that a sum does not depend on the target.
+template <class T>
+using V = Vec<T, 16>;
+template <class T>
+inline constexpr int lanes = 16 / static_cast<int>(sizeof(T));
+
+// What exponential() knows of T: the format of its numbers, how many terms of the series are as exact as T, and
+// ln 2 = high + low, where `high` has so few digits that its product with an exponent is exact. exp(least) is 0.
+template <class T>
+struct Exponent {
+  static constexpr bool is_float = sizeof(T) == sizeof(float);
+  using Bits = Vec<std::conditional_t<is_float, std::int32_t, std::int64_t>, 16>;
+  static constexpr int mantissa = is_float ? 23 : 52, bias = is_float ? 127 : 1023, terms = is_float ? 7 : 13;
+  static constexpr double high = is_float ? 0x1.62ep-1 : 0x1.62e42fefap-1;
+  static constexpr double low = is_float ? 0x1.0bfbe8e7bcd5ep-15 : 0x1.cf79abc9e3b3ap-40;
+  static constexpr T least = is_float ? -110 : -760;
+};
+
+// exp(x) for x <= 0, within about one rounding: 2^k exp(r), where k is the integer that is nearest to x / ln 2, and
+// exp(r) is the beginning of its Taylor series. The C library's function takes one number at a time.
+template <class T>
+__attribute__((always_inline)) inline V<T> exponential(V<T> x) {
+  using E = Exponent<T>;
+  using Bits = typename E::Bits;
+  constexpr T reciprocal = static_cast<T>(1 / (E::high + E::low)), high = E::high, low = E::low;
+  constexpr T integers = T{3} * (std::int64_t{1} << (E::mantissa - 1));  // numbers of this size have no fraction
+  const V<T> least = all<V<T>>(E::least);
+  x = x < least ? least : x;  // a NaN stays
+  const V<T> shifted = x * reciprocal + integers, k = shifted - integers;
+  const V<T> r = (x - k * high) - k * low;
+  T factorial[E::terms + 1] = {1};
+  for (int n = 1; n <= E::terms; ++n) factorial[n] = factorial[n - 1] * static_cast<T>(n);
+  V<T> sum = all<V<T>>(T{1} / factorial[E::terms]);
+#pragma GCC unroll 13
+  for (int n = E::terms - 1; n >= 0; --n) sum = sum * r + T{1} / factorial[n];
+  // In two factors, because 2^k may be too small for an exponent.
+  const Bits power = (Bits)shifted - (Bits)all<V<T>>(integers), half = power >> 1;
+  const auto two_to = [](const Bits& n) { return (V<T>)((n + E::bias) << E::mantissa); };
+  return sum * two_to(half) * two_to(power - half);
+}
+
+// Combines the lanes by halving.
+template <class T, class Combine>
+T across(V<T> v, Combine&& combine) {
+  for (int half = lanes<T> / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; ++lane) v[lane] = combine(v[lane], v[lane + half]);
+  return v[0];
 }
 
 // The largest total, and the sum of exp(totals - largest).
@@ -30,12 +73,29 @@ struct Exponentials {
 
 template <class T>
 Exponentials<T> exponentials(T* exps, const T* totals, int nodes) {
-  Exponentials<T> e{totals[0], 0};
-  for (int n = 1; n < nodes; ++n) e.largest = totals[n] > e.largest ? totals[n] : e.largest;
-  // Two loops, because in one the sum would have to be kept in memory during the calls of exp.
-  for (int n = 0; n < nodes; ++n) exps[n] = exponential(totals[n] - e.largest);
-  for (int n = 0; n < nodes; ++n) e.sum += exps[n];
-  return e;
+  if (nodes < lanes<T>) {
+    T padded[lanes<T>], all_exps[lanes<T>];
+    for (int n = 0; n < lanes<T>; ++n) padded[n] = n < nodes ? totals[n] : -__builtin_inf();
+    const auto e = exponentials(all_exps, padded, lanes<T>);
+    for (int n = 0; n < nodes; ++n) exps[n] = all_exps[n];
+    return e;
+  }
+  const int last = nodes - lanes<T>;  // the last register reaches back
+  V<T> most = load<V<T>>(totals + last);
+  for (int n = 0; n < last; n += lanes<T>) most = larger(most, load<V<T>>(totals + n));
+  const T largest = across<T>(most, [](T a, T b) { return b > a ? b : a; });
+  V<T> last_exps = exponential<T>(load<V<T>>(totals + last) - largest), sum{};
+  int n = 0;
+  for (; n < last; n += lanes<T>) {
+    const V<T> some = exponential<T>(load<V<T>>(totals + n) - largest);
+    store(exps + n, some);
+    sum += some;
+  }
+  store(exps + last, last_exps);
+  typename Exponent<T>::Bits place{};
+  for (int lane = 0; lane < lanes<T>; ++lane) place[lane] = lane;
+  sum += place < n - last ? V<T>{} : last_exps;
+  return {largest, across<T>(sum, [](T a, T b) { return a + b; })};
 }
 
 template <class T>
@@ -54,19 +114,20 @@ void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, in
 }
 
 // The loss  -ln p[label] = ln(sum of exps) - (totals[label] - max),  and whether the label is the first of the classes
-// with the largest probability. Sets p = softmax(totals) and, unless d_totals is null, the loss's gradient, which is p with
-// 1 less for the label.
+// with the largest probability. Sets p = softmax(totals) and, unless d_totals is null, the loss's gradient, which is p
+// with 1 less for the label.
 template <class T>
 Outcome softmax_loss(T* probabilities, T* d_totals, const T* totals, int label, int nodes) noexcept {
   const auto e = exponentials(probabilities, totals, nodes);
   for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
-  int best = 0;
-  for (int n = 1; n < nodes; ++n) best = probabilities[n] > probabilities[best] ? n : best;
+  const T most = probabilities[label];
+  int correct = 1;  // without branches, and without comparisons that wait for each other
+  for (int n = 0; n < nodes; ++n) correct &= n < label ? probabilities[n] < most : !(probabilities[n] > most);
   if (d_totals != nullptr) {
     for (int n = 0; n < nodes; ++n) d_totals[n] = probabilities[n];
     d_totals[label] -= 1;
   }
-  return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), best == label};
+  return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), correct != 0};
 }
 
 // The loss for a row t of probabilities of the classes, and its gradient, unless d_totals is null:

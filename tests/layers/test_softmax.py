@@ -85,6 +85,22 @@ def test_totals_of_ten_thousand_neither_overflow_nor_vanish(dtype, rng, size):
     assert_close(compiled.backprop(d_L_d_out, 0.1), plain.backprop(d_L_d_out, 0.1), terms, largest=1e4)
 
 
+@pytest.mark.usefixtures("target")
+@pytest.mark.parametrize("nodes", [2, 3, 4, 5, 11, 1001])
+def test_small_probabilities_are_right_to_rounding_too(dtype, rng, nodes):
+    """Down to the smallest subnormal numbers, and 0 below them."""
+    soft, numbers = Softmax(1, nodes, dtype=dtype), np.finfo(dtype)
+    soft.weights[...] = 0
+    soft.biases[...] = rng.permutation(np.linspace(0, 1.1 * np.log(float(numbers.smallest_subnormal)), nodes))
+    probabilities = soft.forward(np.zeros(1, dtype)).astype(np.float64)
+    largest, smallest = probabilities.max(), float(numbers.smallest_subnormal)
+    expected = np.exp(soft.biases.astype(np.float64))
+    np.testing.assert_allclose(
+        probabilities / largest, expected, rtol=4 * float(numbers.eps), atol=2 * smallest / largest
+    )
+    assert probabilities[soft.biases.argmin()] == 0
+
+
 def test_a_vanished_probability_never_poisons_the_weights(layers, dtype, rng):
     soft = layers.Softmax(4, 3, dtype=dtype)
     soft.biases[...] = [1e4, -1e4, 0]
@@ -145,10 +161,12 @@ def test_an_input_changed_between_the_passes_is_not_seen_by_the_dense_layer(rng,
 
 
 @pytest.mark.usefixtures("target")
-def test_of_equal_probabilities_the_first_is_a_network_s_answer(dtype, rng):
-    network = Sequential([Softmax(12, 3, dtype=dtype)])
+@pytest.mark.parametrize("nodes", [3, 18])
+def test_of_equal_probabilities_the_first_is_a_network_s_answer(dtype, rng, nodes):
+    network = Sequential([Softmax(12, nodes, dtype=dtype)])
     network.parameters[...] = 0
-    images, labels = rng.integers(0, 256, (3, 3, 4), np.uint8), np.array([0, 1, 2])
-    assert network.evaluate(images, labels)[1] == 1 / 3
+    network.layers[0].biases[0] = -1  # so the answer is 1
+    images, labels = rng.integers(0, 256, (nodes, 3, 4), np.uint8), np.arange(nodes)
+    assert network.evaluate(images, labels)[1] == 1 / nodes
     history = network.fit(images, labels, epochs=1, learn_rate=0.0, shuffle=False)
-    np.testing.assert_array_equal(history.correct, [True, False, False])
+    np.testing.assert_array_equal(history.correct, labels == 1)
