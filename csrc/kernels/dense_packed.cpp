@@ -44,12 +44,19 @@ template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
   for_groups<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
-    for (int row = 0; row < s.rows; ++row)
-      for (int channel = 0; channel < s.channels; ++channel) {
-        const auto at = packed_weight(s, layout, row, channel);
-        const Index weight = (Index{row} * s.channels + channel) * s.nodes + node;
-        for (int n = 0; n < nodes; ++n) body(weight + n, at.weight + n * row_lanes, at.shared + n * row_lanes);
-      }
+    const auto for_channels = [&](int row, int channel, auto lanes) {
+      const auto at = packed_weight(s, layout, row, channel);
+      const Index weight = (Index{row} * s.channels + channel) * s.nodes + node;
+      for (int n = 0; n < nodes; ++n)
+        for (int lane = 0; lane < lanes; ++lane)
+          body(weight + Index{lane} * s.nodes + n, at.weight + n * row_lanes + lane, at.shared + n * row_lanes + lane);
+    };
+    for (int row = 0; row < s.rows; ++row) {
+      int channel = 0;
+      for (; channel + row_lanes <= s.channels - s.planes; channel += row_lanes)
+        for_channels(row, channel, std::integral_constant<int, row_lanes>{});
+      for (; channel < s.channels; ++channel) for_channels(row, channel, std::integral_constant<int, 1>{});
+    }
   });
 }
 
