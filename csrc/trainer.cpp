@@ -130,9 +130,14 @@ void Trainer<T>::hold(const std::vector<T>& packed, Index steps) {
   const auto take = [&] { copy(parameters_.values.get(), packed.data(), plan_.packed_size()); };
   seen_.resize(static_cast<std::size_t>(plan_.parameter_count()));
   take();
+  see();
+  has_seen_ = false;
+  for (const auto& p : plan_.parameters())
+    if (!p->frozen) p->unpack(p->in(seen_.data()), parameters_.of(*p));
+  if (!are_as_seen()) throw std::invalid_argument("packed: expected numbers that unpack to the parameters, got others");
+  has_seen_ = true;
   plan_.derive(parameters_);
   take();  // because `derive` has added D to all rows
-  see();
   steps_ = steps;
 }
 

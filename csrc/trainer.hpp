@@ -28,7 +28,8 @@ class Trainer {
   void forget() noexcept { has_seen_ = false; }
 
   // The packed parameters that the next window continues with, if unpacking may have rounded them, and how many steps
-  // were taken since they were packed. `hold` gives them to another trainer whose caller has the same arrays.
+  // were taken since they were packed. `hold` gives them to another trainer whose caller has the same arrays. It throws
+  // std::invalid_argument if the parameters are not those of the arrays, for example if they have another layout.
   std::vector<T> held() const;
   Index steps_held() const noexcept { return steps_; }
   void hold(const std::vector<T>& packed, Index steps);

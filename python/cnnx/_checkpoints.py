@@ -159,13 +159,11 @@ class Source:
         """Put the run where the checkpoint is. Return the order of the epoch that has begun, or None between two."""
         text, arrays = self._text, self._arrays
         with run.network._lock:
+            self._give_parameters(run)
             for name, value in text.optimizer.items():
                 setattr(run.optimizer, name, value)
             run.optimizer.take_memory(_under("optimizer.", arrays))
             own = _arrays(run)
-            for name, array in own.items():
-                if not name.startswith("optimizer.") and array.flags.writeable:  # a frozen layer's may be read-only
-                    array[...] = arrays[name]
             run.go_on(text.steps, History(*(arrays[name] for name in _SEEN)), Pixels(*text.pixels))
             if run.best is not None and text.best is not None:
                 best = [(name, (own[name], values)) for name, values in _under("best.", arrays).items()]
@@ -173,8 +171,24 @@ class Source:
                 states = [pair for name, pair in best if not name.startswith("layers.")]
                 run.best.memory = Memory(**text.best, parameters=parameters, states=states)
             draws.go_on(text.draws)
-            run.plan().continue_at(_core.Place(packed=arrays.get("packed"), **text.place))
         return arrays.get("order")
+
+    def _give_parameters(self, run: Run) -> None:
+        """Set the layers' arrays, and the same numbers as the core holds them, or refuse and change nothing."""
+        own = {name: array for name, array in _arrays(run).items() if not name.startswith("optimizer.")}
+        own = {name: array for name, array in own.items() if array.flags.writeable}  # a frozen layer's may be read-only
+        before = {name: array.copy() for name, array in own.items()}
+        try:
+            for name, array in own.items():
+                array[...] = self._arrays[name]
+            run.plan().continue_at(_core.Place(packed=self._arrays.get("packed"), **self._text.place))
+        except (TypeError, ValueError) as error:
+            for name, array in own.items():
+                array[...] = before[name]
+            raise ValueError(
+                f"{self._path}: expected a checkpoint of fit, got another or a damaged file "
+                f"({error}; has another version of cnnx written it?)"
+            ) from error
 
     def _check_arrays(self, run: Run) -> None:
         """Refuse arrays of other shapes than those of such a run."""

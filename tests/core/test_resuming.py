@@ -268,6 +268,29 @@ def test_foreign_files_are_refused(written):
         train(resume=written)
 
 
+def swapped(packed):
+    """The numbers that another layout could have in these places."""
+    packed[[0, 1]] = packed[[1, 0]]
+    return packed
+
+
+@pytest.mark.parametrize("change", [swapped, lambda packed: packed[:-1], lambda packed: packed.astype(np.float16)])
+def test_packed_parameters_of_another_layout_are_refused_and_change_nothing(tmp_path, change):
+    path = tmp_path / "run"
+    train(checkpoint=path, batch_size=1, epochs=1)
+    train(resume=path, batch_size=1)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    arrays["packed"] = change(arrays["packed"])
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    network, images, labels = small_problem(count=20)
+    before = bits(network)
+    with refusal(path, "expected a checkpoint of fit, got another or a damaged file \\(packed: expected "):
+        network.fit(images, labels, optimizer=cnnx.SGD(0.1), resume=path, **{**OPTIONS, "batch_size": 1})
+    assert bits(network) == before
+
+
 def test_a_checkpoint_replaces_the_file_and_keeps_its_mode(written):
     written.chmod(0o640)
     link = written.with_name("link")
