@@ -30,8 +30,8 @@ namespace {
 
 // How the nodes are cut into groups: each takes as many Wides as it can. Every target has the same groups, because a
 // backward pass adds up the nodes of a group before it adds up groups. With a background each group is one more pass
-// over the listed rows, so they are large: 16 registers can add up seven Wides of float32. Without one, kernels take
-// several samples through ten nodes at once. In float64 ten nodes are ten Wides, which are one group in any case,
+// over the listed rows, so they are large: AVX2's 16 registers can add up seven Wides of float32. Without one, kernels
+// take several samples through ten nodes at once. In float64 ten nodes are ten Wides, which are one group in any case,
 // because the article's network has ten.
 template <class T, bool has_background>
 struct Groups {

@@ -22,20 +22,20 @@ using V = Vec<T, 16>;
 template <class T>
 inline constexpr int lanes = 16 / static_cast<int>(sizeof(T));
 
-// What exponential() knows of T: the format of its numbers, how many terms of the series are as exact as T, and
-// ln 2 = high + low, where `high` has so few digits that its product with an exponent is exact. exp(least) is 0.
+// What exponential() knows of T: the format of its numbers, the power at which the series may end, and ln 2 = high +
+// low, where `high` has so few digits that its product with an exponent is exact. exp(least) is 0.
 template <class T>
 struct Exponent {
   static constexpr bool is_float = sizeof(T) == sizeof(float);
   using Bits = Vec<std::conditional_t<is_float, std::int32_t, std::int64_t>, 16>;
-  static constexpr int mantissa = is_float ? 23 : 52, bias = is_float ? 127 : 1023, terms = is_float ? 7 : 13;
+  static constexpr int mantissa = is_float ? 23 : 52, bias = is_float ? 127 : 1023, degree = is_float ? 7 : 13;
   static constexpr double high = is_float ? 0x1.62ep-1 : 0x1.62e42fefap-1;
   static constexpr double low = is_float ? 0x1.0bfbe8e7bcd5ep-15 : 0x1.cf79abc9e3b3ap-40;
   static constexpr T least = is_float ? -110 : -760;
 };
 
-// exp(x) for x <= 0, within about one rounding: 2^k exp(r), where k is the integer that is nearest to x / ln 2, and
-// exp(r) is the beginning of its Taylor series. The C library's function takes one number at a time.
+// exp(x) for x <= 0, to about one unit in the last place: 2^k exp(r), where k is the integer that is nearest to x / ln
+// 2, and exp(r) is the beginning of its Taylor series. The C library's function takes one number at a time.
 template <class T>
 __attribute__((always_inline)) inline V<T> exponential(V<T> x) {
   using E = Exponent<T>;
@@ -46,11 +46,11 @@ __attribute__((always_inline)) inline V<T> exponential(V<T> x) {
   x = x < least ? least : x;  // a NaN stays
   const V<T> shifted = x * reciprocal + integers, k = shifted - integers;
   const V<T> r = (x - k * high) - k * low;
-  T factorial[E::terms + 1] = {1};
-  for (int n = 1; n <= E::terms; ++n) factorial[n] = factorial[n - 1] * static_cast<T>(n);
-  V<T> sum = all<V<T>>(T{1} / factorial[E::terms]);
+  T factorial[E::degree + 1] = {1};
+  for (int n = 1; n <= E::degree; ++n) factorial[n] = factorial[n - 1] * static_cast<T>(n);
+  V<T> sum = all<V<T>>(T{1} / factorial[E::degree]);
 #pragma GCC unroll 13
-  for (int n = E::terms - 1; n >= 0; --n) sum = sum * r + T{1} / factorial[n];
+  for (int n = E::degree - 1; n >= 0; --n) sum = sum * r + T{1} / factorial[n];
   // In two factors, because 2^k may be too small for an exponent.
   const Bits power = (Bits)shifted - (Bits)all<V<T>>(integers), half = power >> 1;
   const auto two_to = [](const Bits& n) { return (V<T>)((n + E::bias) << E::mantissa); };
@@ -123,11 +123,12 @@ Outcome softmax_loss(T* probabilities, T* d_totals, const T* totals, int label, 
   const T most = probabilities[label];
   int correct = 1;  // without branches, and without comparisons that wait for each other
   for (int n = 0; n < nodes; ++n) correct &= n < label ? probabilities[n] < most : !(probabilities[n] > most);
+  const T loss = logarithm(e.sum) - (totals[label] - e.largest);
   if (d_totals != nullptr) {
     for (int n = 0; n < nodes; ++n) d_totals[n] = probabilities[n];
     d_totals[label] -= 1;
   }
-  return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), correct != 0};
+  return {static_cast<double>(loss), correct != 0};
 }
 
 // The loss for a row t of probabilities of the classes, and its gradient, unless d_totals is null:

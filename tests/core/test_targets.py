@@ -22,7 +22,16 @@ import cnnx
 from cnnx import Conv3x3, MaxPool2, Sequential, Softmax, _core
 
 KNOWN = ("baseline", "avx2", "avx512")
-NETWORK_SIZES = [(4, 5, 3, 1), (5, 6, 5, 13), (6, 9, 17, 33), (7, 10, 7, 8), (9, 6, 8, 12), (28, 28, 8, 10)]
+# The numbers of nodes, which come last, are cut into groups of all sizes.
+NETWORK_SIZES = [
+    (4, 5, 3, 1),
+    (5, 6, 5, 13),
+    (5, 4, 4, 4),
+    (6, 9, 17, 33),
+    (7, 10, 7, 8),
+    (9, 6, 8, 12),
+    (28, 28, 8, 10),
+]
 
 
 def layer_results(dtype):

@@ -96,9 +96,20 @@ def test_small_probabilities_are_right_to_rounding_too(dtype, rng, nodes):
     largest, smallest = probabilities.max(), float(numbers.smallest_subnormal)
     expected = np.exp(soft.biases.astype(np.float64))
     np.testing.assert_allclose(
-        probabilities / largest, expected, rtol=4 * float(numbers.eps), atol=2 * smallest / largest
+        probabilities / largest, expected, rtol=2 * float(numbers.eps), atol=2 * smallest / largest
     )
     assert probabilities[soft.biases.argmin()] == 0
+
+
+@pytest.mark.usefixtures("target")
+def test_the_series_of_the_exponential_function_is_long_enough(dtype):
+    """Half-way between powers of two, where it converges most slowly."""
+    soft = Softmax(1, 100, dtype=dtype)
+    soft.weights[...] = 0
+    soft.biases[...] = np.append(0, -np.log(2) * np.arange(0.5, 99))
+    probabilities = soft.forward(np.zeros(1, dtype)).astype(np.float64)
+    errors = np.abs(probabilities / probabilities[0] / np.exp(soft.biases.astype(np.float64)) - 1)
+    assert errors.mean() < 0.6 * np.finfo(dtype).eps
 
 
 def test_a_vanished_probability_never_poisons_the_weights(layers, dtype, rng):
