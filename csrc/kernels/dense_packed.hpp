@@ -116,10 +116,10 @@ template <class T>
 }
 
 // Copies register by register. GCC copies a struct in smaller pieces, and reading such pieces as a whole takes long.
-template <class T, int count>
-void copy_registers(Wide<T> (&to)[count], const Wide<T>* from) {
+template <int count, class V>
+void copy_registers(V* to, const V* from) {
   for (int j = 0; j < count; ++j)
-    for (int i = 0; i < Wide<T>::count; ++i) to[j].part[i] = from[j].part[i];
+    for (int i = 0; i < V::count; ++i) to[j].part[i] = from[j].part[i];
 }
 
 // The backward pass of one sample through a row of weights, for `count` Wides of nodes. Everything is multiplied by the
@@ -132,7 +132,7 @@ struct DenseStep {
     spread(d_totals, gradient, factor, nodes, count * lanes_of<T> / row_lanes);
   }
   // From what spread() has written.
-  explicit DenseStep(const Wide<T>* totals) { copy_registers(d_totals, totals); }
+  explicit DenseStep(const Wide<T>* totals) { copy_registers<count>(d_totals, totals); }
 
   // The gradient through a row's weights, before folded().
   Wide<T> through(const T* weights) const {
@@ -164,11 +164,8 @@ template <class T, int count>
 struct NodeSums {
   Wide<T> sum[count];
 
-  explicit NodeSums(const Wide<T>* sums) { copy_registers(sum, sums); }
-  void write(Wide<T>* sums) const {
-    for (int j = 0; j < count; ++j)
-      for (int i = 0; i < Wide<T>::count; ++i) sums[j].part[i] = sum[j].part[i];
-  }
+  explicit NodeSums(const Wide<T>* sums) { copy_registers<count>(sum, sums); }
+  void write(Wide<T>* sums) const { copy_registers<count>(sums, sum); }
 
   __attribute__((always_inline)) void add(const Row<T>& row, const T* weights) {
     const auto both = widened(row);
