@@ -191,7 +191,7 @@ class Source:
             ) from error
 
     def _check_arrays(self, run: Run) -> None:
-        """Refuse arrays of other shapes than those of such a run."""
+        """Refuse arrays of other shapes than those of such a run, and read-only arrays with other values."""
         course, steps, plan = run.course, self._text.steps, run.plan()
         samples, validated = course.samples_in(steps), 0 if run.validation is None else steps // course.steps
         own = {name: array for name, array in _arrays(run).items() if not name.startswith("optimizer.")}
@@ -214,6 +214,12 @@ class Source:
                 raise ValueError(
                     f"{self._path}: expected a checkpoint of fit, got another or a damaged file "
                     f"({name}: expected {dtype} of shape {shape}, got {got})"
+                )
+        for name, array in own.items():
+            if not array.flags.writeable and array.tobytes() != self._arrays[name].tobytes():
+                raise ValueError(
+                    f"{name}: expected the values of the checkpoint {str(self._path)!r}, because the array is "
+                    "read-only, got others"
                 )
 
     def _refuse(self, name: str, expected: Any, got: Any) -> NoReturn:

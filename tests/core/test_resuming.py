@@ -291,6 +291,25 @@ def test_packed_parameters_of_another_layout_are_refused_and_change_nothing(tmp_
     assert bits(network) == before
 
 
+def test_a_read_only_layer_with_other_values_is_refused(tmp_path):
+    """The run could not set them, and would go on with weights that the network does not have."""
+
+    def frozen(layers):
+        layers[0].trainable = False
+        layers[0].filters.flags.writeable = False
+        return layers
+
+    def changed(layers):
+        layers[0].filters[0] += 1
+        return frozen(layers)
+
+    path = tmp_path / "run"
+    train(layers=frozen, checkpoint=path, epochs=1)
+    train(layers=frozen, resume=path)
+    with pytest.raises(ValueError, match=r"^layers\.0\.filters: expected the values of the checkpoint .*, because"):
+        train(layers=changed, resume=path)
+
+
 def test_a_checkpoint_replaces_the_file_and_keeps_its_mode(written):
     written.chmod(0o640)
     link = written.with_name("link")
