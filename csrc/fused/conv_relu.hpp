@@ -21,7 +21,6 @@ class ConvReLUStage final : public Stage<T> {
   std::unique_ptr<Memory> new_scratch() const override {
     auto scratch = std::make_unique<Scratch>();
     conv_.make_dense(*scratch);
-    if (has_relu()) scratch->d_values = new_buffer<T>(outputs());
     return scratch;
   }
 
@@ -30,18 +29,14 @@ class ConvReLUStage final : public Stage<T> {
   }
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
-    Scratch& s = scratch(pass);
-    if (has_relu()) this->kernels().relu_backward(s.d_values.get(), pass.d_output, pass.output, outputs());
-    conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset,
-                         has_relu() ? s.d_values.get() : pass.d_output, pass.input, *pass.parameters, s, pass.desk);
+    T* const d_values = pass.d_output;  // nobody else reads it again
+    if (conv_.shape().relu) this->kernels().relu_backward(d_values, d_values, pass.output, outputs());
+    conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, d_values,
+                         pass.input, *pass.parameters, static_cast<Scratch&>(*pass.scratch), pass.desk);
   }
 
  private:
-  struct Scratch : Memory, Convolution<T>::Scratch {
-    Buffer<T> d_values;
-  };
-  static Scratch& scratch(const Pass<T>& pass) { return static_cast<Scratch&>(*pass.scratch); }
-  bool has_relu() const noexcept { return conv_.shape().relu; }
+  struct Scratch : Memory, Convolution<T>::Scratch {};
 
   Convolution<T> conv_;
 };

@@ -11,11 +11,15 @@ void relu_forward(T* __restrict output, const T* __restrict input, Index count) 
   for (Index i = 0; i < count; ++i) output[i] = relu(input[i]);
 }
 
-// d_input = d_output where input > 0, else 0
+// d_input = d_output where input > 0, else 0. Both gradients may be in the same memory, for which GCC would not find
+// vectors itself.
 template <class T>
-void relu_backward(T* __restrict d_input, const T* __restrict d_output, const T* __restrict input,
-                   Index count) noexcept {
-  for (Index i = 0; i < count; ++i) d_input[i] = input[i] > 0 ? d_output[i] : T{0};
+void relu_backward(T* d_input, const T* d_output, const T* input, Index count) noexcept {
+  using V = Vec<T>;
+  constexpr Index lanes = native_bytes / sizeof(T);
+  Index i = 0;
+  for (; count - i >= lanes; i += lanes) store(d_input + i, through_relu(load<V>(d_output + i), load<V>(input + i)));
+  for (; i < count; ++i) d_input[i] = through_relu(d_output[i], input[i]);
 }
 
 // A hash of a 32-bit counter: multiply and xorshift, with the constants that C. Wellons' search for low bias found.

@@ -432,6 +432,7 @@ struct Kernels {
 
   // kernels/elementwise.cpp
   void (*relu_forward)(T* output, const T* input, Index count) noexcept;
+  // d_input may be d_output.
   void (*relu_backward)(T* d_input, const T* d_output, const T* input, Index count) noexcept;
   void (*dropout)(T* output, const T* input, T rate, std::uint64_t key, Index count) noexcept;
   void (*add)(T* sum, const T* addend, Index count) noexcept;

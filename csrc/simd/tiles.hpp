@@ -72,15 +72,22 @@ void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors, least_total>(total, body, true);
 }
 
-// sums[i] += the sum of element i over `count` rows. Four rows at a time, because each addition to `sums` waits until
-// the one before it is in memory.
+// sums[i] += the sum of element i over `count` rows. Four rows at a time, because each addition to a sum waits for the
+// one before it.
 template <class T>
-void add_rows(T* __restrict sums, const T* __restrict rows, std::ptrdiff_t count, int length) {
-  for (; count >= 4; count -= 4, rows += 4 * length)
-    for (int i = 0; i < length; ++i)
-      sums[i] += (rows[i] + rows[length + i]) + (rows[2 * length + i] + rows[3 * length + i]);
-  for (; count > 0; --count, rows += length)
-    for (int i = 0; i < length; ++i) sums[i] += rows[i];
+void add_rows(T* sums, const T* rows, std::ptrdiff_t count, int length) {
+  for_separate_channel_tiles<T, 2>(length, [&](auto tile, int first, int channels) {
+    typename decltype(tile)::V sum[tile.vectors];
+    const auto at = [&](int v) { return first + v * tile.lanes; };
+    for (int v = 0; v < tile.vectors; ++v) sum[v] = tile.read(sums + at(v), channels);
+    const auto row = [&](std::ptrdiff_t k, int v) { return tile.read(rows + k * length + at(v), channels); };
+    std::ptrdiff_t k = 0;
+    for (; k + 4 <= count; k += 4)
+      for (int v = 0; v < tile.vectors; ++v) sum[v] += (row(k, v) + row(k + 1, v)) + (row(k + 2, v) + row(k + 3, v));
+    for (; k < count; ++k)
+      for (int v = 0; v < tile.vectors; ++v) sum[v] += row(k, v);
+    for (int v = 0; v < tile.vectors; ++v) tile.write(sums + at(v), sum[v], channels);
+  });
 }
 
 // A vector that has `lane_count` lanes on every target, in as many registers as it takes. A sum across lanes uses these
