@@ -60,9 +60,9 @@ class SharedRun:
         state = self._state()
         self._ranks.agree(f"step {self._run.steps}", state, dict.fromkeys(state, help))
 
-    def decide(self, is_enough: bool, is_short: bool) -> tuple[bool, bool]:
-        """Return for all ranks whether the run stops, which any of them can decide, and whether rank 0 was fast."""
-        told = self._ranks.round(f"the end of step {self._run.steps}", (bool(is_enough), is_short))
+    def decide(self, is_enough: bool, seconds: float) -> tuple[bool, float]:
+        """Return for all ranks whether the run stops, which any of them can decide, and how long rank 0 took."""
+        told = self._ranks.round(f"the end of step {self._run.steps}", (bool(is_enough), seconds))
         return any(enough for enough, _ in told), told[0][1]
 
     def exchanging(self) -> AbstractContextManager[Ranks]:

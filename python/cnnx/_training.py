@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ._shared_runs import SharedRun
     from .network import Sequential
 
-_SHORT = 0.01  # seconds: without on_progress, windows grow until they take longer than this
+_WAIT = 0.1  # seconds that Ctrl-C may wait: without on_progress, windows grow until they take about as long
+_MOST_GROWTH = 100  # times, because a short window's time says little about a long one's
 _MOST_SAMPLES = 2**59  # the losses of more would not fit into the address space
 
 
@@ -278,11 +279,11 @@ class Run:
                 is_enough = self.best.is_enough(validation, *self._changing())
             if self.on_progress is not None and (step % course.window == 0 or step == course.steps):
                 is_enough = _is_enough(self.on_progress(self._progress(epoch, step, validation))) or is_enough
-            is_short = time.perf_counter() - started < _SHORT
+            seconds = time.perf_counter() - started
             if self.shared is not None:
-                is_enough, is_short = self.shared.decide(is_enough, is_short)
-            if not self.reports and is_short and step - window.start == course.window:
-                course.window *= 4  # nobody waits for a report, and Ctrl-C can wait this long
+                is_enough, seconds = self.shared.decide(is_enough, seconds)
+            if not self.reports and step - window.start == course.window:
+                course.window *= max(1, int(min(_WAIT / max(seconds, 1e-9), _MOST_GROWTH)))
             if self.checkpoints is not None and (is_enough or self.checkpoints.is_due(self.steps, course)):
                 self.checkpoints.write(self, draws, order if step < course.steps else None)
             if is_enough:

@@ -158,7 +158,8 @@ class Sequential(OwnSteps):
             on_progress: called at the end of each window with a `Progress`. A setting that it assigns to the optimizer,
                 such as another learn rate, holds from the next window on. If it returns True, the training stops there.
                 If it returns None or False, the training goes on. Anything else is a TypeError at that window's end.
-            progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer.
+            progress_every: how many steps a window has, at least 1. An epoch's last window may have fewer. Without
+                `on_progress`, windows grow until they take about a tenth of a second.
             checkpoint: a file to write all to that `resume` needs, after every `checkpoint_every` steps and when the
                 training ends without an error. It is replaced as a whole: at any time it is the last checkpoint. What
                 `on_progress` has changed is not in it, except the optimizer's settings.

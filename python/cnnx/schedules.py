@@ -41,10 +41,6 @@ def one_cycle(steps: int) -> NDArray[np.float64]:
     return _one_cycle(np.arange(steps), steps)
 
 
-def _constant(at: NDArray[np.int_], _: int) -> NDArray[np.float64]:
-    return np.ones(len(at))
-
-
 def _cosine(at: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
     factors: NDArray[np.float64] = 0.5 * (1 + np.cos(np.pi * at / max(steps, 1)))
     return factors
@@ -56,7 +52,7 @@ def _one_cycle(at: NDArray[np.int_], steps: int) -> NDArray[np.float64]:
     return np.where(at < rise, 1 / 25 + (1 - 1 / 25) * up, _cosine(at - rise, steps - rise))
 
 
-_FORMULAS: dict[Any, _Formula] = {constant: _constant, cosine: _cosine, one_cycle: _one_cycle}
+_FORMULAS: dict[Any, _Formula] = {cosine: _cosine, one_cycle: _one_cycle}
 _BY_NAME: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "one_cycle": one_cycle}
 
 
@@ -80,7 +76,8 @@ def factors(schedule: Schedule | str | None, steps: int) -> Factors:
         schedule = _BY_NAME[_checks.one_of("schedule", schedule, tuple(_BY_NAME))]
     if schedule is not None and not callable(schedule):
         raise TypeError(f"schedule: expected a function of the number of steps, or its name, got {schedule!r}")
-    schedule = schedule or constant
+    if schedule is None or schedule is constant:
+        return lambda start, stop: np.ones(stop - start)
     formula = next((formula for own, formula in _FORMULAS.items() if own is schedule), None)
     if formula is not None:
         return _due(formula, steps)

@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from tolerances import assert_close, assert_same_bits
 from twins import parameters
 
 import cnnx
-from cnnx import MaxPool2, Sequential
+from cnnx import MaxPool2, Sequential, _training
+from cnnx._batch import Batch
 
 STEPS = 12
 LEARN_RATE = 0.05
@@ -36,6 +38,24 @@ def test_windows_change_no_bit_of_a_long_run_either(dtype, rng):
         images, labels, epochs=1, learn_rate=LEARN_RATE, shuffle=False, progress_every=100, on_progress=lambda _: None
     )
     assert bits(network) == bits(whole)
+
+
+@pytest.mark.parametrize(("microseconds", "lengths"), [(0, [100, 10_000, 14_900]), (9, [100, 10_000, 10_000, 4_900])])
+def test_windows_that_nobody_watches_grow_to_a_tenth_of_a_second(rng, monkeypatch, microseconds, lengths):
+    """Each is a call of the core, of which short windows would need many."""
+    network, _, _ = small_problem()
+    clock, found, train = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now), [], Batch.train
+
+    def timed(batch, samples, *more):
+        found.append(len(samples.order))
+        clock.now += len(samples.order) * microseconds / 1e6
+        train(batch, samples, *more)
+
+    monkeypatch.setattr(_training, "time", clock)
+    monkeypatch.setattr(Batch, "train", timed)
+    images, labels = IMAGES["blocks of bytes"](rng, (25_000, 7, 8)), rng.integers(0, 4, 25_000)
+    network.fit(images, labels, epochs=1, learn_rate=LEARN_RATE)
+    assert found == lengths
 
 
 DEEP_WITH_DROPOUT = "same:6 relu pool dropout:0.25 conv:9 relu pool dense:12 relu dropout:0.5 softmax:10"
