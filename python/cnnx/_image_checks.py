@@ -87,7 +87,8 @@ class ImageChecks(Planned):
 
     def _remember(self, images: Any, pixels: Pixels) -> None:
         """Remember what the images were that a step has been taken on."""
-        self.image_shape = images.shape[1:]
+        if self.image_shape != images.shape[1:]:  # because an assignment is checked, which takes time
+            self.image_shape = images.shape[1:]
         familiar = self._familiar if self.pixels is not None and pixels[:3] == self.pixels[:3] else None
         self.pixels, self._familiar = pixels, familiar
 

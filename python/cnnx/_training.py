@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks, _images, _random, _stack
+from . import _checks, _images, _random
 from ._averaging import Average
 from ._batch import Batch, Samples, Steps
 from ._losses import CrossEntropy, Loss
@@ -109,8 +110,12 @@ class Draws:
         self._rng, self._shuffle, self._augment = rng, shuffle, augment
         needs_seed = augment is not None or has_dropout  # else the article's script would draw one number more
         self.seed = _random.draw_seed(rng) if needs_seed else 0
-        self._of_maps = np.random.default_rng(self.seed)
-        self._before_maps = self._of_maps.bit_generator.state
+        self._before_maps: Any = None
+
+    @cached_property
+    def _of_maps(self) -> np.random.Generator:
+        """What draws the maps. Most runs need none, and making it takes as long as several steps."""
+        return np.random.default_rng(self.seed)
 
     def order(self, count: int) -> NDArray[np.int64]:
         """Return the order (count,) in which the next epoch takes the images."""
@@ -127,8 +132,12 @@ class Draws:
 
     def state(self, is_within_epoch: bool) -> dict[str, Any]:
         """Return where the generators are; within an epoch that of the maps is before the epoch's."""
-        maps = self._before_maps if is_within_epoch else self._of_maps.bit_generator.state
-        return {"seed": self.seed, "maps": maps, "rng": _random.state(self._rng)}
+        maps = self._before_maps if is_within_epoch else None
+        return {
+            "seed": self.seed,
+            "maps": maps or self._of_maps.bit_generator.state,
+            "rng": _random.state(self._rng),
+        }
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Put the generators where those were that `state` was taken from."""
@@ -188,10 +197,13 @@ class Run:
         self.network, self.images, self.targets, self.course = network, images, targets, course
         self.optimizer, self.factors = optimizer, factors
 
-    def train(self, draws: Draws) -> History:
-        """Train through all epochs, or until it is enough. The network gets its history however this ends."""
+    def train(self, plan: Any, draws: Draws) -> History:
+        """Train through all epochs, or until it is enough. The network gets its history however this ends.
+
+        `plan` is what `self.plan` returns: its caller needs it before it makes `draws`.
+        """
         course, network = self.course, self.network
-        self._prepare(self.plan())
+        self._prepare(plan)
         # The system provides the memory of these arrays page by page, as the epochs fill them.
         self._losses = np.empty(course.epochs * course.images)
         self._correct = np.empty(course.epochs * course.images, np.bool_)
@@ -244,7 +256,7 @@ class Run:
         return arrays, self.optimizer.states() + averages
 
     def _prepare(self, plan: Any) -> None:
-        self.optimizer.prepare(plan.parameter_count, _stack.dtype_of(self.network.layers))
+        self.optimizer.prepare(plan.parameter_count, plan.dtype)
         if self.average is not None:
             self.average.check_fits(plan.parameter_count)
 

@@ -222,7 +222,7 @@ class Sequential(OwnSteps):
             run.pixels = pixels.and_of(self.pixels)
             run.background = _images.background(augment, pixels)
             generator = _random.generator(rng)
-            self._trainable_plan(images.shape[1:])  # before random numbers are drawn: an error changes nothing
+            plan = run.plan()  # before random numbers are drawn: an error changes nothing
             least = course.images % course.batch_size or course.batch_size
             _stack.check_least_batch(self.layers, images.shape[1:], least)
             if run.checkpoints is not None:
@@ -232,7 +232,7 @@ class Sequential(OwnSteps):
 
                 run.shared = SharedRun(run, ranks, shuffle=shuffle, augment=augment, checkpoint_every=checkpoint_every)
             self._warn_of(images, pixels)
-            return run.train(Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
+            return run.train(plan, Draws(generator, shuffle, augment, _stack.has_dropout(self.layers)))
 
     @property
     def history(self) -> History | None:
