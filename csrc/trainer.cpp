@@ -234,7 +234,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
         stages[i]->backward_update(w.passes[i], learn_rate, scratch);
     if (++steps_ % steps_a_derivation == 0) plan_.derive(parameters_);
   }
-  are_clear_[0] = true;  // as each backward_update leaves its part of the scratch
+  are_clear_[0] = true;  // because each backward_update leaves its part at 0; nobody reads those of frozen stages
   parameters_.in_place = false;
 }
 

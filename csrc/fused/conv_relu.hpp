@@ -29,7 +29,7 @@ class ConvReLUStage final : public Stage<T> {
   }
   // The ReLU's output is above 0 exactly where its input was, so relu_backward can read the output instead.
   void backward(const Pass<T>& pass, T* gradient) const override {
-    T* const d_values = pass.d_output;  // nobody else reads it again
+    T* const d_values = pass.d_output;
     if (conv_.shape().relu) this->kernels().relu_backward(d_values, d_values, pass.output, outputs());
     conv_.backward_dense(pass.is_first ? nullptr : pass.d_input, gradient + conv_.packed()->offset, d_values,
                          pass.input, *pass.parameters, static_cast<Scratch&>(*pass.scratch), pass.desk);

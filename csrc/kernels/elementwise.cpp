@@ -11,8 +11,8 @@ void relu_forward(T* __restrict output, const T* __restrict input, Index count) 
   for (Index i = 0; i < count; ++i) output[i] = relu(input[i]);
 }
 
-// d_input = d_output where input > 0, else 0. Both gradients may be in the same memory, for which GCC would not find
-// vectors itself.
+// d_input = d_output where input > 0, else 0. Both gradients may be the same memory, so GCC would not vectorize a loop
+// over numbers.
 template <class T>
 void relu_backward(T* d_input, const T* d_output, const T* input, Index count) noexcept {
   using V = Vec<T>;

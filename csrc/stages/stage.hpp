@@ -73,7 +73,7 @@ class Stage {
   virtual void forward(const Pass<T>&) const = 0;
 
   // Sets d_input, unless the stage is first. Adds the gradient of the stage's parameters to `gradient`, at their
-  // offsets.
+  // offsets. It may overwrite d_output.
   virtual void backward(const Pass<T>&, T* gradient) const = 0;
 
   // How many samples the stage takes at once, to read its weights once for all of them. The next two functions are both

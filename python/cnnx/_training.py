@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ._shared_runs import SharedRun
     from .network import Sequential
 
-_WAIT = 0.1  # seconds that Ctrl-C may wait: without on_progress, windows grow until they take about as long
+_WAIT = 0.1  # seconds that Ctrl-C should wait at most: without on_progress, windows grow until they take about as long
 _MOST_GROWTH = 100  # times, because a short window's time says little about a long one's
 _MOST_SAMPLES = 2**59  # the losses of more would not fit into the address space
 

@@ -1,12 +1,16 @@
 """Processes that share each batch: they get the bits of one process, and fail together."""
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from networks import bits
 from ranks import Communicator, on_ranks
 
 import cnnx
-from cnnx import Sequential
+from cnnx import Sequential, _training
+from cnnx._batch import Batch
 
 rng = np.random.default_rng(5)
 IMAGES, LABELS = rng.random((45, 12, 12)), rng.integers(0, 4, 45)
@@ -52,6 +56,29 @@ def test_any_number_of_ranks_gives_the_bits_of_one_process(size, threads, dtype,
         size, lambda comm: ends(train(comm, dtype=dtype, has_norm=has_norm, threads=threads, optimizer=cnnx.Adam(0.01)))
     )
     assert trained == [alone] * size
+
+
+def test_windows_that_nobody_watches_grow_by_the_clock_of_rank_0(monkeypatch):
+    """All ranks must take the same ones, but one of them may be slower than the others."""
+    of_rank, found, train_batch = threading.local(), ([], []), Batch.train
+
+    def perf_counter():
+        of_rank.now += (0.001, 1)[of_rank.rank]
+        return of_rank.now
+
+    def recorded(batch, samples, *more):
+        found[of_rank.rank].append(len(samples.order))
+        train_batch(batch, samples, *more)
+
+    def run(comm):
+        of_rank.rank, of_rank.now = comm.rank, 0.0
+        return ends(train(comm, progress_every=1))
+
+    monkeypatch.setattr(_training, "time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr(Batch, "train", recorded)
+    first, second = on_ranks(2, run)
+    assert first == second
+    assert found == ([20, 25, 45], [20, 25, 45])
 
 
 DIFFERENT = {
