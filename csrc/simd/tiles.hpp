@@ -76,17 +76,19 @@ void for_channel_tiles(int total, Body&& body) {
 // one before it.
 template <class T>
 void add_rows(T* sums, const T* rows, std::ptrdiff_t count, int length) {
-  for_separate_channel_tiles<T, 2>(length, [&](auto tile, int first, int channels) {
-    typename decltype(tile)::V sum[tile.vectors];
-    const auto at = [&](int v) { return first + v * tile.lanes; };
-    for (int v = 0; v < tile.vectors; ++v) sum[v] = tile.read(sums + at(v), channels);
-    const auto row = [&](std::ptrdiff_t k, int v) { return tile.read(rows + k * length + at(v), channels); };
-    std::ptrdiff_t k = 0;
-    for (; k + 4 <= count; k += 4)
-      for (int v = 0; v < tile.vectors; ++v) sum[v] += (row(k, v) + row(k + 1, v)) + (row(k + 2, v) + row(k + 3, v));
-    for (; k < count; ++k)
-      for (int v = 0; v < tile.vectors; ++v) sum[v] += row(k, v);
-    for (int v = 0; v < tile.vectors; ++v) tile.write(sums + at(v), sum[v], channels);
+  for_separate_channel_tiles<T, 1>(length, [&](auto tile, int first, int channels) {
+    const auto add = [&](auto sum, const auto& of_row) {
+      std::ptrdiff_t k = 0;
+      for (; k + 4 <= count; k += 4) sum += (of_row(k) + of_row(k + 1)) + (of_row(k + 2) + of_row(k + 3));
+      for (; k < count; ++k) sum += of_row(k);
+      return sum;
+    };
+    using V = typename decltype(tile)::V;
+    if constexpr (tile.partial)  // a partial register takes longer to read than its few numbers
+      for (int i = first; i < first + channels; ++i)
+        sums[i] = add(sums[i], [&](std::ptrdiff_t k) { return rows[k * length + i]; });
+    else
+      store(sums + first, add(load<V>(sums + first), [&](auto k) { return load<V>(rows + k * length + first); }));
   });
 }
 
