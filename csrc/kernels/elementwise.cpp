@@ -16,7 +16,7 @@ void relu_forward(T* __restrict output, const T* __restrict input, Index count) 
 template <class T>
 void relu_backward(T* d_input, const T* d_output, const T* input, Index count) noexcept {
   using V = Vec<T>;
-  constexpr Index lanes = native_bytes / sizeof(T);
+  constexpr Index lanes = sizeof(V) / sizeof(T);
   Index i = 0;
   for (; count - i >= lanes; i += lanes) store(d_input + i, through_relu(load<V>(d_output + i), load<V>(input + i)));
   for (; i < count; ++i) d_input[i] = through_relu(d_output[i], input[i]);

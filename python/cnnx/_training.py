@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .network import Sequential
 
 _WAIT = 0.1  # seconds that Ctrl-C should wait at most: without on_progress, windows grow until they take about as long
-_MOST_GROWTH = 100  # times, because a short window's time says little about a long one's
+_SHORT = 0.001  # seconds: the time of a window that takes less says little about a longer one's
 _MOST_SAMPLES = 2**59  # the losses of more would not fit into the address space
 
 
@@ -295,7 +295,7 @@ class Run:
             if self.shared is not None:
                 is_enough, seconds = self.shared.decide(is_enough, seconds)
             if not self.reports and step - window.start == course.window:
-                course.window *= max(1, int(min(_WAIT / max(seconds, 1e-9), _MOST_GROWTH)))
+                course.window *= max(1, int(_WAIT / max(seconds, _SHORT)))
             if self.checkpoints is not None and (is_enough or self.checkpoints.is_due(self.steps, course)):
                 self.checkpoints.write(self, draws, order if step < course.steps else None)
             if is_enough:
