@@ -160,7 +160,7 @@ template <int samples, int wides, class T>
                                     const T* weights, Index row_size, int blocks) {
   const T* in[samples];
   for (int k = 0; k < samples; ++k) in[k] = inputs[k];
-  Wide<T> sum[samples][wides];  // GCC would clear a whole array by an instruction that takes long to start
+  Wide<T> sum[samples][wides];
 #pragma GCC unroll 6
   for (int k = 0; k < samples; ++k)
 #pragma GCC unroll 5
