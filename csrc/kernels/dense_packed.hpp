@@ -88,8 +88,9 @@ template <class T>
 template <class T>
 [[gnu::noinline]] void finish_totals(T* totals, const void* sums, const T* biases, int nodes) {
   const T* partial = static_cast<const T*>(sums);
+  using Two = Vec<T, 2 * sizeof(T)>;
   int n = 0;
-  if constexpr (sizeof(T) == sizeof(float)) {  // four nodes at a time
+  if constexpr (sizeof(T) == sizeof(float)) {  // four nodes at a time, then two
     using V = Vec<T, 16>;
     const auto two = [](const T* rows) {
       const V a = load<V>(rows) + load<V>(rows + 4), b = load<V>(rows + row_lanes) + load<V>(rows + row_lanes + 4);
@@ -99,8 +100,11 @@ template <class T>
       const V a = two(partial), b = two(partial + 2 * row_lanes);
       store(totals + n, load<V>(biases + n) + (V{a[0], a[1], b[0], b[1]} + V{a[2], a[3], b[2], b[3]}));
     }
+    for (; n + 2 <= nodes; n += 2, partial += 2 * row_lanes) {
+      const V a = two(partial);
+      store(totals + n, load<Two>(biases + n) + (Two{a[0], a[1]} + Two{a[2], a[3]}));
+    }
   }
-  using Two = Vec<T, 2 * sizeof(T)>;
   for (; n < nodes; ++n, partial += row_lanes) {
     const auto at = [&](int lane) { return load<Two>(partial + lane); };
     const Two halves = (at(0) + at(4)) + (at(2) + at(6));

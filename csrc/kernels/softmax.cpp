@@ -22,12 +22,21 @@ using V = Vec<T, 16>;
 template <class T>
 inline constexpr int lanes = 16 / static_cast<int>(sizeof(T));
 
+// Whole numbers as wide as T, and the numbers of the lanes.
+template <class T>
+using Places = Vec<std::conditional_t<sizeof(T) == sizeof(float), std::int32_t, std::int64_t>, 16>;
+template <class T>
+Places<T> places() {
+  Places<T> numbers{};
+  for (int lane = 0; lane < lanes<T>; ++lane) numbers[lane] = lane;
+  return numbers;
+}
+
 // What exponential() knows of T: the format of its numbers, the power at which the series may end, and ln 2 = high +
 // low, where `high` has so few digits that its product with an exponent is exact. exp(least) is 0.
 template <class T>
 struct Exponent {
   static constexpr bool is_float = sizeof(T) == sizeof(float);
-  using Bits = Vec<std::conditional_t<is_float, std::int32_t, std::int64_t>, 16>;
   static constexpr int mantissa = is_float ? 23 : 52, bias = is_float ? 127 : 1023, degree = is_float ? 7 : 13;
   static constexpr double high = is_float ? 0x1.62ep-1 : 0x1.62e42fefap-1;
   static constexpr double low = is_float ? 0x1.0bfbe8e7bcd5ep-15 : 0x1.cf79abc9e3b3ap-40;
@@ -39,7 +48,7 @@ struct Exponent {
 template <class T>
 __attribute__((always_inline)) inline V<T> exponential(V<T> x) {
   using E = Exponent<T>;
-  using Bits = typename E::Bits;
+  using Bits = Places<T>;
   constexpr T reciprocal = static_cast<T>(1 / (E::high + E::low)), high = E::high, low = E::low;
   constexpr T integers = T{3} * (std::int64_t{1} << (E::mantissa - 1));  // numbers of this size have no fraction
   const V<T> least = all<V<T>>(E::least);
@@ -65,43 +74,70 @@ T across(V<T> v, Combine&& combine) {
   return v[0];
 }
 
-// The largest total, and the sum of exp(totals - largest).
+// What exponentials() computes: the largest total, the sum of all exp(totals - largest), and those of the last register.
 template <class T>
 struct Exponentials {
   T largest, sum;
+  V<T> last;
 };
 
+// Sets exps to exp(totals - largest). At least as many nodes as lanes. The last register reaches back. Nobody reads
+// it from memory, because a CPU waits long for numbers that two instructions have just written.
 template <class T>
 Exponentials<T> exponentials(T* exps, const T* totals, int nodes) {
-  if (nodes < lanes<T>) {
-    T padded[lanes<T>], all_exps[lanes<T>];
-    for (int n = 0; n < lanes<T>; ++n) padded[n] = n < nodes ? totals[n] : -__builtin_inf();
-    const auto e = exponentials(all_exps, padded, lanes<T>);
-    for (int n = 0; n < nodes; ++n) exps[n] = all_exps[n];
-    return e;
-  }
-  const int last = nodes - lanes<T>;  // the last register reaches back
-  V<T> most = load<V<T>>(totals + last);
+  using Half = Vec<T, 8>;
+  constexpr int half = lanes<T> / 2;
+  const int last = nodes - lanes<T>;
+  const auto last_totals = [&] {  // in halves, as finish_totals has written them
+    const Half low = load<Half>(totals + last), high = load<Half>(totals + last + half);
+    V<T> both;
+    for (int i = 0; i < half; ++i) both[i] = low[i], both[half + i] = high[i];
+    return both;
+  }();
+  V<T> most = last_totals;
   for (int n = 0; n < last; n += lanes<T>) most = larger(most, load<V<T>>(totals + n));
   const T largest = across<T>(most, [](T a, T b) { return b > a ? b : a; });
-  V<T> last_exps = exponential<T>(load<V<T>>(totals + last) - largest), sum{};
+  const V<T> last_exps = exponential<T>(last_totals - largest);
+  store(exps + last, last_exps);
+  V<T> sum{};
   int n = 0;
   for (; n < last; n += lanes<T>) {
     const V<T> some = exponential<T>(load<V<T>>(totals + n) - largest);
     store(exps + n, some);
     sum += some;
   }
-  store(exps + last, last_exps);
-  typename Exponent<T>::Bits place{};
-  for (int lane = 0; lane < lanes<T>; ++lane) place[lane] = lane;
-  sum += place < n - last ? V<T>{} : last_exps;
-  return {largest, across<T>(sum, [](T a, T b) { return a + b; })};
+  sum += places<T>() < n - last ? V<T>{} : last_exps;
+  return {largest, across<T>(sum, [](T a, T b) { return a + b; }), last_exps};
 }
+
+// Calls body(first node, probabilities) for registers that cover all nodes. The last one reaches back.
+template <class T, class Body>
+void for_probabilities(const T* exps, const Exponentials<T>& e, int nodes, const Body& body) {
+  int n = 0;
+  for (; n < nodes - lanes<T>; n += lanes<T>) body(n, load<V<T>>(exps + n) / e.sum);
+  body(nodes - lanes<T>, e.last / e.sum);
+}
+
+// For fewer nodes than a register has lanes: a register of totals, of which the others have the probability 0.
+template <class T>
+struct Padded {
+  T totals[lanes<T>], probabilities[lanes<T>], d_totals[lanes<T>];
+
+  Padded(const T* from, int nodes) {
+    for (int n = 0; n < lanes<T>; ++n) totals[n] = n < nodes ? from[n] : -__builtin_inf();
+  }
+};
 
 template <class T>
 void softmax_forward(T* probabilities, const T* totals, int nodes) noexcept {
+  if (nodes < lanes<T>) {
+    Padded<T> all(totals, nodes);
+    softmax_forward(all.probabilities, all.totals, lanes<T>);
+    for (int n = 0; n < nodes; ++n) probabilities[n] = all.probabilities[n];
+    return;
+  }
   const auto e = exponentials(probabilities, totals, nodes);
-  for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
+  for_probabilities(probabilities, e, nodes, [&](int n, const V<T>& p) { store(probabilities + n, p); });
 }
 
 // The full Jacobian:  d_totals[n] = p[n] * (d_p[n] - sum over m of d_p[m] * p[m])  where p = softmax(totals).
@@ -118,17 +154,25 @@ void softmax_backward(T* d_totals, const T* d_probabilities, const T* totals, in
 // with 1 less for the label.
 template <class T>
 Outcome softmax_loss(T* probabilities, T* d_totals, const T* totals, int label, int nodes) noexcept {
-  const auto e = exponentials(probabilities, totals, nodes);
-  for (int n = 0; n < nodes; ++n) probabilities[n] /= e.sum;
-  const T most = probabilities[label];
-  int correct = 1;  // without branches, and without comparisons that wait for each other
-  for (int n = 0; n < nodes; ++n) correct &= n < label ? probabilities[n] < most : !(probabilities[n] > most);
-  const T loss = logarithm(e.sum) - (totals[label] - e.largest);
-  if (d_totals != nullptr) {
-    for (int n = 0; n < nodes; ++n) d_totals[n] = probabilities[n];
-    d_totals[label] -= 1;
+  if (nodes < lanes<T>) {
+    Padded<T> all(totals, nodes);
+    const auto outcome = softmax_loss(all.probabilities, all.d_totals, all.totals, label, lanes<T>);
+    for (int n = 0; n < nodes; ++n) probabilities[n] = all.probabilities[n];
+    for (int n = 0; d_totals != nullptr && n < nodes; ++n) d_totals[n] = all.d_totals[n];
+    return outcome;
   }
-  return {static_cast<double>(loss), correct != 0};
+  const auto e = exponentials(probabilities, totals, nodes);
+  const T most = probabilities[label] / e.sum;
+  Places<T> larger_ones{};
+  for_probabilities(probabilities, e, nodes, [&](int n, const V<T>& p) {
+    const Places<T> place = places<T>() + n;
+    store(probabilities + n, p);
+    if (d_totals != nullptr) store(d_totals + n, p - (place == label ? V<T>{} + 1 : V<T>{}));
+    larger_ones |= place < label ? ~(p < most) : p > most;
+  });
+  bool correct = true;
+  for (int lane = 0; lane < lanes<T>; ++lane) correct &= larger_ones[lane] == 0;
+  return {static_cast<double>(logarithm(e.sum) - (totals[label] - e.largest)), correct};
 }
 
 // The loss for a row t of probabilities of the classes, and its gradient, unless d_totals is null:
