@@ -22,6 +22,12 @@ bool are_small(const T* values, Index count) {
   return active_target().kernels<T>().are_small(values, count);
 }
 
+// Whether the plan can take all images, whatever their pixels are. Bytes are never too large.
+template <class T>
+bool takes_all(const Plan<T>& plan, const Images<T>& images) {
+  return !plan.needs_small() || images.values == nullptr;
+}
+
 template <class T>
 bool has_batch_norm(const std::vector<Layer<T>>& layers) {
   return std::any_of(layers.begin(), layers.end(),
@@ -97,7 +103,7 @@ Trainer<T>& Network<T>::one_of(Trainers& trainers, bool plain) {
 // Whether the fused plan can take some images.
 template <class T>
 bool Network<T>::images_are_small(const Images<T>& images, const std::int64_t* some, Index count) const {
-  if (!fused_.needs_small() || images.values == nullptr) return true;
+  if (takes_all(fused_, images)) return true;
   const Index pixels = fused_.image().count();
   return std::all_of(some, some + count, [&](Index i) { return are_small(images.values + i * pixels, pixels); });
 }
@@ -118,9 +124,11 @@ void Network<T>::train(const Images<T>& images, const Batches<T>& batches, const
     const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
     return trains_plain_ || !images_are_small(images, batches.order + first, count);
   };
+  const bool are_alike = trains_plain_ || takes_all(fused_, images);
   for (Index step = 0, end; step < batches.steps(); step = end) {
     const bool plain = needs_plain(step);
-    for (end = step + 1; end < batches.steps() && needs_plain(end) == plain;) ++end;
+    end = are_alike ? batches.steps() : step + 1;
+    while (end < batches.steps() && needs_plain(end) == plain) ++end;
     const Index first = step * batches.batch_size;
     one_of(trainers_, plain)
         .train(images, batches.between(step, end, nodes()), optimizer, threads, results.from(first, nodes()), writing_);
@@ -241,7 +249,7 @@ struct Network<T>::Prediction {
   // Whether the plan can take an image.
   bool fits(Index i) const {
     const Index pixels = plan.image().count();
-    return !plan.needs_small() || images.values == nullptr || are_small(images.values + i * pixels, pixels);
+    return takes_all(plan, images) || are_small(images.values + i * pixels, pixels);
   }
 
   template <class Leave>
