@@ -152,7 +152,7 @@ bool are_small(const T* values, Index count) noexcept {
   const auto look = [&](const V& v) { small &= (v <= limit) & (v >= -limit); };
   Index i = 0;
   for (; i + lanes <= count; i += lanes) look(load<V>(values + i));
-  look(load_first<V>(values + i, static_cast<int>(count - i)));
+  if (i < count) look(load_first<V>(values + i, static_cast<int>(count - i)));
   for (int lane = 1; lane < lanes; ++lane) small[0] &= small[lane];
   return small[0] != 0;
 }

@@ -74,7 +74,8 @@ T across(V<T> v, Combine&& combine) {
   return v[0];
 }
 
-// What exponentials() computes: the largest total, the sum of all exp(totals - largest), and those of the last register.
+// What exponentials() computes: the largest total, the sum of all exp(totals - largest), and those of the last
+// register.
 template <class T>
 struct Exponentials {
   T largest, sum;
@@ -86,14 +87,9 @@ struct Exponentials {
 template <class T>
 Exponentials<T> exponentials(T* exps, const T* totals, int nodes) {
   using Half = Vec<T, 8>;
-  constexpr int half = lanes<T> / 2;
   const int last = nodes - lanes<T>;
-  const auto last_totals = [&] {  // in halves, as finish_totals has written them
-    const Half low = load<Half>(totals + last), high = load<Half>(totals + last + half);
-    V<T> both;
-    for (int i = 0; i < half; ++i) both[i] = low[i], both[half + i] = high[i];
-    return both;
-  }();
+  // In halves, as finish_totals has written them.
+  const auto last_totals = joined<V<T>>(load<Half>(totals + last), load<Half>(totals + last + lanes<T> / 2));
   V<T> most = last_totals;
   for (int n = 0; n < last; n += lanes<T>) most = larger(most, load<V<T>>(totals + n));
   const T largest = across<T>(most, [](T a, T b) { return b > a ? b : a; });

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__x86_64__)
@@ -89,24 +90,44 @@ Vec<T> load_bytes(const std::uint8_t* from) {
 }
 #endif
 
-// Reads or writes only the first `count` lanes, which are not all. The other lanes of a loaded vector are 0.
+// The vector that two halves make, and a half of a vector, from lane `first` on.
+template <class V, class Half>
+V joined(const Half& low, const Half& high) {
+  return [&]<int... lane>(std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(low, high, lane...);
+  }(std::make_integer_sequence<int, sizeof(V) / sizeof(low[0])>());
+}
+template <int first, class V>
+auto half_of(const V& v) {
+  return [&]<int... lane>(std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(v, v, (first + lane)...);
+  }(std::make_integer_sequence<int, sizeof(V) / sizeof(v[0]) / 2>());
+}
+
+// Reads or writes only the first `count` lanes, at least one and not all. The other lanes of a loaded vector are 0.
+// Half by half, because GCC makes a slow call of memcpy of a loop.
 template <class V, class T>
 V load_first(const T* from, int count) {
-  V v{};
-  for (int i = 0; i < count; ++i) v[i] = from[i];
-  return v;
+  constexpr int lanes = sizeof(V) / sizeof(T), half = lanes / 2;
+  if constexpr (lanes == 2) {
+    return V{from[0]};
+  } else {
+    using Half = Vec<T, sizeof(V) / 2>;
+    const Half low = count < half ? load_first<Half>(from, count) : load<Half>(from);
+    return joined<V>(low, count > half ? load_first<Half>(from + half, count - half) : Half{});
+  }
 }
 
 template <class V, class T>
 void store_first(T* to, const V& v, int count) {
-  if constexpr (sizeof(V) == 16) {  // in two steps, because GCC makes a slow call of memmove of the loop
-    constexpr int half = 8 / static_cast<int>(sizeof(T));
-    using Half = Vec<T, 8>;
-    int i = 0;
-    if (half > 1 && count >= half) store(to, load<Half>(reinterpret_cast<const T*>(&v))), i = half;
-    if (i < count) to[i] = v[i];
+  constexpr int lanes = sizeof(V) / sizeof(T), half = lanes / 2;
+  if constexpr (lanes == 2) {
+    to[0] = v[0];
   } else {
-    for (int i = 0; i < count; ++i) to[i] = v[i];
+    const auto low = half_of<0>(v);
+    if (count < half) return store_first(to, low, count);
+    store(to, low);
+    if (count > half) store_first(to + half, half_of<half>(v), count - half);
   }
 }
 
