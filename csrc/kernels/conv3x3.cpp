@@ -324,7 +324,7 @@ __attribute__((noinline)) void conv3x3_backward_filters_tile(T* __restrict d_pac
     for (int t = 0; t < count; ++t)
       for (int v = 0; v < Tile::vectors; ++v) {
         T* const to = d_packed + (r * 3 * channels + t) * padded + v * Tile::lanes;
-        if constexpr (sizeof(typename Tile::V) == 16) {
+        if constexpr (Tile::vectors == 1 && !Tile::partial) {
           if (done > 0) {
             T rest[Tile::lanes];
             store(rest, sum[r][t][v]);

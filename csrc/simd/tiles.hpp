@@ -9,9 +9,10 @@ namespace {
 
 // A tile of `vectors` registers over consecutive channels. A partial tile is one register of which only the first
 // `channels` lanes exist in memory.
-template <class T, int bytes, int vector_count, bool is_partial = false>
+template <class T, int tile_bytes, int vector_count, bool is_partial = false>
 struct Tile {
-  using V = Vec<T, bytes>;
+  using V = Vec<T, tile_bytes>;
+  static constexpr int bytes = tile_bytes;
   static constexpr int lanes = bytes / static_cast<int>(sizeof(T));
   static constexpr int vectors = vector_count;
   static constexpr bool partial = is_partial;
@@ -38,9 +39,16 @@ inline constexpr int most_tile_vectors = register_count == 32 && native_bytes ==
 template <class T, int most_vectors = most_tile_vectors, int least_total = 0, class Body>
 void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false) {
   int first = 0;
+  // Goes on while as many channels are left as a tile has, or while a register that reaches back over channels already
+  // done takes the place of several tiles after it.
   const auto sweep = [&](auto tile) {
     constexpr int channels = tile.lanes * tile.vectors;
-    for (; total - first >= channels; first += channels) body(tile, first, channels);
+    constexpr int of_next = tile.vectors > 1 ? channels : tile.bytes > 16 ? tile.lanes / 2 : 0;
+    for (int left; (left = total - first) >= channels || (reach_back && left > of_next && total >= channels);) {
+      if (left < channels) first = total - channels;
+      body(tile, first, channels);
+      first += channels;
+    }
   };
   if constexpr (most_vectors == 12) {
     sweep(Tile<T, native_bytes, 12>{});
@@ -54,19 +62,13 @@ void for_separate_channel_tiles(int total, Body&& body, bool reach_back = false)
   sweep(Tile<T, native_bytes, 1>{});
   if constexpr (native_bytes > 32) sweep(Tile<T, 32, 1>{});
   if constexpr (native_bytes > 16) sweep(Tile<T, 16, 1>{});
-  if (first == total) return;
-  constexpr int least = 16 / static_cast<int>(sizeof(T));
-  if constexpr (least_total >= least)
-    body(Tile<T, 16, 1>{}, total - least, least);
-  else if (reach_back && total >= least)
-    body(Tile<T, 16, 1>{}, total - least, least);
-  else
-    body(Tile<T, 16, 1, true>{}, first, total - first);
+  if constexpr (least_total * static_cast<int>(sizeof(T)) < 16)
+    if (first < total) body(Tile<T, 16, 1, true>{}, first, total - first);
 }
 
 // The same for a body that may compute a channel twice, because it sets its results and does not add to them. The last
-// tile then reaches back over channels already done, which is faster than a partial tile. `least_total` is the smallest
-// `total` of all calls: if it fills a register, no code for partial tiles is compiled.
+// tile then reaches back over channels already done, which is faster than several narrow tiles and a partial one.
+// `least_total` is the smallest `total` of all calls: if it fills a register, no code for partial tiles is compiled.
 template <class T, int most_vectors = most_tile_vectors, int least_total = 0, class Body>
 void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors, least_total>(total, body, true);
