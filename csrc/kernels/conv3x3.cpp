@@ -112,6 +112,42 @@ void for_sixes_reaching_back(int width, Body&& body) {
   for (; x < width; ++x) body(x, std::integral_constant<int, 1>{});
 }
 
+// Where the sums of neighbouring output pixels are written, each in whole registers of `lanes` in all. If they are
+// wider than the `count` filters, they are written to a copy, of which finish() takes what belongs to the output.
+template <class T, int lanes, int pixels>
+class OutputPixels {
+ public:
+  OutputPixels(T* output, Index stride, int count)
+      : output_(output),
+        stride_(stride),
+        count_(count),
+        at_(count < lanes ? copy_ : output),
+        step_(count < lanes ? lanes : stride) {}
+
+  T* operator[](int p) const { return at_ + p * step_; }
+  void finish() const {
+    if (count_ < lanes) take(output_, stride_, copy_, count_);
+  }
+
+ private:
+  [[gnu::noinline]] static void take(T* to, Index stride, const T* from, int count) {
+    using V = Vec<T, 16>;
+    constexpr int some = 16 / static_cast<int>(sizeof(T));
+    for (int p = 0; p < pixels; ++p, to += stride, from += lanes) {
+      int i = 0;
+      for (; i + some <= count; i += some) store(to + i, load<V>(from + i));
+      if (i < count) store_first(to + i, load<V>(from + i), count - i);
+    }
+  }
+
+  T copy_[lanes * pixels];
+  T* output_;
+  Index stride_;
+  int count_;
+  T* at_;
+  Index step_;
+};
+
 // The rows of a window that it reads, from `first` to `last` - 1. The others lie in a ring of zeros.
 struct WindowRows {
   int first, last;
@@ -123,6 +159,7 @@ template <class Tile>
 struct OneRow {
   using V = typename Tile::V;
   static constexpr int vectors = Tile::vectors, lanes = Tile::lanes;
+  static constexpr bool partial = Tile::partial;
   template <class T>
   static V of_filters(const T* at) {
     return load<V>(at);
@@ -144,6 +181,7 @@ struct TwoRows {
   using V = Vec<T>;
   using Half = Vec<T, 32>;
   static constexpr int vectors = 1, lanes = 32 / static_cast<int>(sizeof(T));
+  static constexpr bool partial = false;
   static V of_filters(const float* at) { return (V)_mm512_maskz_broadcast_f32x8(0xffff, (__m256)load<Half>(at)); }
   static V of_filters(const double* at) { return (V)_mm512_maskz_broadcast_f64x4(0xff, (__m256d)load<Half>(at)); }
   static V of_pixel(const float* at, Index next) {
@@ -214,19 +252,22 @@ __attribute__((noinline)) void conv3x3_tile(T* output, const T* input, const T* 
     for (int g = 0; g < groups; ++g) at[g] += row - channels;
   }
   const bool with_relu = s.relu;
-  const Index stride = s.filters, next_row = s.out_width() * stride;
+  const Index next_row = s.out_width() * s.filters;
+  constexpr int lanes = Outputs::vectors * Outputs::lanes;
+  OutputPixels<T, lanes, pixels> to(output, s.filters, Outputs::partial ? lanes : filters);
 #pragma GCC unroll 12
   for (int p = 0; p < pixels; ++p)
 #pragma GCC unroll 2
     for (int v = 0; v < Outputs::vectors; ++v)
-      Outputs::write(output + p * stride + v * Outputs::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters,
-                     next_row);
+      Outputs::write(to[p] + v * Outputs::lanes, with_relu ? relu(sum[p][v]) : sum[p][v], filters, next_row);
+  to.finish();
 }
 
 // The same for all pixels of an image with one channel, at least four pixels wide, for one register of filters. The
 // nine taps stay in registers, and neighbouring pixels share what they read.
 template <class V, class T>
-__attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, const T* packed, const Conv3x3Shape& s) {
+__attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, const T* packed, int count,
+                                                   const Conv3x3Shape& s) {
   constexpr int pixels = 4;
   const int padded = padded_channels<T>(s.filters), width = s.width, filters = s.filters, out_width = s.out_width();
   const int out_height = s.out_height();
@@ -250,20 +291,21 @@ __attribute__((noinline)) void conv3x3_one_channel(T* output, const T* input, co
         }
       if (with_relu)
         for (auto& of_pixel : sum) of_pixel = relu(of_pixel);
+      OutputPixels<T, sizeof(V) / sizeof(T), pixels> to(output + x * filters, filters, count);
     // GCC would otherwise store in a loop, and so keep the sums in memory.
 #pragma GCC unroll pixels
-      for (int p = 0; p < pixels; ++p) store(output + (x + p) * filters, sum[p]);
+      for (int p = 0; p < pixels; ++p) store(to[p], sum[p]);
+      to.finish();
     }
 }
 
 template <class T>
 void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Shape& s) noexcept {
-  for_channel_tiles<T, 2>(s.filters, [&](auto tile, int first, int count) {
+  for_padded_channel_tiles<T, 2>(s.filters, [&](auto tile, int first, int count) {
     if constexpr (!tile.partial)
       if (s.channels == 1 && s.out_width() >= 4 && !s.skips_ring) {
-        for (int v = 0; v < tile.vectors; ++v)
-          conv3x3_one_channel<typename decltype(tile)::V>(output + first + v * tile.lanes, input,
-                                                          packed + first + v * tile.lanes, s);
+        for (int at = first; at < first + tile.vectors * tile.lanes; at += tile.lanes)
+          conv3x3_one_channel<typename decltype(tile)::V>(output + at, input, packed + at, count, s);
         return;
       }
     for (int y = 0; y < s.out_height(); ++y) {
@@ -284,8 +326,8 @@ void conv3x3_forward(T* output, const T* input, const T* packed, const Conv3x3Sh
       };
 #if defined(__AVX512F__)
       // The second row's window may end in the ring, whose zeros change nothing.
-      if constexpr (sizeof(typename decltype(tile)::V) == 32)
-        if (rows.first == 0 && rows.last == 3 && y + 1 < s.out_height()) {
+      if constexpr (tile.bytes == 32)
+        if (count == tile.lanes && rows.first == 0 && rows.last == 3 && y + 1 < s.out_height()) {
           compute(TwoRows<T>{});
           ++y;
           continue;

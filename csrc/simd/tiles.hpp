@@ -74,6 +74,20 @@ void for_channel_tiles(int total, Body&& body) {
   for_separate_channel_tiles<T, most_vectors, least_total>(total, body, true);
 }
 
+// The same for a body that reads whole registers from padded memory. If there are fewer channels than lanes in a
+// register, it gets the narrowest register that holds them all, and writes as many lanes as there are channels. If that
+// is the narrowest of all, the tile is partial.
+template <class T, int most_vectors, int bytes = native_bytes, class Body>
+void for_padded_channel_tiles(int total, Body&& body) {
+  constexpr int lanes = bytes / static_cast<int>(sizeof(T));
+  if (bytes == native_bytes && total >= lanes) return for_channel_tiles<T, most_vectors, lanes>(total, body);
+  if constexpr (bytes > 16)
+    if (total <= lanes / 2) return for_padded_channel_tiles<T, most_vectors, bytes / 2>(total, body);
+  if constexpr (bytes == 16)
+    if (total < lanes) return body(Tile<T, bytes, 1, true>{}, 0, total);
+  body(Tile<T, bytes, 1>{}, 0, total);
+}
+
 // sums[i] += the sum of element i over `count` rows. Four rows at a time, because each addition to a sum waits for the
 // one before it.
 template <class T>
