@@ -128,7 +128,10 @@ def test_extremes_spread_through_a_network_as_through_its_layers(rng, where, ext
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("names", ["article:8 pool softmax:5", "biased:5 relu pool:first conv:4 softmax:5"])
 def test_huge_pixels_in_some_images_change_no_window(dtype, rng, names, batch_size):
-    """The steps on them go by the plain plan, whatever the windows."""
+    """The steps on them go by the plain plan, whatever the windows.
+
+    The two plans round differently. Shorter steps would hide that.
+    """
     images, labels = uniform(rng, (40, *IMAGE), dtype), rng.integers(0, 5, 40)
     images[[3, 17, 18, 33], 4, 5] = 2**21
     trained = []
@@ -138,7 +141,7 @@ def test_huge_pixels_in_some_images_change_no_window(dtype, rng, names, batch_si
             images,
             labels,
             epochs=2,
-            learn_rate=1e-15,
+            learn_rate=1e-7,
             batch_size=batch_size,
             shuffle=False,
             progress_every=progress_every,
