@@ -445,10 +445,10 @@ def elementwise(kit: Kit) -> dict[str, Case]:
         "add_as_tree": Case([tree, 8, 1 / 8, n], [np.sum(tree, axis=0) / 8, *zeros(7, n)], lambda _: tree),
         "count_nonzero": Case([few, n], [np.count_nonzero(few)], lambda result: [result]),
         "scale": sets([a, -1.0, n], -a),
-        "sgd_update": sets([a, c, RATE, n], a - T(RATE) * c, used_up),
-        "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n], *sgd, used_up),
+        "sgd_update": sets([a, c, RATE, n, None], a - T(RATE) * c, used_up),
+        "sgd_momentum_update": sets([a, b, c, RATE, table.SgdSettings(0.9, 0.001, True), n, None], *sgd, used_up),
         "adam_update": sets(
-            [a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n], *adam, used_up
+            [a, b, squares, c, RATE, 5, table.AdamSettings(0.9, 0.999, 1e-7, 0.001), n, None], *adam, used_up
         ),
         "average_update": sets([a, b, 9 / (step + 9), n], average),
     }

@@ -35,6 +35,16 @@ class SharedLoop {
       for (std::ptrdiff_t number = first + taken++; number < end; number = first + taken++) body(number);
     }
   }
+  // The number that another thread has probably just done when a thread takes `number`: the one before it, in the next
+  // share. Returns -1 if there is none. It never returns the last number of a share.
+  std::ptrdiff_t done_beside(std::ptrdiff_t number, std::ptrdiff_t count) const noexcept {
+    const auto shares = static_cast<std::ptrdiff_t>(shares_.size());
+    const auto begin = [&](std::ptrdiff_t share) { return count * share / shares; };
+    std::ptrdiff_t share = shares - 1;
+    while (begin(share) > number) --share;
+    const std::ptrdiff_t next = (share + 1) % shares, done = begin(next) + number - begin(share) - 1;
+    return shares > 1 && done >= begin(next) && done + 1 < begin(next + 1) ? done : -1;
+  }
   // Before the next loop, while the threads meet.
   void restart() noexcept {
     for (auto& share : shares_) share.taken = 0;

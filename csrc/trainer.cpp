@@ -8,17 +8,18 @@
 namespace cnnx {
 namespace {
 
-// Applies an optimizer's formula to `count` numbers, and sets the gradient to 0; `step` counts from 1.
+// Applies an optimizer's formula to `count` numbers, and sets the gradient to 0; `step` counts from 1. `others` is for
+// the kernels.
 template <class T>
 void apply_formula(const Optimizer<T>& optimizer, T* parameters, T* first_state, T* second_state, T* gradient,
-                   T learn_rate, Index step, Index count) {
+                   T learn_rate, Index step, Index count, const T* others = nullptr) {
   const auto& k = active_target().kernels<T>();
   if (const auto* sgd = std::get_if<SgdSettings>(&optimizer.settings))
-    k.sgd_momentum_update(parameters, first_state, gradient, learn_rate, *sgd, count);
+    k.sgd_momentum_update(parameters, first_state, gradient, learn_rate, *sgd, count, others);
   else if (const auto* adam = std::get_if<AdamSettings>(&optimizer.settings))
-    k.adam_update(parameters, first_state, second_state, gradient, learn_rate, step, *adam, count);
+    k.adam_update(parameters, first_state, second_state, gradient, learn_rate, step, *adam, count, others);
   else
-    k.sgd_update(parameters, gradient, learn_rate, count);
+    k.sgd_update(parameters, gradient, learn_rate, count, others);
 }
 
 template <class T>
@@ -247,6 +248,7 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
   const std::size_t last = plan_.segments() - 1;
   const Index size = plan_.packed_size();
   constexpr Index piece = 1 << 12;  // packed numbers; fewer take no longer than another meeting of the threads
+  const Index pieces = (size + piece - 1) / piece;
   Ranks* const ranks = batches.ranks;
   SharedLoop loop(threads);    // over a rank's shards, or over pieces
   std::exception_ptr failure;  // written while the threads meet
@@ -283,13 +285,15 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
       };
       // Calls body(first number, how many) for all packed numbers, and then meets.
       const auto for_pieces = [&](const auto& body, const auto& alone) {
-        loop.take(thread, (size + piece - 1) / piece,
-                  [&](Index number) { body(piece * number, std::min(piece, size - piece * number)); });
+        loop.take(thread, pieces, [&](Index number) { body(piece * number, std::min(piece, size - piece * number)); });
         return meet(alone);
       };
       const auto add = [&](Index at, Index numbers) { add_shards(batch, batches, at, numbers); };
       const auto complete = [&] { complete_gradient(batch, batches); };
-      const auto move = [&](Index at, Index numbers) { update(*optimizer, batches, step, at, numbers); };
+      const auto move = [&](Index at, Index numbers) {
+        const Index done = loop.done_beside(at / piece, pieces);
+        update(*optimizer, batches, step, at, numbers, done < 0 ? nullptr : parameters_.values.get() + piece * done);
+      };
       const auto derive = [&] { finish_update(*optimizer, batches, step); };
       const auto finish_alone = [&] {
         if (size > piece) return;
@@ -443,16 +447,17 @@ void Trainer<T>::complete_gradient(const ShardedBatch& batch, const Batches<T>& 
 }
 
 // The optimizer's step for `count` packed numbers from `at` on, as far as they are trained. It sets their gradient to
-// 0.
+// 0. `others` are as many packed numbers that another thread has just updated, or null.
 template <class T>
-void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count) {
-  const auto from = [](T* values, Index i) { return values != nullptr ? values + i : nullptr; };
+void Trainer<T>::update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count,
+                        const T* others) {
+  const auto from = [](auto* values, Index i) { return values != nullptr ? values + i : nullptr; };
   plan_.for_trained([&](Index first, Index trained) {
     const Index begin = std::max(at, first), end = std::min(at + count, first + trained);
     if (begin >= end) return;
     apply_formula(optimizer, parameters_.values.get() + begin, from(first_state_.get(), begin),
                   from(second_state_.get(), begin), gradients_[0] + begin, static_cast<T>(batches.learn_rates[step]),
-                  steps_of(optimizer) + step + 1, end - begin);
+                  steps_of(optimizer) + step + 1, end - begin, from(others, begin - at));
   });
 }
 

@@ -67,7 +67,8 @@ class Trainer {
   T* cleared_gradient(Index shard) noexcept;
   void add_shards(const ShardedBatch& batch, const Batches<T>& batches, Index at, Index count) const;
   void complete_gradient(const ShardedBatch& batch, const Batches<T>& batches);
-  void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count);
+  void update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step, Index at, Index count,
+              const T* others);
   void finish_update(const Optimizer<T>& optimizer, const Batches<T>& batches, Index step);
 
   const Plan<T>& plan_;

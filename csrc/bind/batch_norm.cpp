@@ -63,8 +63,8 @@ py::array BoundBatchNorm::backprop(const py::array& d_output, const py::array& i
       call.norm.shift = call.norm.d_mean;  // which is 0
       k.batch_norm_forward(d_in, d_out, call.norm, call.shape);
       if (trainable) {
-        k.sgd_update(call.layer.scale, sums.get(), static_cast<T>(learn_rate), call.channels());
-        k.sgd_update(call.layer.offset, sums.get() + padded, static_cast<T>(learn_rate), call.channels());
+        k.sgd_update(call.layer.scale, sums.get(), static_cast<T>(learn_rate), call.channels(), nullptr);
+        k.sgd_update(call.layer.offset, sums.get() + padded, static_cast<T>(learn_rate), call.channels(), nullptr);
       }
     }
     return d_input;

@@ -86,7 +86,7 @@ py::array BoundConv3x3::backprop(const py::array& d_output, const py::array& inp
       kernels.pack_filters(packed.get(), call.layer.filters, call.layer.biases, s);
       call.backward_filters(d_packed.get(), d_out);
       call.backward_input(d_in, d_out);
-      kernels.sgd_update(packed.get(), d_packed.get(), static_cast<T>(learn_rate), packed_filters_size<T>(s));
+      kernels.sgd_update(packed.get(), d_packed.get(), static_cast<T>(learn_rate), packed_filters_size<T>(s), nullptr);
       kernels.unpack_filters(call.layer.filters, call.layer.biases, packed.get(), s);
     }
     return d_input;

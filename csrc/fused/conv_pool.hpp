@@ -107,7 +107,7 @@ class ConvPoolStage final : public Stage<T> {
   }
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     this->kernels().sgd_update(pass.parameters->of(*conv_.packed()), d_filters(pass), learn_rate,
-                               conv_.packed()->size());
+                               conv_.packed()->size(), nullptr);
   }
 
  private:

@@ -440,12 +440,13 @@ struct Kernels {
   void (*add_as_tree)(T* const* sums, int arrays, T factor, Index count) noexcept;
   Index (*count_nonzero)(const T* values, Index count) noexcept;
   void (*scale)(T* values, T factor, Index count) noexcept;
-  // The next three set the gradient to 0.
-  void (*sgd_update)(T* parameters, T* gradient, T learn_rate, Index count) noexcept;
-  void (*sgd_momentum_update)(T* parameters, T* velocity, T* gradient, T learn_rate, const SgdSettings&,
-                              Index count) noexcept;
+  // The next three set the gradient to 0. Meanwhile they fetch `others`, unless it is null: `count` parameters that
+  // another thread has just updated.
+  void (*sgd_update)(T* parameters, T* gradient, T learn_rate, Index count, const T* others) noexcept;
+  void (*sgd_momentum_update)(T* parameters, T* velocity, T* gradient, T learn_rate, const SgdSettings&, Index count,
+                              const T* others) noexcept;
   void (*adam_update)(T* parameters, T* first_moment, T* second_moment, T* gradient, T learn_rate, Index step,
-                      const AdamSettings&, Index count) noexcept;
+                      const AdamSettings&, Index count, const T* others) noexcept;
   void (*average_update)(T* average, const T* parameters, T share, Index count) noexcept;
 
   // kernels/softmax.cpp

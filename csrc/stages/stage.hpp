@@ -98,7 +98,7 @@ class Stage {
     for (const auto& p : parameters_) {
       T *const gradient = scratch + p->offset, *const values = pass.parameters->of(*p);
       p->complete_gradient(gradient);
-      kernels().sgd_update(values, gradient, learn_rate, p->size());
+      kernels().sgd_update(values, gradient, learn_rate, p->size(), nullptr);
       pass.parameters->derive(*p);
     }
   }
