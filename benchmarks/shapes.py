@@ -1,12 +1,13 @@
 """Networks of many shapes, cnnx beside PyTorch: `python benchmarks/shapes.py --torch PYTHON`.
 
-Each row is a network on noise images, float32, one thread, batches of 64, trained by Adam; then its predictions. Both
-are verified against `cnnx.reference` first. Times are microseconds an image, medians over the rounds, in which the two
-take turns. "Of peak" counts the multiplications of dense arithmetic, twice, against the multiply-adds that one core
-does in the same round with the instructions of cnnx's target (peak.cpp, for which a C++ compiler is needed): zeros that
-are skipped count as computed.
+Each row is a network on noise images, float32, trained by Adam; then its predictions. Both are verified against
+`cnnx.reference` first. Times are microseconds an image, medians over the rounds, in which the contenders take turns. "Of
+peak" counts the multiplications of dense arithmetic, twice, against the multiply-adds that the cores do in the same
+round with the instructions of cnnx's target (peak.cpp, for which a C++ compiler is needed): zeros that are skipped count
+as computed. One core is measured, and counted once for each thread.
 
-`--torch` is the Python of an environment with PyTorch and numpy; without it there is no comparison.
+`--torch` is the Python of an environment with PyTorch and numpy; without it there is no comparison. With `--threads 2`
+or more, cnnx with one thread takes turns, too.
 """
 
 import statistics
@@ -46,8 +47,8 @@ NETWORKS = {
 }
 
 
-def contenders(case: Case, kind: str, torch: str | None, folder: Path) -> list[Contender]:
-    """Return cnnx, and PyTorch if there is one, verified."""
+def contenders(case: Case, kind: str, args: Any, folder: Path) -> list[Contender]:
+    """Return cnnx, cnnx with one thread if that is another one, and PyTorch if there is one, verified."""
     rng = np.random.default_rng(0)
     count = max(4, 60_000_000 // multiplications(case)[1]) * case.batch  # many batches a call of fit
     shape = (count, case.side, case.side, case.channels)[: 3 + (case.channels > 1)]
@@ -62,38 +63,43 @@ def contenders(case: Case, kind: str, torch: str | None, folder: Path) -> list[C
         options, expected = {"kind": kind}, losses.reshape(easy.checked, -1).mean(axis=1)
     else:
         options, expected = {"kind": kind, "images": count}, twin.probabilities(images[some])
+    wanted = [("ours", sys.executable, args.threads)]
+    if args.threads > 1:
+        wanted.append(("ours", sys.executable, 1))
+    if args.torch:
+        wanted.append(("pytorch", args.torch, args.threads))
     found = []
-    for module, python in {"ours": sys.executable, "pytorch": torch}.items():
-        if python:
-            contender = Contender(f"{module}, {kind}", python, module, options, folder / "problem.npz")
-            contender.verify(expected, TOLERANCE["float32"])
-            contender.items = case.batch if kind == "Training" else count
-            contender.count = count // contender.items
-            found.append(contender)
+    for module, python, threads in wanted:
+        name = f"{module}, {kind}, threads: {threads}"
+        contender = Contender(name, python, module, options | {"threads": threads}, folder / "problem.npz")
+        contender.verify(expected, TOLERANCE["float32"])
+        contender.items = case.batch if kind == "Training" else count
+        contender.count = count // contender.items
+        found.append(contender)
     return found
 
 
 def measure(name: str, task: str, args: Any, peak: Peak) -> float:
-    """Print a row, and return its share of the peak."""
-    case, kind = NETWORKS[name], {"train": "Training", "predict": "Prediction"}[task]
+    """Print a row, and return its share of the peak of as many cores as there are threads."""
+    case, kind = NETWORKS[name]._replace(batch=args.batch), {"train": "Training", "predict": "Prediction"}[task]
     count = multiplications(case)[task == "train"]
     with tempfile.TemporaryDirectory() as folder:
-        both = contenders(case, kind, args.torch, Path(folder))
+        found = contenders(case, kind, args, Path(folder))
         peaks = []
-        for contender in both:
+        for contender in found:
             contender.fill(0, contender.count)
         for _ in range(args.rounds):
-            for contender in both:
+            for contender in found:
                 contender.turn()
-            peaks.append(peak.measure())
-        for contender in both:
+            peaks.append(args.threads * peak.measure())
+        for contender in found:
             contender.process.close()
-    if problems := [f"{it.name}: {it.problem}" for it in both if it.problem]:
+    if problems := [f"{it.name}: {it.problem}" for it in found if it.problem]:
         raise SystemExit(f"{name}: {'; '.join(problems)}")
-    own, *other = both
+    own, *others = found
     share = statistics.median(2 * count / took / most for took, most in zip(own.rounds, peaks, strict=True))
-    theirs = [f"{it.median:.1f} | {statistics.median(it.times(own)):.2f}" for it in other] or ["— | —"]
-    line(name, task, f"{own.median:.1f}", f"{share:.0%}", *theirs)
+    cells = [cell for it in others for cell in (f"{it.median:.1f}", f"{statistics.median(it.times(own)):.2f}")]
+    line(name, task, f"{own.median:.1f}", f"{share:.0%}", *cells)
     return share
 
 
@@ -110,9 +116,13 @@ def print_picture(shares: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = turns.options(__doc__, rounds=5)
     parser.add_argument("--torch", metavar="PYTHON", help="the Python of an environment with PyTorch")
+    parser.add_argument("--threads", type=int, default=1, help="threads of cnnx and of PyTorch (default 1)")
+    parser.add_argument("--batch", type=int, default=64, help="the batch size (default 64)")
     args = parser.parse_args()
     peak = Peak(cnnx.active_target())
-    turns.table("network", "task", ">cnnx, µs", ">of peak", ">PyTorch, µs", ">PyTorch ÷ cnnx")
+    others = [*["one thread"] * (args.threads > 1), *["PyTorch"] * bool(args.torch)]
+    columns = [column for other in others for column in (f">{other}, µs", f">{other} ÷ cnnx")]
+    turns.table("network", "task", ">cnnx, µs", ">of peak", *columns)
     rows = [row for row in NETWORKS if args.only in row]
     shares = {row: {task: measure(row, task, args, peak) for task in ("predict", "train")} for row in rows}
     for growth in (BY_SIZE, BY_FILTERS):

@@ -57,8 +57,8 @@ class Training:
 class Prediction(Training):
     """Probabilities of one batch after the other."""
 
-    def __init__(self, problem: Problem, images: int) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: Problem, images: int, threads: int = 1) -> None:
+        super().__init__(problem, threads)
         super().prepare(0)
         self.network.eval()
         self.chosen = self.batches[: images // problem.case.batch]
