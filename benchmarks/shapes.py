@@ -1,10 +1,11 @@
 """Networks of many shapes, cnnx beside PyTorch: `python benchmarks/shapes.py --torch PYTHON`.
 
 Each row is a network on noise images, float32, trained by Adam; then its predictions. Both are verified against
-`cnnx.reference` first. Times are microseconds an image, medians over the rounds, in which the contenders take turns. "Of
-peak" counts the multiplications of dense arithmetic, twice, against the multiply-adds that the cores do in the same
-round with the instructions of cnnx's target (peak.cpp, for which a C++ compiler is needed): zeros that are skipped count
-as computed. One core is measured, and counted once for each thread.
+`cnnx.reference` first. Times are microseconds an image, medians over the rounds, in which the contenders take turns.
+
+"Of peak" counts the multiplications of dense arithmetic, twice: zeros that are skipped count as computed. It divides
+them by the multiply-adds that one core does in the same round with the instructions of cnnx's target, times the number
+of threads (peak.cpp, for which a C++ compiler is needed).
 
 `--torch` is the Python of an environment with PyTorch and numpy; without it there is no comparison. With `--threads 2`
 or more, cnnx with one thread takes turns, too.

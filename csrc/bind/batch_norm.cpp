@@ -25,7 +25,7 @@ struct BatchNormCall {
 
   BatchNormLayer<T> layer;
   const T* values;
-  std::unique_ptr<T[]> numbers;
+  ScratchPointer<T> numbers;
   BatchNormShape shape{};
   BatchNormValues<T> norm{};
 };

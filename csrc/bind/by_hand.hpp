@@ -7,14 +7,27 @@
 #include <memory>
 
 #include "../kernels/dispatch.hpp"
+#include "../stages/buffer.hpp"
 #include "gil.hpp"
 #include "layers.hpp"
 
 namespace cnnx {
 
 template <class T>
-std::unique_ptr<T[]> scratch(Index count) {
-  return std::unique_ptr<T[]>(new T[static_cast<std::size_t>(count)]);  // make_unique would fill it with zeros
+struct FreeAll {
+  T* all = nullptr;
+  void operator()(T*) const noexcept { delete[] all; }
+};
+template <class T>
+using ScratchPointer = std::unique_ptr<T[], FreeAll<T>>;
+
+// Memory that may hold anything. It begins with a cache line, because registers that lie across two lines take up to
+// twice as long to read. Taking a little more than needed is faster than an allocation that the system aligns.
+template <class T>
+ScratchPointer<T> scratch(Index count) {
+  T* const all = new T[static_cast<std::size_t>(count + lanes_of<T>)];
+  const auto begin = static_cast<Index>(reinterpret_cast<std::uintptr_t>(all) / sizeof(T));
+  return {all + whole_lines<T>(begin) - begin, {all}};
 }
 
 // Kernels index activations with ints.

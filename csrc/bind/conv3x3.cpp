@@ -1,5 +1,4 @@
 // Conv3x3, called by hand.
-#include "../stages/buffer.hpp"
 #include "../stages/convolve.hpp"
 #include "../stages/padding.hpp"
 #include "by_hand.hpp"
@@ -26,7 +25,7 @@ struct Conv3x3Call {
 
   // Sets the gradient of the packed filters.
   void backward_filters(T* d_packed, const T* d_output) const {
-    std::unique_ptr<T[]> padded;
+    ScratchPointer<T> padded;
     if (layer.same) {
       padded = scratch<T>(shape.padded_size());
       pad(padded.get(), values, shape);
@@ -37,10 +36,12 @@ struct Conv3x3Call {
   }
   // Sets the gradient of the input.
   void backward_input(T* d_input, const T* d_output) const {
-    const auto shares = scratch<T>(conv3x3_backward_input_scratch<T>(shape));
-    std::unique_ptr<T[]> d_padded;
+    const auto filters = scratch<T>(layer.filters_size()),
+               shares = scratch<T>(conv3x3_backward_input_scratch<T>(shape));
+    copy(filters.get(), layer.filters, layer.filters_size());  // numpy's memory begins anywhere
+    ScratchPointer<T> d_padded;
     if (layer.same) d_padded = scratch<T>(shape.padded_size());
-    active_target().kernels<T>().conv3x3_backward_input(layer.same ? d_padded.get() : d_input, d_output, layer.filters,
+    active_target().kernels<T>().conv3x3_backward_input(layer.same ? d_padded.get() : d_input, d_output, filters.get(),
                                                         shares.get(), shape);
     if (layer.same) crop(d_input, d_padded.get(), shape);
   }

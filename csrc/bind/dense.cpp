@@ -27,7 +27,7 @@ struct DenseBackward {
     d_input = py::array_t<T>(input_shape);
   }
 
-  std::unique_ptr<T[]> d_totals() const {
+  ScratchPointer<T> d_totals() const {
     auto values = scratch<T>(layer.nodes);
     if (totals != nullptr)
       active_target().kernels<T>().softmax_backward(values.get(), d_out, totals, layer.nodes);
@@ -49,7 +49,7 @@ py::array dense_backprop(DenseBackward<T> pass, double learn_rate) {
   {
     const WithoutLock unlocked;
     // The kernel reads the input while it writes the parameters, so they must not share memory.
-    std::unique_ptr<T[]> copy;
+    ScratchPointer<T> copy;
     if (overlap(pass.input, layer.inputs, layer.weights, layer.weights_size()) ||
         overlap(pass.input, layer.inputs, layer.biases, layer.nodes)) {
       copy = scratch<T>(layer.inputs);
