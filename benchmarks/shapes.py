@@ -120,6 +120,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of cnnx and of PyTorch (default 1)")
     parser.add_argument("--batch", type=int, default=64, help="the batch size (default 64)")
     args = parser.parse_args()
+    if min(args.threads, args.batch) < 1:
+        parser.error(f"--threads, --batch: expected at least 1, got {args.threads} and {args.batch}")
     peak = Peak(cnnx.active_target())
     others = [*["one thread"] * (args.threads > 1), *["PyTorch"] * bool(args.torch)]
     columns = [column for other in others for column in (f">{other}, µs", f">{other} ÷ cnnx")]
