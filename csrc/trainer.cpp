@@ -173,10 +173,13 @@ void Trainer<T>::train(const Images<T>& images, const Batches<T>& batches, const
 
   const Run run{images, batches, results};
   const bool is_plain = std::holds_alternative<std::monostate>(optimizer.settings) && optimizer.average == nullptr;
-  if (is_plain && batches.batch_size == 1 && !plan_.has_ties() && plan_.segments() == 1)
+  if (is_plain && batches.batch_size == 1 && !plan_.has_ties() && plan_.segments() == 1) {
     step_sample_by_sample(run);
-  else
+  } else {
+    if (steps_ > 0) plan_.derive(parameters_);  // an optimizer whose settings have changed takes over in mid-training
+    steps_ = 0;
     step_batch_by_batch(run, threads, &optimizer);
+  }
   if (shared_results.has_value()) shared_results->gather(*batches.ranks, results);
 
   const std::lock_guard lock(writing);

@@ -12,7 +12,7 @@ from tolerances import assert_close, assert_same_bits
 from twins import parameters
 
 import cnnx
-from cnnx import MaxPool2, Sequential, _training
+from cnnx import SGD, MaxPool2, Sequential, _training
 from cnnx._batch import Batch
 
 STEPS = 12
@@ -215,6 +215,24 @@ def test_a_replaced_array_or_setting_takes_effect(change, when):
     assert bits(network) == bits(twin)
     assert bits(network) != bits(unchanged)
     assert_same_bits(network.predict(images), twin.predict(images))
+
+
+def test_momentum_from_the_middle_of_a_training_on_continues_with_its_weights():
+    network, images, labels = small_problem()
+    twin, unchanged = copy.deepcopy(network), copy.deepcopy(network)
+    optimizer = SGD(LEARN_RATE)
+    options = {"epochs": 1, "shuffle": False, "progress_every": 6}
+
+    def halfway(progress):
+        if progress.step == 6:
+            optimizer.momentum = 0.5
+
+    network.fit(images, labels, optimizer=optimizer, on_progress=halfway, **options)
+    unchanged.fit(images, labels, optimizer=SGD(LEARN_RATE), **options)
+    twin.fit(images[:6], labels[:6], optimizer=SGD(LEARN_RATE), **options)
+    twin.fit(images[6:], labels[6:], optimizer=SGD(LEARN_RATE, momentum=0.5), **options)
+    assert bits(network) == bits(twin)
+    assert bits(network) != bits(unchanged)
 
 
 def test_a_network_may_be_tested_while_it_trains():
