@@ -107,8 +107,9 @@ void Trainer<T>::see() {
   has_seen_ = true;
 }
 
-// Dense weights with a background are held as sums V_r + D, which unpacking rounds. Packing them again would change the
-// result, so a later window continues with the packed parameters, unless the caller has changed its arrays.
+// Dense weights with a background are held as sums V_r + D, which unpacking rounds, and perhaps with an update that is
+// left to the next step. Packing them again would change the result, so a later window continues with the packed
+// parameters, unless the caller has changed its arrays.
 template <class T>
 void Trainer<T>::take_parameters() {
   plan_.read_buffers(parameters_);

@@ -32,6 +32,11 @@ def blocks(values):
     return enlarged[:, 3 : 3 + height, 4 : 4 + width].copy()
 
 
+def some_constant(rng, images):
+    """Return the images, each third of them, at random, of a single color."""
+    return np.where(rng.random((len(images), 1, 1)) < 1 / 3, images[:, :1, :1], images)
+
+
 def cropped_digits(shape):
     count, height, width = shape
     top, left = (28 - height) // 2, (28 - width) // 2
@@ -46,6 +51,7 @@ def with_lone_corner(images):
 
 IMAGES = {
     "random bytes": lambda rng, shape: rng.integers(0, 256, shape, np.uint8),
+    "random bytes, some constant": lambda rng, shape: some_constant(rng, IMAGES["random bytes"](rng, shape)),
     "blocks of bytes": lambda rng, shape: blocks(rng.choice(np.array([0, 37, 128, 255], np.uint8), shape)),
     "blocks with a lone corner": lambda rng, shape: with_lone_corner(IMAGES["blocks of bytes"](rng, shape)),
     "few pixels": lambda rng, shape: rng.integers(1, 256, shape, np.uint8) * (rng.random(shape) < 0.04),

@@ -13,6 +13,12 @@
 //
 // so a step reads and writes only the foreground's rows, D and S. The gradient of row r is d_totals (V_r + D). The
 // gradients of all background rows sum to d_totals S minus the gradients of the foreground's rows.
+//
+// If the layer has many nodes, a step on an image without a background defers its update of V. It keeps z' = z and
+// c = -learn_rate * d_totals, and the next step adds both updates while it has V_r in registers. Its forward pass reads
+// the old V_r, so
+//
+//   totals += (sum over r of  z_r . z'_r) c
 #include "conv_plane.hpp"
 #include "dense_packed.hpp"
 #include "target.hpp"
@@ -145,6 +151,34 @@ template <int count, bool keeps, Ties ties, class T>
   nodes.write(sums);
 }
 
+// Adds what an update that was deferred changes of the totals. Four sums, because each addition waits for the one
+// before.
+template <class T>
+[[gnu::noinline]] void add_deferred(T* totals, const Deferred<const T>& deferred, const PooledImage<T>& pooled,
+                                    const ConvPoolShape& conv, const DenseShape& s) {
+  Row<T> sum[4] = {};
+  for (int i = 0; i < s.blocks() + s.planes; ++i) {
+    const Block<T> block(i, pooled, nullptr, conv, s);
+    const auto background = Row<T>::read(block.background);
+    const T* const inputs = deferred.inputs + block.first_row * row_lanes;
+    const auto add = [&](Row<T>& to, int k) __attribute__((always_inline)) {
+      const Index place = block.listed[k];
+      to.add_product(Row<T>::read(block.values + place * block.stride) - background,
+                     Row<T>::read(inputs + place * row_lanes));
+    };
+    int k = 0;
+    for (; k + 4 <= block.count; k += 4)
+      for (int of_four = 0; of_four < 4; ++of_four) add(sum[of_four], k + of_four);
+    for (; k < block.count; ++k) add(sum[0], k);
+  }
+  sum[0] += sum[2], sum[1] += sum[3], sum[0] += sum[1];
+  T lane[row_lanes];
+  sum[0].write(lane);
+  for (int half = row_lanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  for (int n = 0; n < s.nodes; ++n) totals[n] = fused(lane[0], deferred.changes[n], totals[n]);
+}
+
 template <class T>
 void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* filters, const T* packed,
                              const T* biases, bool folded, const ConvPoolShape& conv, const DenseShape& s) noexcept {
@@ -178,7 +212,14 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
     }
     finish_totals(totals + node, sums, (s.planes > 0 ? totals : biases) + node, nodes);
   });
+  if (!defers<T>(s)) return;
+  const Deferred<const T> deferred(packed, s);
+  if (*deferred.pending != 0) add_deferred(totals, deferred, pooled, conv, s);
 }
+
+// What a backward pass does with the weights: it adds to their gradient, or updates them, or defers the update, or
+// updates them after a step that has deferred its own.
+enum class Change { gradient, update, defer, catch_up };
 
 // Where the gradients of a block of filters and of a group of nodes are written.
 template <class T>
@@ -187,6 +228,9 @@ struct Gradients {
   T* d_pooled;
   const T* weights;
   bool is_first;  // whether no group of nodes came before, so that d_pooled holds nothing yet
+  // Only of a deferred update: the inputs of the block's rows, and the changes of the group's nodes.
+  const T* earlier = nullptr;
+  const Wide<T>* changes = nullptr;
 };
 
 // The gradient of a block's filters, in as many parts as a Row has.
@@ -210,10 +254,11 @@ struct BlockGradient {
 
 // The backward pass through a group of nodes, to the gradient of the pooled values. With `at_once`, which takes many
 // registers, it continues to the filters' gradient.
-template <int count, bool in_place, bool at_once, Ties ties, class T>
+template <int count, Change change, bool at_once, Ties ties, class T>
 [[gnu::noinline]] void backward_rows(BlockGradient<T>& d_filters, const Gradients<T>& to, const Wide<T>* d_totals,
                                      const Block<T>& block, const PooledImage<T>& pooled, const ConvPoolShape& conv) {
   using V = typename RowTile<T>::V;
+  constexpr bool in_place = change != Change::gradient;
   const DenseStep<T, count> step(d_totals);
   const Patches patches(pooled, conv.width);
   const int* __restrict foreground = block.listed, places = block.count, rows = block.rows;
@@ -224,6 +269,8 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
   const bool few_ties = has_few_ties(pooled, block.first_filter + row_lanes, conv);
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
+  const T* __restrict earlier = to.earlier;
+  const Wide<T>* __restrict changes = to.changes;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   BlockGradient<T> d_filter;
@@ -243,7 +290,14 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
     const Index place = foreground[k];
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
     excess += z;
-    auto d = step.template pass<in_place>(through_shared, z, changed + place * row_size, weights + place * row_size);
+    Row<T> d;
+    if constexpr (change == Change::defer)
+      d = folded(step.through(changed + place * row_size, through_shared));
+    else if constexpr (change == Change::catch_up)
+      d = step.pass_after(Row<T>::read(earlier + place * row_lanes), changes, through_shared, z,
+                          changed + place * row_size);
+    else
+      d = step.template pass<in_place>(through_shared, z, changed + place * row_size, weights + place * row_size);
     d_listed += d;
     if (!is_first) d += Row<T>::read(d_pooled + place * stride);
     if constexpr (!at_once) {
@@ -272,15 +326,20 @@ template <int count, bool in_place, bool at_once, Ties ties, class T>
 
 // The same for the group of nodes that comes last. It completes d_pooled, so it always continues to the filters'
 // gradient.
-template <bool in_place, Ties ties, class T>
+template <Change change, Ties ties, class T>
 void backward_to_filters(const Gradients<T>& to, const Wide<T>* d_totals, int wides, const Block<T>& block,
                          const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) {
   BlockGradient<T> d_filters;
   // With a Lookup, pixels need few registers.
   constexpr bool at_once = has_many_registers || (ties == Ties::first && Lookup<typename RowTile<T>::V>::exists);
-  Groups<T, true>::with_constant(wides, [&](auto count) {
-    backward_rows<count, in_place, at_once, at_once ? ties : Ties::all>(d_filters, to, d_totals, block, pooled, conv);
-  });
+  const auto go_back = [&](auto count) {
+    backward_rows<count, change, at_once, at_once ? ties : Ties::all>(d_filters, to, d_totals, block, pooled, conv);
+  };
+  if constexpr (change == Change::defer || change == Change::catch_up)
+    go_back(
+        std::integral_constant<int, Groups<T, true>::most>{});  // enough nodes to defer an update make a whole group
+  else
+    Groups<T, true>::with_constant(wides, go_back);
   if constexpr (!at_once)
     for (int i = 0; i < Row<T>::count; ++i) {
       const int first = i * RowTile<T>::lanes;
@@ -292,45 +351,83 @@ void backward_to_filters(const Gradients<T>& to, const Wide<T>* d_totals, int wi
 }
 
 // Adds factor * the gradients to filters, weights and biases, or to their gradients.
-template <bool in_place, class T>
+template <Change change, class T>
 void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T factor, const PooledImage<T>& pooled,
               const ConvPoolShape& conv, const DenseShape& s) {
   for (int n = 0; n < s.nodes; ++n) changed_biases[n] = fused(factor, d_totals[n], changed_biases[n]);
   for_groups_from_last<T, true>(s, [&](int wides, int nodes, int node) {
     Wide<T> step[Groups<T, true>::most];
     spread(step, d_totals + node, factor, nodes, wides * lanes_of<T> / row_lanes);
+    Wide<T> changes[Groups<T, true>::most];
+    if constexpr (change == Change::catch_up)
+      spread(changes, Deferred<T>(to.changed, s).changes + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
     const auto layout = group_layout<T>(s, node, wides);
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       const Block<T> block(i, pooled, to.d_pooled, conv, s);
       const Index at = layout.begin + block.first_row * layout.row;
-      const Gradients<T> block_to{to.filters, to.changed + at, block.d_pooled, to.weights + at,
-                                  node + nodes == s.nodes};
+      Gradients<T> block_to{to.filters, to.changed + at, block.d_pooled, to.weights + at, node + nodes == s.nodes};
+      if constexpr (change == Change::catch_up) {
+        block_to.earlier = Deferred<T>(to.changed, s).inputs + block.first_row * row_lanes;
+        block_to.changes = changes;
+        if (block.count < block.rows)
+          catch_up(block_to.changed, block_to.earlier, changes, wides, block.rows, block.listed, block.count);
+      }
       if (node > 0 || i >= s.blocks()) {
         BlockGradient<T> none;
         Groups<T, true>::with_constant(wides, [&](auto count) {
-          backward_rows<count, in_place, false, Ties::all>(none, block_to, step, block, pooled, conv);
+          backward_rows<count, change, false, Ties::all>(none, block_to, step, block, pooled, conv);
         });
       } else if (conv.ties == Ties::all) {
-        backward_to_filters<in_place, Ties::all>(block_to, step, wides, block, pooled, conv, s);
+        backward_to_filters<change, Ties::all>(block_to, step, wides, block, pooled, conv, s);
       } else {
-        backward_to_filters<in_place, Ties::first>(block_to, step, wides, block, pooled, conv, s);
+        backward_to_filters<change, Ties::first>(block_to, step, wides, block, pooled, conv, s);
       }
     }
   });
   planes_backward(to.filters, pooled, conv, s);
 }
 
+// Keeps an update of the weights for the next step.
+template <class T>
+[[gnu::noinline]] void defer(const Deferred<T>& to, const T* d_totals, T factor, const PooledImage<T>& pooled,
+                             const ConvPoolShape& conv, const DenseShape& s) {
+  *to.pending = 1;
+  for (int n = 0; n < s.nodes; ++n) to.changes[n] = factor * d_totals[n];
+  for (int i = 0; i < s.blocks() + s.planes; ++i) {
+    const Block<T> block(i, pooled, nullptr, conv, s);
+    const auto background = Row<T>::read(block.background);
+    T* const inputs = to.inputs + block.first_row * row_lanes;
+    for (int row = 0; row < block.rows; ++row)
+      (Row<T>::read(block.values + row * block.stride) - background).write(inputs + row * row_lanes);
+  }
+}
+
 template <class T>
 void conv_pool_dense_backward_update(T* filters, T* d_pooled, T* packed, T* biases, const T* d_totals, T learn_rate,
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                      const DenseShape& s) noexcept {
-  backward<true>({filters, packed, d_pooled, packed, true}, biases, d_totals, -learn_rate, pooled, conv, s);
+  const Gradients<T> to{filters, packed, d_pooled, packed, true};
+  if constexpr (has_fused) {
+    if (defers<T>(s)) {
+      const Deferred<T> deferred(packed, s);
+      if (*deferred.pending != 0) {
+        *deferred.pending = 0;
+        return backward<Change::catch_up>(to, biases, d_totals, -learn_rate, pooled, conv, s);
+      }
+      // Images with a background list other rows each, so the next step would update more rows than it lists.
+      if (pooled.count == s.rows) {
+        backward<Change::defer>(to, biases, d_totals, -learn_rate, pooled, conv, s);
+        return defer(deferred, d_totals, -learn_rate, pooled, conv, s);
+      }
+    }
+  }
+  backward<Change::update>(to, biases, d_totals, -learn_rate, pooled, conv, s);
 }
 
 template <class T>
 void conv_pool_dense_backward(T* d_filters, T* d_pooled, T* d_packed, T* d_biases, const T* packed, const T* d_totals,
                               const PooledImage<T>& pooled, const ConvPoolShape& conv, const DenseShape& s) noexcept {
-  backward<false>({d_filters, d_packed, d_pooled, packed, true}, d_biases, d_totals, T{1}, pooled, conv, s);
+  backward<Change::gradient>({d_filters, d_packed, d_pooled, packed, true}, d_biases, d_totals, T{1}, pooled, conv, s);
 }
 
 template <class T>

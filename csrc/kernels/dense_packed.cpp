@@ -9,19 +9,20 @@
 namespace cnnx {
 namespace {
 
-// Where the weight of a row, a channel and a group's first node is in the packed layout, and its lane of D.
+// Where the weight of a row and a channel is in the packed layout: its row in a group, that of D, and its lane.
 struct PackedWeight {
-  Index weight, shared;
+  Index row, shared;
+  int lane;
 };
-[[gnu::noinline]] PackedWeight packed_weight(const DenseShape& s, const GroupLayout& at, int row, int channel) {
+[[gnu::noinline]] PackedWeight packed_weight(const DenseShape& s, int row, int channel) {
   const int plane = channel - (s.channels - s.planes);
   if (plane < 0) {
-    const Index block = at.begin + channel / row_lanes * at.block + channel % row_lanes;
-    return {block + row * at.row, block + s.rows * at.row};
+    const Index first = Index{channel / row_lanes} * s.packed_rows();
+    return {first + row, first + s.rows, channel % row_lanes};
   }
   const int place = s.place(row);
-  const Index first = at.begin + s.blocks() * at.block + plane * (s.plane_rows + 2) * at.row + place % row_lanes;
-  return {first + place / row_lanes * at.row, first + s.plane_rows * at.row};
+  const Index first = Index{s.blocks()} * s.packed_rows() + Index{plane} * (s.plane_rows + 2);
+  return {first + place / row_lanes, first + s.plane_rows, place % row_lanes};
 }
 
 // For layers with a background and without one.
@@ -38,18 +39,26 @@ void for_wides(const DenseShape& s, const Body& body) {
   });
 }
 
-// Calls body(index in numpy's layout, index in the packed layout, index of its lane of D) for every weight. Without a
-// background there is no D, and the last index is meaningless.
+// The indices of a weight: in numpy's layout, in the packed layout, of its lane of D, and of its input and its node in
+// Deferred. Without a background there is no D, and its index is meaningless.
+struct WeightIndices {
+  Index unpacked, packed, shared, input;
+  int node;
+};
+
+// Calls body(its indices) for every weight.
 template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
   for_groups<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     const auto for_channels = [&](int row, int channel, auto lanes) {
-      const auto at = packed_weight(s, layout, row, channel);
-      const Index weight = (Index{row} * s.channels + channel) * s.nodes + node;
+      const auto at = packed_weight(s, row, channel);
+      const Index weight = (Index{row} * s.channels + channel) * s.nodes + node, first = layout.begin + at.lane;
       for (int n = 0; n < nodes; ++n)
         for (int lane = 0; lane < lanes; ++lane)
-          body(weight + Index{lane} * s.nodes + n, at.weight + n * row_lanes + lane, at.shared + n * row_lanes + lane);
+          body(WeightIndices{weight + Index{lane} * s.nodes + n, first + at.row * layout.row + n * row_lanes + lane,
+                             first + at.shared * layout.row + n * row_lanes + lane, at.row * row_lanes + at.lane + lane,
+                             node + n});
     };
     for (int row = 0; row < s.rows; ++row) {
       int channel = 0;
@@ -60,10 +69,25 @@ void for_packed_weights(const DenseShape& s, Body&& body) {
   });
 }
 
-// Adds D to every row, sets D to 0, and sets S to the sum of all rows.
+// Applies a deferred update to all rows. Those of D and S have inputs of 0.
+template <class T>
+void apply_deferred(T* packed, const DenseShape& s) {
+  const Deferred<T> deferred(packed, s);
+  if (*deferred.pending == 0) return;
+  *deferred.pending = 0;
+  for_groups<T, true>(s, [&](int wides, int nodes, int node) {
+    Wide<T> changes[most_wides<T>];
+    spread(changes, deferred.changes + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
+    T* const weights = packed + group_layout<T>(s, node, wides).begin;
+    catch_up(weights, deferred.inputs, changes, wides, s.all_packed_rows(), nullptr, 0);
+  });
+}
+
+// Applies a deferred update, adds D to every row, sets D to 0, and sets S to the sum of all rows.
 template <class T>
 void dense_fold(T* packed, const DenseShape& s) noexcept {
   if (!s.has_background()) return;
+  if (defers<T>(s)) apply_deferred(packed, s);
   for_groups<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     T* first = packed + layout.begin;
@@ -89,16 +113,24 @@ void dense_fold(T* packed, const DenseShape& s) noexcept {
 template <class T>
 void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseShape& s) noexcept {
   __builtin_memset(packed, 0, sizeof(T) * static_cast<std::size_t>(s.packed_size<T>()));
-  for_packed_weights<T>(s, [&](Index from, Index to, Index) { packed[to] = weights[from]; });
+  for_packed_weights<T>(s, [&](const WeightIndices& at) { packed[at.packed] = weights[at.unpacked]; });
 }
 
-// Unpacks weights or their gradient: row r is V_r + D.
+// Unpacks weights or their gradient: row r is V_r + D, with V_r as it is after a deferred update.
 template <class T>
 void dense_unpack(T* __restrict weights, const T* __restrict packed, const DenseShape& s) noexcept {
-  if (s.has_background())
-    for_packed_weights<T>(s, [&](Index to, Index from, Index shared) { weights[to] = packed[from] + packed[shared]; });
-  else
-    for_packed_weights<T>(s, [&](Index to, Index from, Index) { weights[to] = packed[from]; });
+  const Deferred<const T> deferred(packed, s);
+  if (defers<T>(s) && *deferred.pending != 0) {
+    for_packed_weights<T>(s, [&](const WeightIndices& at) {
+      const T weight = fused(deferred.changes[at.node], deferred.inputs[at.input], packed[at.packed]);
+      weights[at.unpacked] = weight + packed[at.shared];
+    });
+    return;
+  }
+  const bool has_shared = s.has_background();
+  for_packed_weights<T>(s, [&](const WeightIndices& at) {
+    weights[at.unpacked] = has_shared ? packed[at.packed] + packed[at.shared] : packed[at.packed];
+  });
 }
 
 template <class T>

@@ -16,6 +16,8 @@
 //
 // Without a background there is one row, no D and no S.
 //
+// Last comes the update that a step has left to the next one, if the layer has enough nodes (Deferred).
+//
 // After the last block come the planes of conv_plane.hpp, if there are any. A plane is like a block of one channel: its
 // lanes are eight places, its rows are the next eight places and so on, and its background is 0, so D stays 0.
 #pragma once
@@ -36,7 +38,7 @@ namespace {
 template <class T, bool has_background>
 struct Groups {
   static constexpr bool has_all_sizes = has_background && sizeof(T) == sizeof(float);  // else `most`, 3, 2 and 1
-  static constexpr int most = has_all_sizes ? 7 : 10 * row_lanes / lanes_of<T>;
+  static constexpr int most = has_background ? most_wides<T> : 10 * row_lanes / lanes_of<T>;
 
   // The sizes of the first and of the last of the groups that `wides` Wides are cut into.
   static int first_size(int wides) { return wides >= most ? most : has_all_sizes ? wides : smaller(wides, 3); }
@@ -138,9 +140,9 @@ struct DenseStep {
   // From what spread() has written.
   explicit DenseStep(const Wide<T>* totals) { copy_registers<count>(d_totals, totals); }
 
-  // The gradient through a row's weights, before folded().
-  Wide<T> through(const T* weights) const {
-    Wide<T> sum{};
+  // The gradient through a row's weights plus `sum`, before folded().
+  __attribute__((always_inline)) Wide<T> through(const T* weights, Wide<T> sum = {}) const {
+#pragma GCC unroll 12
     for (int j = 0; j < count; ++j) sum.add_product(d_totals[j], Wide<T>::read(weights + j * lanes_of<T>));
     return sum;
   }
@@ -161,7 +163,62 @@ struct DenseStep {
     }
     return folded(through);
   }
+
+  // pass<true> after another update, which adds `earlier` times each of `changes`.
+  __attribute__((always_inline)) Row<T> pass_after(const Row<T>& earlier, const Wide<T>* changes, Wide<T> through,
+                                                   const Row<T>& row, T* weights) const {
+    const auto first = widened(earlier), second = widened(row);
+#pragma GCC unroll 12
+    for (int j = 0; j < count; ++j, weights += lanes_of<T>) {
+      auto next = Wide<T>::read(weights);
+      next.add_product(changes[j], first);
+      next.stay_in_registers();
+      through.add_product(d_totals[j], next);
+      next.add_product(d_totals[j], second);
+      next.write(weights);
+    }
+    return folded(through);
+  }
 };
+
+// An update that a step of plain gradient descent has left to the next one: V_r += z_r * changes, in the notation of
+// conv_pool_dense.cpp. Weights that do not fit into L1 are then written in every second step only.
+//
+// The targets without a fused multiply-add do not defer, because a web page should be small.
+template <class T>
+struct Deferred {
+  T *pending, *changes;  // 1 if there is such an update, else 0; (nodes,)
+  T* inputs;             // z, in the layout of the weights of a single node; D and S have zeros
+
+  Deferred(T* packed, const DenseShape& s) {
+    using Number = std::remove_const_t<T>;
+    pending = packed + s.packed_weights_size<Number>();
+    changes = pending + 1;
+    inputs = pending + rounded_up(1 + s.nodes, lanes_of<Number>);
+  }
+};
+template <class T>
+bool defers(const DenseShape& s) {
+  return has_fused && s.defers<T>();
+}
+
+// Applies a deferred update to some rows of a group of nodes, except for the `count` rows that are listed.
+template <class T>
+[[gnu::noinline]] void catch_up(T* weights, const T* inputs, const Wide<T>* changes, int wides, int rows,
+                                const int* listed, int count) {
+  for (int row = 0; row < rows; ++row, weights += wides * lanes_of<T>) {
+    if (count > 0 && *listed == row) {
+      ++listed, --count;
+      continue;
+    }
+    const auto z = widened(Row<T>::read(inputs + row * row_lanes));
+    for (int j = 0; j < wides; ++j) {
+      auto next = Wide<T>::read(weights + j * lanes_of<T>);
+      next.add_product(changes[j], z);
+      next.write(weights + j * lanes_of<T>);
+    }
+  }
+}
 
 // The partial sums of a group of nodes.
 template <class T, int count>

@@ -105,6 +105,11 @@ inline constexpr int row_lanes = 8;
 template <class T>
 inline constexpr int lanes_of = 64 / static_cast<int>(sizeof(T));
 
+// A dense layer after a pooling takes its nodes in groups (kernels/dense_packed.hpp). The most Wides of a group, where
+// a Wide is one number for each of lanes_of<T>.
+template <class T>
+inline constexpr int most_wides = sizeof(T) == sizeof(float) ? 7 : 10;
+
 constexpr int rounded_up(int count, int to) noexcept {
   return (count + to - 1) / to * to;
 }
@@ -147,8 +152,22 @@ struct DenseShape {
     return (nodes * row_lanes + lanes_of<T> - 1) / lanes_of<T>;
   }
   template <class T>
-  Index packed_size() const noexcept {
+  Index packed_weights_size() const noexcept {
     return Index{all_packed_rows()} * wides<T>() * lanes_of<T>;
+  }
+  // Whether a step may leave its update of the weights to the next one (kernels/dense_packed.hpp, Deferred), and how
+  // many numbers that takes. Weights that are no more than a group of nodes mostly stay in the first cache.
+  template <class T>
+  bool defers() const noexcept {
+    return has_background() && wides<T>() > most_wides<T>;
+  }
+  template <class T>
+  Index deferred_size() const noexcept {
+    return defers<T>() ? rounded_up(1 + nodes, lanes_of<T>) + Index{all_packed_rows()} * row_lanes : 0;
+  }
+  template <class T>
+  Index packed_size() const noexcept {
+    return packed_weights_size<T>() + deferred_size<T>();
   }
 };
 

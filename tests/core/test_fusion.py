@@ -7,7 +7,7 @@ from pairwise import pairwise
 from reference_loop import ADAM, TERMS
 from stacks import IMAGE, STACKS, problem, stack
 from tolerances import assert_close
-from twins import DTYPES, uniform
+from twins import DTYPES, computing_on, uniform
 
 import cnnx
 from cnnx import Sequential
@@ -26,7 +26,7 @@ MORE = [
     "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
     "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
     "same:1 pool:first softmax:3",
-    "biased:10 pool softmax:13",
+    "biased:10 pool softmax:17",
     "article:2 pool:first relu softmax:24",
     "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
     "same:3 norm relu conv:5 relu pool norm dense:4 softmax:3",
@@ -41,7 +41,7 @@ def options_of(run):
 @pairwise(
     names=[*STACKS, *MORE],
     run=RUNS,
-    kind=["blocks of bytes", "few pixels", "random float64"],
+    kind=["blocks of bytes", "few pixels", "random float64", "random bytes, some constant"],
     dtype=DTYPES,
     target=cnnx.targets(),
 )
@@ -58,6 +58,34 @@ def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype)
     assert_close(fused.parameters, plain.parameters, TERMS)
     for count in (2, 24):  # few images and many take different kernels
         assert_close(fused.predict(images[:count]), plain.predict(images[:count]), TERMS)
+
+
+@pytest.mark.parametrize("target", cnnx.targets())
+@pytest.mark.parametrize("ties", ["all", "first"])
+@pytest.mark.parametrize("filters", [8, 10, 20])
+def test_parameters_have_the_update_that_a_step_leaves_to_the_next_one(dtype, rng, target, filters, ties):
+    """With so many nodes, the first step of two updates the weights in the second step only."""
+    names = f"biased:{filters} relu pool:{ties} softmax:29"
+    images, labels = problem(rng, names, 5)
+    images[3] = 7
+    with computing_on(target):
+        for count in range(1, 6):
+            fused, plain = Sequential(stack(cnnx, names, dtype)), Plain(stack(cnnx, names, dtype))
+            for network in (fused, plain):
+                network.fit(images[:count], labels[:count], epochs=1, learn_rate=LEARN_RATE, shuffle=False)
+            assert_close(fused.parameters, plain.parameters, TERMS)
+
+
+def test_an_update_left_over_is_in_the_sum_of_all_weights(rng):
+    """Every 1,024 steps this sum is computed again. Images with a background read it."""
+    names = "article:8 pool softmax:29"
+    images, labels = problem(rng, names, 1030)
+    images[0] = images[1024:] = 7  # so a step leaves its update to step 1,025
+    losses = [
+        made(stack(cnnx, names)).fit(images, labels, epochs=1, learn_rate=1e-3, shuffle=False).losses
+        for made in (Sequential, Plain)
+    ]
+    assert_close(losses[0], losses[1], TERMS)
 
 
 @pytest.mark.parametrize("kind", ["blocks of bytes", "few pixels"])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from networks import IMAGES, bits, small_problem
-from stacks import problem, stack
+from stacks import IMAGE, problem, stack
 from tolerances import assert_close, assert_same_bits
 from twins import parameters
 
@@ -37,6 +37,18 @@ def test_windows_change_no_bit_of_a_long_run_either(dtype, rng):
     network.fit(
         images, labels, epochs=1, learn_rate=LEARN_RATE, shuffle=False, progress_every=100, on_progress=lambda _: None
     )
+    assert bits(network) == bits(whole)
+
+
+@pytest.mark.parametrize("progress_every", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["random bytes", "random bytes, some constant"])
+def test_windows_change_no_bit_of_steps_that_leave_updates_to_the_next_one(dtype, rng, kind, progress_every):
+    names = "article:9 pool softmax:29"
+    images, labels = IMAGES[kind](rng, (STEPS, *IMAGE)), rng.integers(0, 29, STEPS)
+    whole, network = Sequential(stack(cnnx, names, dtype)), Sequential(stack(cnnx, names, dtype))
+    options = {"epochs": 2, "learn_rate": LEARN_RATE, "shuffle": False}
+    whole.fit(images, labels, **options)
+    network.fit(images, labels, progress_every=progress_every, on_progress=lambda _: None, **options)
     assert bits(network) == bits(whole)
 
 
@@ -217,20 +229,23 @@ def test_a_replaced_array_or_setting_takes_effect(change, when):
     assert_same_bits(network.predict(images), twin.predict(images))
 
 
-def test_momentum_from_the_middle_of_a_training_on_continues_with_its_weights():
-    network, images, labels = small_problem()
+@pytest.mark.parametrize(("nodes", "kind"), [(4, "blank"), (29, "bytes")])
+def test_momentum_from_the_middle_of_a_training_on_continues_with_its_weights(dtype, rng, nodes, kind):
+    names = f"article:8 pool softmax:{nodes}"
+    images, labels = problem(rng, names, STEPS, kind)
+    network = Sequential(stack(cnnx, names, dtype))
     twin, unchanged = copy.deepcopy(network), copy.deepcopy(network)
     optimizer = SGD(LEARN_RATE)
-    options = {"epochs": 1, "shuffle": False, "progress_every": 6}
+    options = {"epochs": 1, "shuffle": False, "progress_every": 5}
 
     def halfway(progress):
-        if progress.step == 6:
+        if progress.step == 5:
             optimizer.momentum = 0.5
 
     network.fit(images, labels, optimizer=optimizer, on_progress=halfway, **options)
     unchanged.fit(images, labels, optimizer=SGD(LEARN_RATE), **options)
-    twin.fit(images[:6], labels[:6], optimizer=SGD(LEARN_RATE), **options)
-    twin.fit(images[6:], labels[6:], optimizer=SGD(LEARN_RATE, momentum=0.5), **options)
+    twin.fit(images[:5], labels[:5], optimizer=SGD(LEARN_RATE), **options)
+    twin.fit(images[5:], labels[5:], optimizer=SGD(LEARN_RATE, momentum=0.5), **options)
     assert bits(network) == bits(twin)
     assert bits(network) != bits(unchanged)
 
