@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from turns import line, table
+from turns import line, table, wanted
 
 import cnnx
 from cnnx import RandomAffine, RandomFlip, RandomShift
@@ -161,10 +161,10 @@ def main() -> None:
     images, labels = (
         cnnx.data.read_idx(next(args.data.glob(f"train-{name}-ubyte*"))) for name in ("images-idx3", "labels-idx1")
     )
+    chosen = wanted([row.name for row in GROUPS[args.group]], args.only)
+    rows = [row for row in GROUPS[args.group] if row.name in chosen]
     table("change", ">right, %", ">one seed's spread", ">loss", ">CPU seconds")
-    for row in GROUPS[args.group]:
-        if args.only not in row.name:
-            continue
+    for row in rows:
         runs = [run(row, images, labels, args.held_out, seed) for seed in range(args.seeds)]
         right, losses, seconds = zip(*runs, strict=True)
         spread = f"{statistics.stdev(right):.2f}" if args.seeds > 1 else "unknown"

@@ -80,7 +80,7 @@ def main() -> int:
     target = {"CNNX_TARGET": args.target} if args.target else {}
     builds = [Process(python, TASKS, args.data, environment=target) for python in args.pythons]
     about = [build.ask("about") for build in builds]
-    names = dict.fromkeys(name for it in about for name in it["rows"] if args.only in name)
+    names = turns.wanted(dict.fromkeys(name for it in about for name in it["rows"]), args.only)
     rows = {name: entrants(name, builds, args.seconds) for name in names}
     turns.take_turns([entrant for both in rows.values() for entrant in both], args.rounds)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

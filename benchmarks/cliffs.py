@@ -85,7 +85,8 @@ def measure(args: argparse.Namespace) -> list[Cliff]:
     loaded = cnnx.data.load(args.data)
     digits = loaded.train_images, loaded.train_labels
     noise = np.random.default_rng(1).integers(0, 256, (10_000, 28, 28), dtype=np.uint8), loaded.train_labels[:10_000]
-    chosen = [row for row in ROWS if row.name == ARTICLE or args.only in row.name]
+    wanted = turns.wanted([row.name for row in ROWS], args.only)
+    chosen = [row for row in ROWS if row.name == ARTICLE or row.name in wanted]
     cliffs = [Cliff(row, args.dtype, *(noise if row.is_noise else digits)) for row in chosen]
     for cliff in cliffs:
         cliff.make_ready(args.seconds)

@@ -78,14 +78,11 @@ def main() -> int:
         ]
         builds = [Process(sys.executable, HERE / "kernel_cases.py", folder, args.dtype) for folder in folders]
         targets, kernels = builds[0].ask("about")
-        rows = {
-            (kernel, target): [
-                entrant(f"{kernel}, {target}", build, at, kernel, args.dtype, args.seconds) for build in builds
-            ]
-            for kernel in kernels
-            for at, target in enumerate(targets)
-            if args.only in f"{kernel}, {target}"
-        }
+        cases = {f"{kernel}, {target}": (kernel, at) for kernel in kernels for at, target in enumerate(targets)}
+        rows = {}
+        for name in turns.wanted(cases, args.only):
+            kernel, at = cases[name]
+            rows[kernel, targets[at]] = [entrant(name, build, at, kernel, args.dtype, args.seconds) for build in builds]
         turns.take_turns([it for both in rows.values() for it in both], args.rounds)
     print(f"- {cpu_name()}; `python {shlex.join(sys.argv)}`; {args.dtype}, medians (smallest–largest) of the rounds")
     for letter, prefix in zip("AB", args.prefixes, strict=False):

@@ -122,11 +122,11 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.threads, args.batch) < 1:
         parser.error(f"--threads, --batch: expected at least 1, got {args.threads} and {args.batch}")
+    rows = turns.wanted(NETWORKS, args.only)
     peak = Peak(cnnx.active_target())
     others = [*["one thread"] * (args.threads > 1), *["PyTorch"] * bool(args.torch)]
     columns = [column for other in others for column in (f">{other}, µs", f">{other} ÷ cnnx")]
     turns.table("network", "task", ">cnnx, µs", ">of peak", *columns)
-    rows = [row for row in NETWORKS if args.only in row]
     shares = {row: {task: measure(row, task, args, peak) for task in ("predict", "train")} for row in rows}
     for growth in (BY_SIZE, BY_FILTERS):
         if growth.keys() <= shares.keys():

@@ -161,6 +161,15 @@ def line(*cells: str) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def wanted(names: Iterable[str], text: str) -> list[str]:
+    """Return the names of rows that hold the text. If there is none, exit with all names."""
+    names = list(names)
+    found = [name for name in names if text in name]
+    if not found:
+        raise SystemExit(f"--only: expected a part of a row's name, got {text!r}; the rows are:\n" + "\n".join(names))
+    return found
+
+
 def options(about: str | None, rounds: int, seconds: float | None = None) -> argparse.ArgumentParser:
     """Return a command line with what all programs understand."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)

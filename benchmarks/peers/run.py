@@ -209,14 +209,15 @@ def main() -> int:
     parser.add_argument("--data", default="sample", metavar="FOLDER", help="a folder of MNIST's IDX files")
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the peers' Python")
     args = parser.parse_args()
+    wanted = turns.wanted([f"{title}: {row.name}" for title, (_, rows) in TABLES.items() for row in rows], args.only)
     for name in SLOWER_NUMPY:
         os.environ.pop(name, None)
     print(f"- {cpu_name()}; `python {shlex.join(sys.argv)}`; medians (smallest–largest) of {args.rounds} rounds")
     failed, peak = False, Peak(cnnx.active_target())
     for title, (case, rows) in TABLES.items():
-        named = [row for row in rows if args.only in f"{title}: {row.name}"]
-        wanted = {row.beside for row in named}  # by cnnx, too
-        chosen = [row for row in rows if row in named or (row.module == "ours" and row.beside in wanted)]
+        named = [row for row in rows if f"{title}: {row.name}" in wanted]
+        cases = {row.beside for row in named}  # by cnnx, too
+        chosen = [row for row in rows if row in named or (row.module == "ours" and row.beside in cases)]
         if not chosen:
             continue
         with tempfile.TemporaryDirectory() as folder:
