@@ -113,7 +113,9 @@ void Trainer<T>::see() {
 template <class T>
 void Trainer<T>::take_parameters() {
   plan_.read_buffers(parameters_);
-  if (has_seen_ && are_as_seen()) return;
+  const auto can_continue = [&](const auto& p) { return p->can_continue(parameters_.of(*p)); };
+  const auto& all = plan_.parameters();
+  if (has_seen_ && are_as_seen() && std::all_of(all.begin(), all.end(), can_continue)) return;
   plan_.pack(parameters_);
   see();
   steps_ = 0;

@@ -41,7 +41,7 @@ STACKS = [
     "article:9 relu pool:first softmax:10",
     "article:5 pool relu softmax:3",
     "article:8 pool softmax:10",
-    "article:8 pool softmax:29",
+    "article:24 pool softmax:54",
     "conv:1 relu softmax:2",
     "same:16 relu unbiased:16 norm relu conv:18 pool relu softmax:3",
     "conv:6 relu pool:first conv:9 average softmax:5",

@@ -59,8 +59,8 @@ class ConvPoolDenseStage final : public Stage<T> {
                                              d_packed + dense_->biases_offset(), weights(pass), pass.d_output, s.pooled,
                                              conv_.shape(), shape_);
   }
-  // Changes the foreground's rows, now or in the next step, and D and S. D is added to all rows only from time to time,
-  // by PackedDense::derive.
+  // Changes rows of V, now or in the next step, D and S. D is added to all rows only from time to time, by
+  // PackedDense::derive.
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     Scratch& s = scratch(pass);
     this->kernels().conv_pool_dense_backward_update(pass.parameters->of(*conv_.packed()), s.d_pooled.get(),

@@ -14,7 +14,7 @@
 // so a step reads and writes only the foreground's rows, D and S. The gradient of row r is d_totals (V_r + D). The
 // gradients of all background rows sum to d_totals S minus the gradients of the foreground's rows.
 //
-// If the layer has many nodes, a step on an image without a background defers its update of V. It keeps z' = z and
+// If there are many weights, a step on an image without a background defers its update of V. It keeps z' = z and
 // c = -learn_rate * d_totals, and the next step adds both updates while it has V_r in registers. Its forward pass reads
 // the old V_r, so
 //
@@ -176,7 +176,9 @@ template <class T>
   sum[0].write(lane);
   for (int half = row_lanes / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  for (int n = 0; n < s.nodes; ++n) totals[n] = fused(lane[0], deferred.changes[n], totals[n]);
+  // Where c is 0, V has not changed, even if the sum is infinite.
+  for (int n = 0; n < s.nodes; ++n)
+    if (deferred.step[n] != 0) totals[n] = fused(lane[0], deferred.step[n], totals[n]);
 }
 
 template <class T>
@@ -212,14 +214,15 @@ void conv_pool_dense_forward(T* totals, const PooledImage<T>& pooled, const T* f
     }
     finish_totals(totals + node, sums, (s.planes > 0 ? totals : biases) + node, nodes);
   });
-  if (!defers<T>(s)) return;
-  const Deferred<const T> deferred(packed, s);
-  if (*deferred.pending != 0) add_deferred(totals, deferred, pooled, conv, s);
+  if constexpr (can_defer<T>) {
+    const Deferred<const T> deferred(packed, s);
+    if (deferred.is_pending()) add_deferred(totals, deferred, pooled, conv, s);
+  }
 }
 
-// What a backward pass does with the weights: it adds to their gradient, or updates them, or defers the update, or
-// updates them after a step that has deferred its own.
-enum class Change { gradient, update, defer, catch_up };
+// What a backward pass does with the weights: it adds to their gradient, or updates them alone, or is the first of two
+// steps and defers its update, or is the second and adds both.
+enum class Change { gradient, alone, first, second };
 
 // Where the gradients of a block of filters and of a group of nodes are written.
 template <class T>
@@ -228,9 +231,10 @@ struct Gradients {
   T* d_pooled;
   const T* weights;
   bool is_first;  // whether no group of nodes came before, so that d_pooled holds nothing yet
-  // Only of a deferred update: the inputs of the block's rows, and the changes of the group's nodes.
-  const T* earlier = nullptr;
-  const Wide<T>* changes = nullptr;
+  // In the second step, of the first one's update: the inputs of the block's rows, and the numbers of the group's
+  // nodes.
+  const T* earlier_inputs = nullptr;
+  const Wide<T>* earlier_step = nullptr;
 };
 
 // The gradient of a block's filters, in as many parts as a Row has.
@@ -269,8 +273,8 @@ template <int count, Change change, bool at_once, Ties ties, class T>
   const bool few_ties = has_few_ties(pooled, block.first_filter + row_lanes, conv);
   T* __restrict d_pooled = to.d_pooled, * __restrict changed = to.changed;
   const T* __restrict weights = to.weights, * __restrict values = block.values, * __restrict kept = block.kept;
-  const T* __restrict earlier = to.earlier;
-  const Wide<T>* __restrict changes = to.changes;
+  const T* __restrict earlier_inputs = to.earlier_inputs;
+  const Wide<T>* __restrict earlier_step = to.earlier_step;
   const auto background = Row<T>::read(block.background);
   const auto through_shared = step.through((in_place ? changed : weights) + shared);
   BlockGradient<T> d_filter;
@@ -291,10 +295,10 @@ template <int count, Change change, bool at_once, Ties ties, class T>
     const auto largest = Row<T>::read(values + place * stride), z = largest - background;
     excess += z;
     Row<T> d;
-    if constexpr (change == Change::defer)
+    if constexpr (change == Change::first)
       d = folded(step.through(changed + place * row_size, through_shared));
-    else if constexpr (change == Change::catch_up)
-      d = step.pass_after(Row<T>::read(earlier + place * row_lanes), changes, through_shared, z,
+    else if constexpr (change == Change::second)
+      d = step.pass_after(Row<T>::read(earlier_inputs + place * row_lanes), earlier_step, through_shared, z,
                           changed + place * row_size);
     else
       d = step.template pass<in_place>(through_shared, z, changed + place * row_size, weights + place * row_size);
@@ -335,9 +339,9 @@ void backward_to_filters(const Gradients<T>& to, const Wide<T>* d_totals, int wi
   const auto go_back = [&](auto count) {
     backward_rows<count, change, at_once, at_once ? ties : Ties::all>(d_filters, to, d_totals, block, pooled, conv);
   };
-  if constexpr (change == Change::defer || change == Change::catch_up)
-    go_back(
-        std::integral_constant<int, Groups<T, true>::most>{});  // enough nodes to defer an update make a whole group
+  constexpr bool is_whole = change == Change::first || change == Change::second;  // they take several groups
+  if constexpr (is_whole)
+    go_back(std::integral_constant<int, Groups<T, true>::most>{});
   else
     Groups<T, true>::with_constant(wides, go_back);
   if constexpr (!at_once)
@@ -358,19 +362,20 @@ void backward(const Gradients<T>& to, T* changed_biases, const T* d_totals, T fa
   for_groups_from_last<T, true>(s, [&](int wides, int nodes, int node) {
     Wide<T> step[Groups<T, true>::most];
     spread(step, d_totals + node, factor, nodes, wides * lanes_of<T> / row_lanes);
-    Wide<T> changes[Groups<T, true>::most];
-    if constexpr (change == Change::catch_up)
-      spread(changes, Deferred<T>(to.changed, s).changes + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
+    Wide<T> earlier_step[Groups<T, true>::most];
+    if constexpr (change == Change::second)
+      spread(earlier_step, Deferred<T>(to.changed, s).step + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
     const auto layout = group_layout<T>(s, node, wides);
     for (int i = 0; i < s.blocks() + s.planes; ++i) {
       const Block<T> block(i, pooled, to.d_pooled, conv, s);
       const Index at = layout.begin + block.first_row * layout.row;
       Gradients<T> block_to{to.filters, to.changed + at, block.d_pooled, to.weights + at, node + nodes == s.nodes};
-      if constexpr (change == Change::catch_up) {
-        block_to.earlier = Deferred<T>(to.changed, s).inputs + block.first_row * row_lanes;
-        block_to.changes = changes;
+      if constexpr (change == Change::second) {
+        block_to.earlier_inputs = Deferred<T>(to.changed, s).inputs + block.first_row * row_lanes;
+        block_to.earlier_step = earlier_step;
         if (block.count < block.rows)
-          catch_up(block_to.changed, block_to.earlier, changes, wides, block.rows, block.listed, block.count);
+          catch_up(block_to.changed, block_to.earlier_inputs, earlier_step, wides, block.rows, block.listed,
+                   block.count);
       }
       if (node > 0 || i >= s.blocks()) {
         BlockGradient<T> none;
@@ -392,7 +397,7 @@ template <class T>
 [[gnu::noinline]] void defer(const Deferred<T>& to, const T* d_totals, T factor, const PooledImage<T>& pooled,
                              const ConvPoolShape& conv, const DenseShape& s) {
   *to.pending = 1;
-  for (int n = 0; n < s.nodes; ++n) to.changes[n] = factor * d_totals[n];
+  for (int n = 0; n < s.nodes; ++n) to.step[n] = factor * d_totals[n];
   for (int i = 0; i < s.blocks() + s.planes; ++i) {
     const Block<T> block(i, pooled, nullptr, conv, s);
     const auto background = Row<T>::read(block.background);
@@ -407,21 +412,19 @@ void conv_pool_dense_backward_update(T* filters, T* d_pooled, T* packed, T* bias
                                      const PooledImage<T>& pooled, const ConvPoolShape& conv,
                                      const DenseShape& s) noexcept {
   const Gradients<T> to{filters, packed, d_pooled, packed, true};
-  if constexpr (has_fused) {
-    if (defers<T>(s)) {
-      const Deferred<T> deferred(packed, s);
-      if (*deferred.pending != 0) {
-        *deferred.pending = 0;
-        return backward<Change::catch_up>(to, biases, d_totals, -learn_rate, pooled, conv, s);
-      }
-      // Images with a background list other rows each, so the next step would update more rows than it lists.
-      if (pooled.count == s.rows) {
-        backward<Change::defer>(to, biases, d_totals, -learn_rate, pooled, conv, s);
-        return defer(deferred, d_totals, -learn_rate, pooled, conv, s);
-      }
+  if constexpr (can_defer<T>) {
+    const Deferred<T> deferred(packed, s);
+    if (deferred.is_pending()) {
+      *deferred.pending = 0;
+      return backward<Change::second>(to, biases, d_totals, -learn_rate, pooled, conv, s);
+    }
+    // Images with a background list other rows each, so the next step would update more rows than it lists.
+    if (s.has_deferred<T>() && pooled.count == s.rows) {
+      backward<Change::first>(to, biases, d_totals, -learn_rate, pooled, conv, s);
+      return defer(deferred, d_totals, -learn_rate, pooled, conv, s);
     }
   }
-  backward<Change::update>(to, biases, d_totals, -learn_rate, pooled, conv, s);
+  backward<Change::alone>(to, biases, d_totals, -learn_rate, pooled, conv, s);
 }
 
 template <class T>

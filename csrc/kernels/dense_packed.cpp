@@ -51,7 +51,7 @@ template <class T, class Body>
 void for_packed_weights(const DenseShape& s, Body&& body) {
   for_groups<T>(s, [&](int count, int nodes, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
-    const auto for_channels = [&](int row, int channel, auto lanes) {
+    const auto for_channels = [&](int row, int channel, int lanes) __attribute__((noinline)) {
       const auto at = packed_weight(s, row, channel);
       const Index weight = (Index{row} * s.channels + channel) * s.nodes + node, first = layout.begin + at.lane;
       for (int n = 0; n < nodes; ++n)
@@ -62,24 +62,21 @@ void for_packed_weights(const DenseShape& s, Body&& body) {
     };
     for (int row = 0; row < s.rows; ++row) {
       int channel = 0;
-      for (; channel + row_lanes <= s.channels - s.planes; channel += row_lanes)
-        for_channels(row, channel, std::integral_constant<int, row_lanes>{});
-      for (; channel < s.channels; ++channel) for_channels(row, channel, std::integral_constant<int, 1>{});
+      for (; channel + row_lanes <= s.channels - s.planes; channel += row_lanes) for_channels(row, channel, row_lanes);
+      for (; channel < s.channels; ++channel) for_channels(row, channel, 1);
     }
   });
 }
 
 // Applies a deferred update to all rows. Those of D and S have inputs of 0.
 template <class T>
-void apply_deferred(T* packed, const DenseShape& s) {
-  const Deferred<T> deferred(packed, s);
-  if (*deferred.pending == 0) return;
+void apply(const Deferred<T>& deferred, T* packed, const DenseShape& s) {
   *deferred.pending = 0;
   for_groups<T, true>(s, [&](int wides, int nodes, int node) {
-    Wide<T> changes[most_wides<T>];
-    spread(changes, deferred.changes + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
+    Wide<T> step[most_wides<T>];
+    spread(step, deferred.step + node, T{1}, nodes, wides * lanes_of<T> / row_lanes);
     T* const weights = packed + group_layout<T>(s, node, wides).begin;
-    catch_up(weights, deferred.inputs, changes, wides, s.all_packed_rows(), nullptr, 0);
+    catch_up(weights, deferred.inputs, step, wides, s.all_packed_rows(), nullptr, 0);
   });
 }
 
@@ -87,7 +84,10 @@ void apply_deferred(T* packed, const DenseShape& s) {
 template <class T>
 void dense_fold(T* packed, const DenseShape& s) noexcept {
   if (!s.has_background()) return;
-  if (defers<T>(s)) apply_deferred(packed, s);
+  if constexpr (can_defer<T>) {
+    const Deferred<T> deferred(packed, s);
+    if (deferred.is_pending()) apply(deferred, packed, s);
+  }
   for_groups<T>(s, [&](int count, int, int node) __attribute__((noinline)) {
     const auto layout = group_layout<T>(s, node, count);
     T* first = packed + layout.begin;
@@ -116,20 +116,21 @@ void dense_pack(T* __restrict packed, const T* __restrict weights, const DenseSh
   for_packed_weights<T>(s, [&](const WeightIndices& at) { packed[at.packed] = weights[at.unpacked]; });
 }
 
+// A checkpoint may hold an update that another target has deferred. Its weights must get the same bits here.
+template <class T>
+inline constexpr bool may_be_deferred = sizeof(T) == sizeof(float) && CNNX_TARGET::reads_checkpoints;
+
 // Unpacks weights or their gradient: row r is V_r + D, with V_r as it is after a deferred update.
 template <class T>
 void dense_unpack(T* __restrict weights, const T* __restrict packed, const DenseShape& s) noexcept {
-  const Deferred<const T> deferred(packed, s);
-  if (defers<T>(s) && *deferred.pending != 0) {
-    for_packed_weights<T>(s, [&](const WeightIndices& at) {
-      const T weight = fused(deferred.changes[at.node], deferred.inputs[at.input], packed[at.packed]);
-      weights[at.unpacked] = weight + packed[at.shared];
-    });
-    return;
-  }
   const bool has_shared = s.has_background();
+  const Deferred<const T> deferred(packed, s);
+  const bool is_pending = deferred.is_pending();
   for_packed_weights<T>(s, [&](const WeightIndices& at) {
-    weights[at.unpacked] = has_shared ? packed[at.packed] + packed[at.shared] : packed[at.packed];
+    T weight = packed[at.packed];
+    if (may_be_deferred<T> && is_pending)
+      weight = __builtin_fmaf(deferred.step[at.node], deferred.inputs[at.input], weight);
+    weights[at.unpacked] = has_shared ? weight + packed[at.shared] : weight;
   });
 }
 
@@ -383,6 +384,7 @@ void dense_backward_block(T* const* d_inputs, T* d_packed, T* d_biases, const T*
 
 template <class T>
 void enter(Kernels<T>& k) {
+  k.defers = can_defer<T>;
   k.dense_pack = dense_pack<T>;
   k.dense_unpack = dense_unpack<T>;
   k.dense_fold = dense_fold<T>;

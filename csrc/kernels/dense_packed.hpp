@@ -16,7 +16,7 @@
 //
 // Without a background there is one row, no D and no S.
 //
-// Last comes the update that a step has left to the next one, if the layer has enough nodes (Deferred).
+// Last comes the update that a step has left to the next one, if there are many weights (Deferred).
 //
 // After the last block come the planes of conv_plane.hpp, if there are any. A plane is like a block of one channel: its
 // lanes are eight places, its rows are the next eight places and so on, and its background is 0, so D stays 0.
@@ -164,47 +164,49 @@ struct DenseStep {
     return folded(through);
   }
 
-  // pass<true> after another update, which adds `earlier` times each of `changes`.
-  __attribute__((always_inline)) Row<T> pass_after(const Row<T>& earlier, const Wide<T>* changes, Wide<T> through,
-                                                   const Row<T>& row, T* weights) const {
-    const auto first = widened(earlier), second = widened(row);
+  // pass<true> after the update of an earlier step, in which each node's number was one of `earlier_step`.
+  __attribute__((always_inline)) Row<T> pass_after(const Row<T>& earlier_row, const Wide<T>* earlier_step,
+                                                   Wide<T> through, const Row<T>& row, T* weights) const {
+    const auto earlier = widened(earlier_row), both = widened(row);
 #pragma GCC unroll 12
     for (int j = 0; j < count; ++j, weights += lanes_of<T>) {
       auto next = Wide<T>::read(weights);
-      next.add_product(changes[j], first);
+      next.add_product(earlier_step[j], earlier);
       next.stay_in_registers();
       through.add_product(d_totals[j], next);
-      next.add_product(d_totals[j], second);
+      next.add_product(d_totals[j], both);
       next.write(weights);
     }
     return folded(through);
   }
 };
 
-// An update that a step of plain gradient descent has left to the next one: V_r += z_r * changes, in the notation of
-// conv_pool_dense.cpp. Weights that do not fit into L1 are then written in every second step only.
-//
-// The targets without a fused multiply-add do not defer, because a web page should be small.
+// An update that a step of plain gradient descent has left to the next one: V_r += z_r * step, in the notation of
+// conv_pool_dense.cpp. So large weights are written in every second step only.
 template <class T>
 struct Deferred {
-  T *pending, *changes;  // 1 if there is such an update, else 0; (nodes,)
-  T* inputs;             // z, in the layout of the weights of a single node; D and S have zeros
+  T* pending = nullptr;  // 1 if there is such an update. If it is 0, the other numbers mean nothing.
+  T* step = nullptr;     // (nodes,)
+  T* inputs = nullptr;   // z, in the layout of the weights of a single node; D and S have zeros
 
   Deferred(T* packed, const DenseShape& s) {
     using Number = std::remove_const_t<T>;
+    if (!s.has_deferred<Number>()) return;
     pending = packed + s.packed_weights_size<Number>();
-    changes = pending + 1;
+    step = pending + 1;
     inputs = pending + rounded_up(1 + s.nodes, lanes_of<Number>);
   }
+  bool is_pending() const { return pending != nullptr && *pending != 0; }
 };
-template <class T>
-bool defers(const DenseShape& s) {
-  return has_fused && s.defers<T>();
-}
 
-// Applies a deferred update to some rows of a group of nodes, except for the `count` rows that are listed.
+// Whether this target defers updates. Those without a fused multiply-add do not: the code is large, and a web page
+// should be small.
 template <class T>
-[[gnu::noinline]] void catch_up(T* weights, const T* inputs, const Wide<T>* changes, int wides, int rows,
+inline constexpr bool can_defer = has_fused && sizeof(T) == sizeof(float);
+
+// Applies a deferred update to rows of a group of nodes, except for the `count` rows that are listed.
+template <class T>
+[[gnu::noinline]] void catch_up(T* weights, const T* inputs, const Wide<T>* step, int wides, int rows,
                                 const int* listed, int count) {
   for (int row = 0; row < rows; ++row, weights += wides * lanes_of<T>) {
     if (count > 0 && *listed == row) {
@@ -214,7 +216,7 @@ template <class T>
     const auto z = widened(Row<T>::read(inputs + row * row_lanes));
     for (int j = 0; j < wides; ++j) {
       auto next = Wide<T>::read(weights + j * lanes_of<T>);
-      next.add_product(changes[j], z);
+      next.add_product(step[j], z);
       next.write(weights + j * lanes_of<T>);
     }
   }

@@ -155,15 +155,19 @@ struct DenseShape {
   Index packed_weights_size() const noexcept {
     return Index{all_packed_rows()} * wides<T>() * lanes_of<T>;
   }
-  // Whether a step may leave its update of the weights to the next one (kernels/dense_packed.hpp, Deferred), and how
-  // many numbers that takes. Weights that are no more than a group of nodes mostly stay in the first cache.
+  // Whether there is room for an update that a step leaves to the next one (kernels/dense_packed.hpp, Deferred), and
+  // how much. It is worth its work if the weights are several times as large as the first cache. Layers of a single
+  // group of nodes and float64 are left out to save code: the former would need it for each size of a group, and the
+  // latter gains little.
   template <class T>
-  bool defers() const noexcept {
-    return has_background() && wides<T>() > most_wides<T>;
+  bool has_deferred() const noexcept {
+    constexpr Index least = (Index{1} << 17) / sizeof(float);
+    return sizeof(T) == sizeof(float) && has_background() && wides<T>() > most_wides<T> &&
+           packed_weights_size<T>() > least;
   }
   template <class T>
   Index deferred_size() const noexcept {
-    return defers<T>() ? rounded_up(1 + nodes, lanes_of<T>) + Index{all_packed_rows()} * row_lanes : 0;
+    return has_deferred<T>() ? rounded_up(1 + nodes, lanes_of<T>) + Index{all_packed_rows()} * row_lanes : 0;
   }
   template <class T>
   Index packed_size() const noexcept {
@@ -476,6 +480,9 @@ struct Kernels {
 
   // kernels/losses.cpp
   double (*mean_squared_error)(T* d_outputs, const T* outputs, const T* targets, int nodes) noexcept;
+
+  // No kernel: whether steps may defer an update of a dense layer's weights, and continue after one that was deferred.
+  bool defers = false;
 };
 
 struct Target {

@@ -6,11 +6,11 @@
 
 namespace cnnx::CNNX_TARGET {
 
-// A web page has no float64 networks and no BatchNorm, and should be small.
+// A web page has no float64 networks, no BatchNorm and no checkpoints, and should be small.
 #if defined(__wasm__)
-inline constexpr bool has_float64 = false, has_batch_norm = false;
+inline constexpr bool has_float64 = false, has_batch_norm = false, reads_checkpoints = false;
 #else
-inline constexpr bool has_float64 = true, has_batch_norm = true;
+inline constexpr bool has_float64 = true, has_batch_norm = true, reads_checkpoints = true;
 #endif
 
 // Calls all functions below.

@@ -66,6 +66,9 @@ class Packed {
   virtual void pack(T* packed, const Arrays<T>& from) const = 0;
   virtual void unpack(const Arrays<T>& to, const T* packed) const = 0;
 
+  // Whether steps on this CPU target can continue with packed values of another one.
+  virtual bool can_continue([[maybe_unused]] const T* packed) const { return true; }
+
   // Completes the gradient after all samples have added to it.
   virtual void complete_gradient([[maybe_unused]] T* gradient) const {}
 
@@ -275,6 +278,9 @@ class PackedDense final : public Packed<T> {
   void unpack(const Arrays<T>& to, const T* packed) const override {
     this->kernels().dense_unpack(to.weights, packed, shape_);
     copy(to.biases, packed + biases_offset(), layer_.nodes);
+  }
+  bool can_continue(const T* packed) const override {
+    return this->kernels().defers || !shape_.has_deferred<T>() || packed[shape_.packed_weights_size<T>()] == 0;
   }
   void complete_gradient(T* gradient) const override { this->kernels().dense_fold(gradient, shape_); }
   void derive(T* packed, T*) const override { this->kernels().dense_fold(packed, shape_); }

@@ -24,7 +24,7 @@ RUNS = {
     "the article's": (ARTICLE, "blank", lambda: cnnx.SGD(0.05), {}),
     "the article's in order": (ARTICLE, "blank", lambda: cnnx.SGD(0.05), {"shuffle": False}),
     "the article's on batches": (ARTICLE, "blank", lambda: cnnx.SGD(0.05), {"batch_size": 4}),
-    "many classes": ("article:8 pool softmax:29", "bytes", lambda: cnnx.SGD(0.05), {}),
+    "many weights": ("article:24 pool softmax:54", "bytes", lambda: cnnx.SGD(0.05), {}),
     "averaged, image by image": (ARTICLE, "blank", lambda: cnnx.SGD(0.05), {"average": 0.9}),
     "momentum": (ARTICLE, "floats", lambda: cnnx.SGD(0.05, 0.9), {"schedule": "cosine", "batch_size": 4}),
     "dropout and augmentation": (

@@ -26,7 +26,7 @@ MORE = [
     "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
     "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
     "same:1 pool:first softmax:3",
-    "biased:10 pool softmax:17",
+    "biased:26 pool softmax:54",
     "article:2 pool:first relu softmax:24",
     "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
     "same:3 norm relu conv:5 relu pool norm dense:4 softmax:3",
@@ -62,15 +62,15 @@ def test_every_stack_trains_fused_as_it_does_plain(rng, names, run, kind, dtype)
 
 @pytest.mark.parametrize("target", cnnx.targets())
 @pytest.mark.parametrize("ties", ["all", "first"])
-@pytest.mark.parametrize("filters", [8, 10, 20])
-def test_parameters_have_the_update_that_a_step_leaves_to_the_next_one(dtype, rng, target, filters, ties):
-    """With so many nodes, the first step of two updates the weights in the second step only."""
-    names = f"biased:{filters} relu pool:{ties} softmax:29"
+@pytest.mark.parametrize("filters", [24, 26])
+def test_parameters_have_the_update_that_a_step_leaves_to_the_next_one(rng, target, filters, ties):
+    """With so many weights in float32, the first step of two updates them in the second step only."""
+    names = f"biased:{filters} relu pool:{ties} softmax:54"
     images, labels = problem(rng, names, 5)
     images[3] = 7
     with computing_on(target):
         for count in range(1, 6):
-            fused, plain = Sequential(stack(cnnx, names, dtype)), Plain(stack(cnnx, names, dtype))
+            fused, plain = Sequential(stack(cnnx, names, np.float32)), Plain(stack(cnnx, names, np.float32))
             for network in (fused, plain):
                 network.fit(images[:count], labels[:count], epochs=1, learn_rate=LEARN_RATE, shuffle=False)
             assert_close(fused.parameters, plain.parameters, TERMS)
@@ -78,14 +78,26 @@ def test_parameters_have_the_update_that_a_step_leaves_to_the_next_one(dtype, rn
 
 def test_an_update_left_over_is_in_the_sum_of_all_weights(rng):
     """Every 1,024 steps this sum is computed again. Images with a background read it."""
-    names = "article:8 pool softmax:29"
+    names = "article:24 pool softmax:54"
     images, labels = problem(rng, names, 1030)
     images[0] = images[1024:] = 7  # so a step leaves its update to step 1,025
     losses = [
-        made(stack(cnnx, names)).fit(images, labels, epochs=1, learn_rate=1e-3, shuffle=False).losses
+        made(stack(cnnx, names, np.float32)).fit(images, labels, epochs=1, learn_rate=1e-3, shuffle=False).losses
         for made in (Sequential, Plain)
     ]
-    assert_close(losses[0], losses[1], TERMS)
+    np.testing.assert_allclose(losses[0][1024:], losses[1][1024:], rtol=1e-4)
+
+
+def test_a_step_of_0_changes_nothing_whatever_it_is_multiplied_with(rng):
+    """The step after it multiplies what is left of it with a sum that is infinite here."""
+    names = "article:24 pool softmax:54"
+    images, labels = rng.uniform(0.5, 1, (8, *IMAGE)), np.zeros(8, int)
+    layers = stack(cnnx, names, np.float32)
+    layers[0].filters *= np.float32(1e-6)
+    network = Sequential(layers)
+    factors = np.eye(8)[0]
+    history = network.fit(images, labels, epochs=1, learn_rate=1e19, schedule=lambda _: factors, shuffle=False)
+    assert np.isfinite(history.losses).all()
 
 
 @pytest.mark.parametrize("kind", ["blocks of bytes", "few pixels"])

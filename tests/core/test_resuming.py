@@ -7,7 +7,11 @@ import shutil
 import numpy as np
 import pytest
 from networks import bits, small_problem
+from reference_loop import TERMS
 from saved_files import refusal
+from stacks import problem, stack
+from tolerances import assert_close
+from twins import computing_on
 
 import cnnx
 from cnnx import EarlyStopping, Sequential
@@ -289,6 +293,26 @@ def test_packed_parameters_of_another_layout_are_refused_and_change_nothing(tmp_
     with refusal(path, "expected a checkpoint of fit, got another or a damaged file \\(packed: expected "):
         network.fit(images, labels, optimizer=cnnx.SGD(0.1), resume=path, **{**OPTIONS, "batch_size": 1})
     assert bits(network) == before
+
+
+@pytest.mark.parametrize("target", cnnx.targets())
+@pytest.mark.parametrize("writer", cnnx.targets())
+def test_a_training_goes_on_on_another_cpu(tmp_path, rng, writer, target):
+    """Also after a step that has left its update to the next one, which not every CPU target does."""
+    names = "article:24 pool softmax:54"
+    images, labels = problem(rng, names, 12)
+    options = {"epochs": 1, "learn_rate": 0.05, "rng": 1}
+
+    def run(**more):
+        network = Sequential(stack(cnnx, names, np.float32))
+        network.fit(images, labels, **options, **more)
+        return network.parameters
+
+    with computing_on(writer):
+        whole = run()
+        run(checkpoint=tmp_path / "run", on_progress=lambda progress: progress.step == 5, progress_every=5)
+    with computing_on(target):
+        assert_close(run(resume=tmp_path / "run"), whole, TERMS)
 
 
 def test_a_read_only_layer_with_other_values_is_refused(tmp_path):

@@ -43,8 +43,8 @@ def test_windows_change_no_bit_of_a_long_run_either(dtype, rng):
 @pytest.mark.parametrize("progress_every", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["random bytes", "random bytes, some constant"])
 def test_windows_change_no_bit_of_steps_that_leave_updates_to_the_next_one(dtype, rng, kind, progress_every):
-    names = "article:9 pool softmax:29"
-    images, labels = IMAGES[kind](rng, (STEPS, *IMAGE)), rng.integers(0, 29, STEPS)
+    names = "article:26 pool softmax:54"
+    images, labels = IMAGES[kind](rng, (STEPS, *IMAGE)), rng.integers(0, 54, STEPS)
     whole, network = Sequential(stack(cnnx, names, dtype)), Sequential(stack(cnnx, names, dtype))
     options = {"epochs": 2, "learn_rate": LEARN_RATE, "shuffle": False}
     whole.fit(images, labels, **options)
@@ -229,9 +229,9 @@ def test_a_replaced_array_or_setting_takes_effect(change, when):
     assert_same_bits(network.predict(images), twin.predict(images))
 
 
-@pytest.mark.parametrize(("nodes", "kind"), [(4, "blank"), (29, "bytes")])
+@pytest.mark.parametrize(("nodes", "kind"), [(4, "blank"), (54, "bytes")])
 def test_momentum_from_the_middle_of_a_training_on_continues_with_its_weights(dtype, rng, nodes, kind):
-    names = f"article:8 pool softmax:{nodes}"
+    names = f"article:24 pool softmax:{nodes}"
     images, labels = problem(rng, names, STEPS, kind)
     network = Sequential(stack(cnnx, names, dtype))
     twin, unchanged = copy.deepcopy(network), copy.deepcopy(network)
