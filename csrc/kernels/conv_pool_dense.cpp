@@ -151,8 +151,7 @@ template <int count, bool keeps, Ties ties, class T>
   nodes.write(sums);
 }
 
-// Adds what an update that was deferred changes of the totals. Four sums, because each addition waits for the one
-// before.
+// Adds what the totals lack because of a deferred update. Four sums, because each addition waits for the one before.
 template <class T>
 [[gnu::noinline]] void add_deferred(T* totals, const Deferred<const T>& deferred, const PooledImage<T>& pooled,
                                     const ConvPoolShape& conv, const DenseShape& s) {
@@ -231,8 +230,7 @@ struct Gradients {
   T* d_pooled;
   const T* weights;
   bool is_first;  // whether no group of nodes came before, so that d_pooled holds nothing yet
-  // In the second step, of the first one's update: the inputs of the block's rows, and the numbers of the group's
-  // nodes.
+  // In the second step: z' of the block's rows, and c of the group's nodes.
   const T* earlier_inputs = nullptr;
   const Wide<T>* earlier_step = nullptr;
 };
@@ -339,8 +337,8 @@ void backward_to_filters(const Gradients<T>& to, const Wide<T>* d_totals, int wi
   const auto go_back = [&](auto count) {
     backward_rows<count, change, at_once, at_once ? ties : Ties::all>(d_filters, to, d_totals, block, pooled, conv);
   };
-  constexpr bool is_whole = change == Change::first || change == Change::second;  // they take several groups
-  if constexpr (is_whole)
+  // Layers that defer updates have several groups of nodes, of which this one is whole.
+  if constexpr (change == Change::first || change == Change::second)
     go_back(std::integral_constant<int, Groups<T, true>::most>{});
   else
     Groups<T, true>::with_constant(wides, go_back);

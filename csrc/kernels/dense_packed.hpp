@@ -16,10 +16,10 @@
 //
 // Without a background there is one row, no D and no S.
 //
-// Last comes the update that a step has left to the next one, if there are many weights (Deferred).
-//
 // After the last block come the planes of conv_plane.hpp, if there are any. A plane is like a block of one channel: its
 // lanes are eight places, its rows are the next eight places and so on, and its background is 0, so D stays 0.
+//
+// After the last group comes the update that a step has left to the next one, if there are many weights (Deferred).
 #pragma once
 
 #include "../simd/tiles.hpp"
@@ -181,13 +181,13 @@ struct DenseStep {
   }
 };
 
-// An update that a step of plain gradient descent has left to the next one: V_r += z_r * step, in the notation of
-// conv_pool_dense.cpp. So large weights are written in every second step only.
+// An update that a step of plain gradient descent has left to the next one: V_r += z'_r c, as conv_pool_dense.cpp
+// explains. So large weights are written in every second step only.
 template <class T>
 struct Deferred {
   T* pending = nullptr;  // 1 if there is such an update. If it is 0, the other numbers mean nothing.
-  T* step = nullptr;     // (nodes,)
-  T* inputs = nullptr;   // z, in the layout of the weights of a single node; D and S have zeros
+  T* step = nullptr;     // c, (nodes,)
+  T* inputs = nullptr;   // z', in the layout of the weights of a single node; D and S have zeros
 
   Deferred(T* packed, const DenseShape& s) {
     using Number = std::remove_const_t<T>;
