@@ -33,7 +33,7 @@ def blocks(values):
 
 
 def some_constant(rng, images):
-    """Return the images, each third of them, at random, of a single color."""
+    """Return the images, but about a third of them has the colour of its first pixel all over."""
     return np.where(rng.random((len(images), 1, 1)) < 1 / 3, images[:, :1, :1], images)
 
 

@@ -26,6 +26,7 @@ MORE = [
     "conv:4 pool dropout:0.5 conv:5 relu pool:first relu softmax:3",
     "same:5 pool conv:6 pool:first relu dense:7 softmax:3",
     "same:1 pool:first softmax:3",
+    "biased:10 pool softmax:13",
     "biased:26 pool softmax:54",
     "article:2 pool:first relu softmax:24",
     "conv:8 norm pool:first relu dropout:0.3 same:4 norm relu softmax:4",
