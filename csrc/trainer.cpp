@@ -398,7 +398,7 @@ T* Trainer<T>::cleared_gradient(Index shard) noexcept {
   return gradients_[shard];
 }
 
-// Loads some samples of a window, from number `first` on. Fetches those of the next block into the cache.
+// Loads some samples of a window, from number `first` on.
 template <class T>
 void Trainer<T>::load_samples(Workspaces<T> block, const Run& run, Index first) const {
   const Batches<T>& b = run.batches;
@@ -408,8 +408,7 @@ void Trainer<T>::load_samples(Workspaces<T> block, const Run& run, Index first) 
     w->sample.key = random_key(b.seed, static_cast<std::uint64_t>(b.samples_before + sample));
     load(*w, run.images, b.order[sample], b.maps != nullptr ? b.maps + 6 * sample : nullptr, b.background,
          plan_.image());
-    const Index later = sample++ + plan_.samples_at_once();
-    if (later < b.samples) prefetch(run.images, b.order[later], plan_.image());
+    if (++sample < b.samples) prefetch(run.images, b.order[sample], plan_.image());
   }
 }
 
