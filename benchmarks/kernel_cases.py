@@ -260,6 +260,7 @@ def article(kit: Kit) -> dict[str, Case]:
         "find_foreground_in_bytes": finds(0, digit),
         "find_foreground": finds(-0.5, pixels),
         "are_small": Case([pixels, 784], [True], lambda result: [result]),
+        "range_of": Case([pixels, 784], [(pixels.min(), pixels.max(), True)], lambda result: [result]),
         "conv_pool_forward": Case(
             [image, packed, shape], [pooled[listed], pooled[0]], lambda _: [values[listed], background[:8]]
         ),

@@ -64,6 +64,10 @@ struct Given<WindowMoments> {
 py::object to_python(const Outcome& outcome) {
   return py::make_tuple(outcome.loss, outcome.correct);
 }
+template <class T>
+py::object to_python(const ValueRange<T>& range) {
+  return py::make_tuple(range.least, range.most, range.is_finite);
+}
 template <class R>
 py::object to_python(const R& result) {
   return py::cast(result);
@@ -156,6 +160,7 @@ void enter(py::module_& module) {
   table.template enter<&K::find_foreground_in_bytes>("find_foreground_in_bytes");
   table.template enter<&K::find_foreground>("find_foreground");
   table.template enter<&K::are_small>("are_small");
+  table.template enter<&K::range_of>("range_of");
   table.template enter<&K::conv_pool_forward>("conv_pool_forward");
   table.template enter<&K::conv_pool_backward>("conv_pool_backward");
   table.template enter<&K::spread_background>("spread_background");

@@ -1,8 +1,33 @@
 #include "samples.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "stages/affine.hpp"
+#include "threads.hpp"
 
 namespace cnnx {
+
+template <class T>
+ValueRange<T> range_of(const T* values, Index count, int threads) {
+  constexpr Index piece = (Index{1} << 20) / sizeof(T);  // starting a thread for less would take longer
+  const Index pieces = (count + piece - 1) / piece;
+  threads = static_cast<int>(std::min<Index>(threads, pieces));
+  SharedLoop loop(threads);
+  std::vector<ValueRange<T>> found(static_cast<std::size_t>(threads), {values[0], values[0], true});
+  const auto add = [](ValueRange<T>& sum, const ValueRange<T>& range) {
+    sum = {std::min(sum.least, range.least), std::max(sum.most, range.most), sum.is_finite && range.is_finite};
+  };
+  run_team(threads, [&](int thread, Barrier&) {
+    loop.take(thread, pieces, [&](Index number) {
+      const Index first = piece * number;
+      add(found[static_cast<std::size_t>(thread)],
+          active_target().kernels<T>().range_of(values + first, std::min(piece, count - first)));
+    });
+  });
+  for (const auto& of_thread : found) add(found[0], of_thread);
+  return found[0];
+}
 
 template <class T>
 void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* map, double background,
@@ -38,6 +63,8 @@ void load(Workspace<T>& w, const Images<T>& images, Index sample, const double* 
     resample<T>(image, read, shape, map, static_cast<T>(background));
 }
 
+template ValueRange<float> range_of(const float*, Index, int);
+template ValueRange<double> range_of(const double*, Index, int);
 template void load(Workspace<float>&, const Images<float>&, Index, const double*, double, const Shape&);
 template void load(Workspace<double>&, const Images<double>&, Index, const double*, double, const Shape&);
 

@@ -84,6 +84,10 @@ struct Batches {
   }
 };
 
+// Of some numbers, at least one.
+template <class T>
+ValueRange<T> range_of(const T* values, Index count, int threads);
+
 // Fetches a sample into the cache while the sample before it is computed. The hardware cannot predict a shuffled order.
 // Always inlined, because with -O2 GCC removes calls of a function that does nothing but fetch.
 template <class T>
@@ -102,6 +106,8 @@ template <class T>
 void load(Workspace<T>& workspace, const Images<T>& images, Index sample, const double* map, double background,
           const Shape& shape);
 
+extern template ValueRange<float> range_of(const float*, Index, int);
+extern template ValueRange<double> range_of(const double*, Index, int);
 extern template void load(Workspace<float>&, const Images<float>&, Index, const double*, double, const Shape&);
 extern template void load(Workspace<double>&, const Images<double>&, Index, const double*, double, const Shape&);
 

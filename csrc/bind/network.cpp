@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "areas.hpp"
 #include "gil.hpp"
@@ -79,6 +80,18 @@ void apply_to_arrays(const std::vector<py::array>& arrays, const std::vector<Ind
       parts.push_back({checked<T>(arrays[i], "arrays", Access::write), starts[i], arrays[i].size()});
     }
     apply(std::span<const Trained<T>>(parts), flat, checked_optimizer<T>(optimizer, gradient.size()), learn_rate);
+  });
+}
+
+// The smallest and the largest number of an array, or two NaNs.
+std::pair<double, double> range_of_array(const py::array& array, int threads) {
+  return with_dtype(array, "array", [&]<class T>(T) -> std::pair<double, double> {
+    const T* const values = checked<T>(array, "array");
+    if (array.size() == 0) throw py::value_error("array: expected at least one number");
+    const WithoutLock unlocked;
+    const auto range = range_of(values, array.size(), threads);
+    if (!range.is_finite) return {NAN, NAN};
+    return {range.least, range.most};
   });
 }
 
@@ -342,6 +355,8 @@ void bind_network(py::module_& module) {
       .def(py::init<py::array, std::optional<py::array>, double, std::uint64_t, Index>(), array("order"),
            "maps"_a = py::none(), "background"_a = 0.0, "seed"_a = 0, "samples_before"_a = 0);
   module.def("apply", &apply_to_arrays, "arrays"_a, "starts"_a, array("gradient"), "optimizer"_a, "learn_rate"_a);
+  module.def("range_of", &range_of_array, array("array"), "threads"_a,
+             "Return the smallest and the largest number of a float array, or two NaNs if a number is not finite.");
   using Bound = BoundNetwork;
   py::class_<Bound>(module, "Network")
       .def(py::init(&new_network), "layers"_a, "image_shape"_a, "dtype"_a, "fuse"_a = true)

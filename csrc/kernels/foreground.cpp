@@ -157,6 +157,36 @@ bool are_small(const T* values, Index count) noexcept {
   return small[0] != 0;
 }
 
+template <class T>
+ValueRange<T> range_of(const T* values, Index count) noexcept {
+  using V = Vec<T>;
+  constexpr int lanes = native_bytes / static_cast<int>(sizeof(T));
+  constexpr int registers = native_bytes / 16;  // a comparison waits for the one before it in the same register
+  constexpr Index ahead = 4096 / sizeof(T);     // farther than the hardware fetches
+  V least[registers], most[registers], none[registers] = {};
+  for (int k = 0; k < registers; ++k) least[k] = -(most[k] = all<V>(values[0]));
+  const auto look = [&](int k, const V& v) {
+    least[k] = larger(least[k], -v);  // the largest of the negated numbers
+    most[k] = larger(most[k], v);
+    none[k] += v - v;  // 0, or NaN if a number is not finite
+  };
+  Index i = 0;
+  for (; i + registers * lanes <= count; i += registers * lanes)
+    for (int k = 0; k < registers; ++k) {
+      __builtin_prefetch(values + i + k * lanes + ahead);
+      look(k, load<V>(values + i + k * lanes));
+    }
+  for (; i < count; ++i) look(0, all<V>(values[i]));
+  ValueRange<T> range{values[0], values[0], true};
+  for (int k = 0; k < registers; ++k)
+    for (int lane = 0; lane < lanes; ++lane) {
+      range.least = -larger(-range.least, least[k][lane]);
+      range.most = larger(range.most, most[k][lane]);
+      range.is_finite &= none[k][lane] == 0;
+    }
+  return range;
+}
+
 // x / 255 - 0.5 for pixels x from 0 to 255, with the bits of numpy's float64 result rounded to T. For float it computes
 // (x - 127.5) / 255: the same number, but only the division rounds, and no quotient is half-way between two floats.
 // With a fused multiply-add, multiplying by 1 / 255 in two parts gives the division's own bits, several times as fast.
@@ -195,6 +225,7 @@ void enter(Kernels<T>& k) {
   k.find_foreground_in_bytes = find_foreground<std::uint8_t>;
   k.find_foreground = find_foreground<T>;
   k.are_small = are_small<T>;
+  k.range_of = range_of<T>;
 }
 
 }  // namespace

@@ -188,6 +188,13 @@ struct DenseInput {
   int count = 1;
 };
 
+// The smallest and the largest of some numbers, at least one. They mean nothing if a number is not finite.
+template <class T>
+struct ValueRange {
+  T least, most;
+  bool is_finite;
+};
+
 // Gradient descent with momentum, and Adam with decoupled weight decay; elementwise.cpp has the formulas.
 struct SgdSettings {
   double momentum, weight_decay;
@@ -382,6 +389,7 @@ struct Kernels {
   int (*find_foreground)(int* patches, std::uint64_t* scratch, const T* pixels, T background_pixel,
                          const ConvPoolShape&) noexcept;
   bool (*are_small)(const T* values, Index count) noexcept;
+  ValueRange<T> (*range_of)(const T* values, Index count) noexcept;
 
   // kernels/conv_pool.cpp
   void (*conv_pool_forward)(const PooledImage<T>&, const T* packed, const ConvPoolShape&) noexcept;

@@ -24,7 +24,7 @@ def activations(layers: Sequence[Layer], image: Any, dtype: np.dtype[Any]) -> di
     if image.dtype == _images.UINT8:
         value = (image / 255 - 0.5).astype(dtype)
     else:
-        _images.pixel_range(image[np.newaxis])
+        _images.pixel_range(image[np.newaxis], 1)
     outputs = {}
     for position, layer in enumerate(layers):
         value = outputs[f"{position} {layer.kind}"] = layer.forgetful().forward(value)

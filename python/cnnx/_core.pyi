@@ -250,6 +250,11 @@ def apply(
     optimizer: SGD | Adam,
     learn_rate: float,
 ) -> None: ...
+def range_of(array: numpy.typing.NDArray[typing.Any], threads: int) -> tuple[float, float]:
+    """
+    Return the smallest and the largest number of a float array, or two NaNs if a number is not finite.
+    """
+
 def targets() -> list[str]:
     """
     Return the instruction sets that this build and this CPU have, from the simplest to the best.

@@ -14,6 +14,7 @@ from . import _checks, _images, _stack
 from ._images import UINT8, Pixels
 from ._losses import Loss, sample_weights
 from ._planned import Planned
+from ._threads import thread_count
 
 
 class ImageChecks(Planned):
@@ -121,14 +122,16 @@ class ImageChecks(Planned):
         """Return the axes of the images that the first convolution takes, for a message."""
         return f"({', '.join(map(str, ('n', *_stack.image_axes(self.layers))))})"
 
-    def _validation(self, validation: Any, image_shape: tuple[int, ...], loss: Loss) -> tuple[Any, Any]:
+    def _validation(
+        self, validation: Any, image_shape: tuple[int, ...], loss: Loss, threads: int | None
+    ) -> tuple[Any, Any]:
         """Return validation images and targets as a loss takes them, for training images of a shape."""
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError(f"validation: expected images and labels, got {type(validation).__name__}")
         try:
             images, targets = self._labelled(validation[0], validation[1], loss)
             if images.dtype != UINT8:
-                _images.pixel_range(images)
+                _images.pixel_range(images, thread_count(threads, len(images)))
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
         if images.shape[1:] != image_shape and not _stack.takes_any_size(self.layers):

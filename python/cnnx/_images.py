@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 if TYPE_CHECKING:
     from .augment import Augmentation
 
@@ -26,7 +28,7 @@ _LARGEST_SIDE = 256  # pixels: no larger image is tried for the message of an er
 _FEW_VALUES = 16  # uint8 images without a pixel above this probably do not use the scale from 0 to 255
 _ENOUGH = 8  # images: fewer do not tell the scale of uint8 images, since one image may be dark
 _SEVERAL = 16  # images: fewer do not tell that all images are too dark
-_CHUNK = 256  # images at a time, so that they are still in the cache when they are read again
+_FIRST = 256  # uint8 images: they nearly always tell what all of them would
 
 
 def as_stack(
@@ -117,25 +119,14 @@ def _advice(expected: tuple[int | str, ...], given: tuple[int, ...]) -> str:
     return ""
 
 
-def pixel_range(images: NDArray[Any]) -> tuple[float, float]:
+def pixel_range(images: NDArray[Any], threads: int) -> tuple[float, float]:
     """Return the smallest and the largest pixel of float images; ValueError if a pixel is not finite."""
-    least, most = math.inf, -math.inf
-    for start in range(0, len(images), _CHUNK):
-        some = images[start : start + _CHUNK]
-        low, high = float(some.min()), float(some.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            refuse_non_finite(some, start)
-        least, most = min(least, low), max(most, high)
+    least, most = _core.range_of(images, threads)
+    if math.isnan(least):
+        number, bad = next((number, bad) for number, image in enumerate(images) if (bad := ~np.isfinite(image)).any())
+        place = (number, *np.argwhere(bad)[0].tolist())
+        raise ValueError(f"images: expected finite pixels, got {images[place]} at images[{', '.join(map(str, place))}]")
     return least, most
-
-
-def refuse_non_finite(images: NDArray[Any], start: int = 0) -> None:
-    """Raise ValueError if a pixel is not finite. `start` is the index of the first image, for the message."""
-    bad = np.argwhere(~np.isfinite(images))
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        where = ", ".join(map(str, (place[0] + start, *place[1:])))
-        raise ValueError(f"images: expected finite pixels, got {images[place]} at images[{where}]")
 
 
 class Pixels(NamedTuple):
@@ -171,11 +162,11 @@ class Pixels(NamedTuple):
         return Pixels(self.dtype, least, most, self.images + before.images)
 
 
-def pixels(images: NDArray[Any]) -> Pixels:
+def pixels(images: NDArray[Any], threads: int) -> Pixels:
     """Return the kind and range of some images; ValueError if a pixel is not finite."""
     if images.dtype != np.uint8:
-        return Pixels("float", *pixel_range(images), len(images))
-    most = int(images[:_CHUNK].max())
+        return Pixels("float", *pixel_range(images, threads), len(images))
+    most = int(images[:_FIRST].max())
     most = most if most > _FEW_VALUES else int(images.max())
     return Pixels("uint8", 0, 255 if most > _FEW_VALUES or len(images) < _ENOUGH else most, len(images))
 

@@ -56,8 +56,8 @@ class OwnSteps(ImageChecks):
         chosen = _losses.chosen(loss, label_smoothing)
         images, targets = self._labelled(images, labels, chosen)
         weights = self._weights(images, labels, sample_weight)
-        pixels = _images.pixels(images)
         threads = thread_count(threads, len(images), least=1)
+        pixels = _images.pixels(images, threads)
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
         _stack.check_least_batch(self.layers, images.shape[1:], len(images))
@@ -110,13 +110,14 @@ class OwnSteps(ImageChecks):
         """
         given = images
         images, _ = self._images(given)
-        pixels = _images.pixels(images)
+        threads = thread_count(threads, len(images), least=1)
+        pixels = _images.pixels(images, threads)
         generator = _random.generator(rng)
         plan = self._plan(images.shape[1:])
         _stack.check_least_batch(self.layers, images.shape[1:], len(images))
         seed = _random.draw_seed(generator) if _stack.has_dropout(self.layers) else 0
         samples = Samples(np.arange(len(images)), seed=seed)
-        outputs = forward_of(plan, images, samples, thread_count(threads, len(images), least=1))
+        outputs = forward_of(plan, images, samples, threads)
         self._remember(images, pixels.and_of(self.pixels))
         self._forwarded = images, given.shape, seed
         return outputs

@@ -198,7 +198,7 @@ class Sequential(OwnSteps):
             chosen_loss = _losses.chosen(loss, label_smoothing)
             images, targets = self._labelled(images, labels, chosen_loss)
             weights = self._weights(images, labels, sample_weight, class_weight)
-            pixels = _images.pixels(images)
+            pixels = _images.pixels(images, thread_count(threads, len(images)))
             course = Course(len(images), epochs, batch_size, progress_every)
             shuffle = _checks.boolean("shuffle", shuffle)
             if on_progress is not None and not callable(on_progress):
@@ -218,7 +218,7 @@ class Sequential(OwnSteps):
             if ranks is not None and threads is None:
                 run.threads = run.validation_threads = ranks.threads(run.threads)
             if validation is not None:
-                run.validation = self._validation(validation, images.shape[1:], run.validation_loss)
+                run.validation = self._validation(validation, images.shape[1:], run.validation_loss, threads)
             run.pixels = pixels.and_of(self.pixels)
             run.background = _images.background(augment, pixels)
             generator = _random.generator(rng)
@@ -306,7 +306,7 @@ class Sequential(OwnSteps):
         plan, threads = self._plan(images.shape[1:]), thread_count(threads, len(images))
         losses, correct = Batch(plan, images, targets, weights, chosen, threads).evaluate()
         if images.dtype != _images.UINT8 and not np.isfinite(losses).all():
-            _images.refuse_non_finite(images)
+            _images.pixel_range(images, threads)
         return float(losses.mean()), float(correct.mean()) if chosen.has_classes else math.nan
 
     def predict(self, images: NDArray[Any], *, threads: int | None = None) -> FloatArray:

@@ -157,6 +157,26 @@ def test_the_environment_chooses_the_target():
 UNKNOWN = ["sse9", "AVX2", "avx2 ", " ", "baseline,avx2", "neon!", *({*KNOWN} - {*cnnx.targets()})]
 
 
+@pytest.mark.usefixtures("target")
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 63, 64, 65, 300, 700_000])
+def test_the_range_of_an_array_has_each_of_its_numbers(dtype, rng, count, threads):
+    values = rng.uniform(-0.5, 0.5, count).astype(dtype)
+    for place in {0, count // 3, count // 2, count - 1}:
+        for extreme in (-7, 8):
+            changed = values.copy()
+            changed[place] = extreme
+            assert _core.range_of(changed, threads) == (changed.min(), changed.max())
+        for bad in (np.nan, np.inf, -np.inf):
+            changed[place] = bad
+            assert np.isnan(_core.range_of(changed, threads)).all()
+
+
+def test_an_empty_array_has_no_range():
+    with pytest.raises(ValueError, match=r"^array: expected at least one number$"):
+        _core.range_of(np.zeros(0), 1)
+
+
 @pytest.mark.parametrize("target", UNKNOWN)
 def test_an_unknown_target_is_refused_with_those_there_are(target):
     message = rf"^CNNX_TARGET: expected one of {', '.join(cnnx.targets())} on this CPU, got '{re.escape(target)}'$"
