@@ -292,6 +292,7 @@ def dense(kit: Kit) -> dict[str, Case]:
     weights, biases, d_totals, inputs = kit.draw(1600, 10), kit.draw(10), kit.draw(12, 10), kit.draw(12, 1600)
     packed = zeros(table.packed_dense_size(DENSE))
     d_packed, totals, d_inputs, d_biases = np.zeros_like(packed), zeros(12, 10), zeros(12, 1600), zeros(10)
+    d_batch = zeros(len(packed) + 10)
     kit.run("dense_pack", packed, weights, DENSE)
     one, d_one, d_input = inputs[0], d_totals[0], weights @ d_totals[0]
     stepped = [weights - T(RATE) * np.outer(one, d_one), biases - T(RATE) * d_one]
@@ -319,6 +320,16 @@ def dense(kit: Kit) -> dict[str, Case]:
             [list(d_inputs), d_packed, d_biases, packed, list(d_totals), list(inputs), 12, DENSE],
             [d_totals @ weights.T, inputs.T @ d_totals, d_totals.sum(axis=0)],
             lambda _: [d_inputs, kit.unpacked(d_packed, DENSE), d_biases],
+        ),
+        "dense_backward_inputs": Case(
+            [list(d_inputs), packed, list(d_totals), 12, DENSE], [d_totals @ weights.T], lambda _: [d_inputs]
+        ),
+        "dense_gradient_parts": Case([DENSE], [5], lambda result: [result]),
+        # The second part of four has 52 blocks of eight inputs.
+        "dense_set_gradient": Case(
+            [d_batch, 1, list(inputs), list(d_totals), table.ShardedBatch(12, 4), 1 / 12, DENSE],
+            [inputs.T[416:832] @ d_totals / 12, [52 * 80, 104 * 80]],
+            lambda result: [kit.unpacked(d_batch[: len(packed)], DENSE)[416:832], list(result)],
         ),
     }
 

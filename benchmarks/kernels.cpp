@@ -64,6 +64,9 @@ struct Given<WindowMoments> {
 py::object to_python(const Outcome& outcome) {
   return py::make_tuple(outcome.loss, outcome.correct);
 }
+py::object to_python(const Range& range) {
+  return py::make_tuple(range.first, range.end);
+}
 template <class T>
 py::object to_python(const ValueRange<T>& range) {
   return py::make_tuple(range.least, range.most, range.is_finite);
@@ -175,6 +178,9 @@ void enter(py::module_& module) {
   table.template enter<&K::dense_backward_packed>("dense_backward_packed");
   table.template enter<&K::dense_forward_block>("dense_forward_block");
   table.template enter<&K::dense_backward_block>("dense_backward_block");
+  table.template enter<&K::dense_backward_inputs>("dense_backward_inputs");
+  table.template enter<&K::dense_gradient_parts>("dense_gradient_parts");
+  table.template enter<&K::dense_set_gradient>("dense_set_gradient");
   table.template enter<&K::conv_pool_dense_forward>("conv_pool_dense_forward");
   table.template enter<&K::conv_pool_dense_backward_update>("conv_pool_dense_backward_update");
   table.template enter<&K::conv_pool_dense_backward>("conv_pool_dense_backward");

@@ -161,7 +161,8 @@ void fuse(Stages<T>& stages) {
 }  // namespace
 
 template <class T>
-Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse, bool fold) : image_(image) {
+Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse, bool fold)
+    : image_(image), activations_(image.count()) {
   Lowering<T> lowering(layers, image, fold);
   stages_ = lowering.lower();
   if (fuse) cnnx::fuse(stages_);
@@ -170,6 +171,7 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   parameter_count_ = lowering.parameter_count();
   for (const auto& stage : stages_) {
     work_ += stage->work();
+    activations_ += stage->outputs();
     desk_size_ = std::max(desk_size_, stage->desk_size());
     needs_small_ = needs_small_ || stage->needs_small();
     for (const auto& packed : stage->parameters()) {
@@ -186,6 +188,7 @@ Plan<T>::Plan(const std::vector<Layer<T>>& layers, const Shape& image, bool fuse
   first_trained_ = static_cast<std::size_t>(std::find_if(stages_.begin(), stages_.end(), is_trained) - stages_.begin());
   cut_into_segments();
   choose_samples_at_once();
+  if constexpr (has_gradient_parts) choose_gradient_parts();
 }
 
 template <class T>
@@ -217,6 +220,25 @@ void Plan<T>::choose_samples_at_once() {
     samples_at_once_ = at_once;
     for (first_at_once_ = begin_of(segment); stages_[first_at_once_]->samples_at_once() == 1;) ++first_at_once_;
   }
+}
+
+template <class T>
+void Plan<T>::choose_gradient_parts() {
+  const auto adds = [](const auto& stage) { return !stage->parameters().empty() && stage->gradient_parts() == 0; };
+  if (segments() > 1 || has_ties_ || std::any_of(stages_.begin(), stages_.end(), adds)) return;
+  for (std::size_t at = 0; at < stages_.size(); ++at) {
+    const int parts = stages_[at]->is_frozen() ? 0 : stages_[at]->gradient_parts();
+    for (int number = 0; number < parts; ++number) gradient_parts_.push_back({at, number});
+  }
+}
+
+template <class T>
+Range Plan<T>::set_gradient(const GradientPart& part, Workspaces<T> samples, const ShardedBatch& batch, T factor,
+                            T* gradient) const {
+  std::array<const Pass<T>*, dense_batch> passes;
+  for (std::size_t k = 0; k < samples.size(); ++k) passes[k] = &samples[k]->passes[part.stage];
+  return stages_[part.stage]->set_gradient(part.number, Passes<T>(passes.data(), samples.size()), batch, factor,
+                                           gradient);
 }
 
 template <class T>
@@ -276,6 +298,7 @@ Index Plan<T>::least_batch() const noexcept {
 
 template <class T>
 bool Plan<T>::keeps_gradient(std::size_t at) const noexcept {
+  if (has_gradient_parts && !gradient_parts_.empty() && at > 0 && stages_[at - 1]->gradient_parts() > 0) return true;
   return std::any_of(heads_.begin(), heads_.end(), [&](const Head& head) { return head.at + 1 == at; });
 }
 

@@ -84,11 +84,23 @@ class Plan {
   void backward(Workspaces<T> samples, std::size_t segment, T* gradient) const;
   void meet_forward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_forward(batch); }
   void meet_backward(std::size_t segment, const MetBatch<T>& batch) const { head(segment).meet_backward(batch); }
+  // If all layers with parameters are dense, the gradient of a batch can be computed part by part
+  // (Stage::gradient_parts), and these are the parts.
+  struct GradientPart {
+    std::size_t stage;
+    int number;
+  };
+  const std::vector<GradientPart>& gradient_parts() const noexcept { return gradient_parts_; }
+  Range set_gradient(const GradientPart& part, Workspaces<T> samples, const ShardedBatch& batch, T factor,
+                     T* gradient) const;
+  // How many numbers a sample has at all boundaries between stages.
+  Index activations() const noexcept { return activations_; }
   // How many samples a batch needs at least, so that each channel of a batch has more than one value.
   Index least_batch() const noexcept;
   // Makes the memory for the statistics of batches of `samples`.
   void make_statistics(PackedValues<T>& values, Index samples) const;
-  // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet.
+  // Whether a sample keeps the gradient at the boundary before stage `at` while threads meet, or until its batch's
+  // gradient is computed.
   bool keeps_gradient(std::size_t at) const noexcept;
   // Whether samples that go at once have gradients of their own at the boundary before stage `at`. The image's gradient
   // is read after the last of them.
@@ -101,6 +113,7 @@ class Plan {
  private:
   void cut_into_segments();
   void choose_samples_at_once();
+  void choose_gradient_parts();
   std::size_t begin_of(std::size_t segment) const noexcept { return segment == 0 ? 0 : heads_[segment - 1].at; }
   std::size_t end_of(std::size_t segment) const noexcept {
     return segment < heads_.size() ? heads_[segment].at : stages_.size();
@@ -116,12 +129,13 @@ class Plan {
   Shape image_;
   Stages<T> stages_;
   std::vector<Head> heads_;
+  std::vector<GradientPart> gradient_parts_;
   OutputFunction<T> output_function_;
   std::vector<std::shared_ptr<Packed<T>>> parameters_;
   int samples_at_once_ = 1;
   std::size_t first_at_once_ = 0;  // the first stage that takes them at once; earlier ones take one after the other
   Index parameter_count_ = 0, buffer_count_ = 0, packed_size_ = 0, derived_size_ = 0, statistics_size_ = 0, work_ = 0;
-  Index desk_size_ = 0;
+  Index desk_size_ = 0, activations_ = 0;
   std::size_t first_trained_ = 0;
   bool has_ties_ = false, needs_small_ = false;
 };

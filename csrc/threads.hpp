@@ -3,6 +3,7 @@
 // 20 and 11.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -27,12 +28,18 @@ class SharedLoop {
   // Calls body(number) for numbers from 0 to count - 1 that no other thread has taken.
   template <class Body>
   void take(int thread, std::ptrdiff_t count, const Body& body) {
+    take(thread, count, 1, [&](std::ptrdiff_t number, std::ptrdiff_t) { body(number); });
+  }
+  // Calls body(first number, how many) for up to `at_once` numbers at a time.
+  template <class Body>
+  void take(int thread, std::ptrdiff_t count, std::ptrdiff_t at_once, const Body& body) {
     const auto shares = static_cast<std::ptrdiff_t>(shares_.size());
     for (std::ptrdiff_t k = 0; k < shares; ++k) {
       const std::ptrdiff_t share = (thread + k) % shares;
       const std::ptrdiff_t first = count * share / shares, end = count * (share + 1) / shares;
       auto& taken = shares_[static_cast<std::size_t>(share)].taken;
-      for (std::ptrdiff_t number = first + taken++; number < end; number = first + taken++) body(number);
+      for (std::ptrdiff_t number; (number = first + taken.fetch_add(at_once)) < end;)
+        body(number, std::min(at_once, end - number));
     }
   }
   // The number that another thread has probably just done when a thread takes `number`: the one before it, in the next

@@ -27,6 +27,12 @@ Index steps_of(const Optimizer<T>& optimizer) {
   return optimizer.steps != nullptr ? static_cast<Index>(*optimizer.steps) : 0;
 }
 
+// What a sum of gradients is multiplied by.
+template <class T>
+T factor_of(const ShardedBatch& batch, const Batches<T>& batches) noexcept {
+  return batches.loss.is_mean() ? T{1} / static_cast<T>(batch.samples) : T{1};
+}
+
 }  // namespace
 
 template <class T>
@@ -47,6 +53,15 @@ Index shards_of(const Plan<T>& plan, Index samples) noexcept {
   return shards;
 }
 
+// A part reads the inputs of all samples, while a shard's gradient is as large as the parameters. So many samples of
+// few parameters go by shards, and so do those that are too few for a part to be worth its calls.
+template <class T>
+bool Trainer<T>::can_go_by_parts(Index samples) const noexcept {
+  constexpr Index most_reading = 4;  // activations for each parameter
+  return !plan_.gradient_parts().empty() && samples > dense_block && samples <= dense_batch &&
+         samples * plan_.activations() <= most_reading * plan_.parameter_count();
+}
+
 template <class T>
 void Trainer<T>::check(const Batches<T>& batches) const {
   const Index last = batches.samples % batches.batch_size, least = last > 0 ? last : batches.batch_size;
@@ -60,18 +75,18 @@ template <class T>
 int Trainer<T>::make_memory(Index samples, int threads, const Ranks* ranks) {
   const Index shards = shards_of(plan_, samples), of_a_rank = ranks != nullptr ? ranks->most(shards) : shards;
   threads = static_cast<int>(std::min<Index>(threads, of_a_rank));
+  goes_by_parts_ = has_gradient_parts && ranks == nullptr && can_go_by_parts(samples);
   const auto at_once = static_cast<std::size_t>(threads * plan_.samples_at_once());
-  const std::size_t in_flight = plan_.segments() == 1 ? at_once : static_cast<std::size_t>(samples);
+  const std::size_t in_flight = keeps_samples() ? static_cast<std::size_t>(samples) : at_once;
   while (scratches_.size() < static_cast<std::size_t>(threads))
     scratches_.push_back(std::make_unique<Scratch<T>>(plan_));
   while (desks_.size() < static_cast<std::size_t>(threads)) desks_.push_back(new_buffer<T>(plan_.desk_size()));
-  while (workspaces_.size() < in_flight) {
-    const std::size_t own = workspaces_.size();
+  while (workspaces_.size() < in_flight)
     workspaces_.push_back(std::make_unique<Workspace<T>>(plan_, parameters_, wants_d_images_));
-    if (plan_.segments() > 1) continue;
+  for (std::size_t own = 0; !keeps_samples() && own < in_flight; ++own) {
     const std::size_t thread = own / static_cast<std::size_t>(plan_.samples_at_once());
-    workspaces_.back()->use(*scratches_[thread], static_cast<int>(own) % plan_.samples_at_once());
-    workspaces_.back()->use_desk(desks_[thread].get());
+    workspaces_[own]->use(*scratches_[thread], static_cast<int>(own) % plan_.samples_at_once());
+    workspaces_[own]->use_desk(desks_[thread].get());
   }
   plan_.make_statistics(parameters_, samples);
   if (gradients_[shards - 1] == nullptr) {
@@ -249,6 +264,7 @@ void Trainer<T>::step_sample_by_sample(const Run& run) {
 // loss has no gradient, there is no backward pass. If the ranks throw, all threads stop at their next meeting.
 template <class T>
 void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimizer<T>* optimizer) {
+  if (goes_by_parts()) return step_part_by_part(run, threads, optimizer);
   const Batches<T>& batches = run.batches;
   const bool has_gradient = batches.loss.has_gradient();
   const std::size_t last = plan_.segments() - 1;
@@ -341,6 +357,41 @@ void Trainer<T>::step_batch_by_batch(const Run& run, int threads, const Optimize
   std::rethrow_exception(failure);
 }
 
+// The same, part by part: when all samples have gone through the plan, threads share the parts of the gradient, and the
+// optimizer's step for each. No thread owns a shard's gradient, so work moves to a thread whose core is faster.
+template <class T>
+void Trainer<T>::step_part_by_part(const Run& run, int threads, const Optimizer<T>* optimizer) {
+  const Batches<T>& batches = run.batches;
+  const auto& parts = plan_.gradient_parts();
+  const Index at_once = plan_.samples_at_once() / (threads > 1 ? 2 : 1);  // less, so that threads end together
+  SharedLoop loop(threads);
+  run_team(threads, [&](int thread, Barrier& all_threads) {
+    const auto meet = [&](const auto& alone) {
+      all_threads.meet([&] {
+        alone();
+        loop.restart();
+      });
+    };
+    for (Index step = 0; step < batches.steps(); ++step) {
+      const Index first = step * batches.batch_size, count = std::min(batches.batch_size, batches.samples - first);
+      loop.take(thread, count, at_once,
+                [&](Index i, Index some) { go_forward(block(thread, i, some), run, first + i, 0, nullptr); });
+      meet([&] { are_clear_[0] = false; });
+      if (!batches.loss.has_gradient()) continue;
+      const ShardedBatch batch{count, shards_of(plan_, count)};
+      const Workspaces<T> samples(workspaces_.data(), static_cast<std::size_t>(count));
+      loop.take(thread, std::ssize(parts), [&](Index number) {
+        const Range range = plan_.set_gradient(parts[static_cast<std::size_t>(number)], samples, batch,
+                                               factor_of(batch, batches), gradients_[0]);
+        if (optimizer != nullptr) update(*optimizer, batches, step, range.first, range.end - range.first, nullptr);
+      });
+      meet([&] {
+        if (optimizer != nullptr) finish_update(*optimizer, batches, step);
+      });
+    }
+  });
+}
+
 template <class T>
 void Trainer<T>::meet_forward(std::size_t segment, const ShardedBatch& batch, Ranks* ranks) {
   if (ranks != nullptr) gather_statistics(*ranks, plan_.head(segment), parameters_, batch);
@@ -374,7 +425,7 @@ void Trainer<T>::go_back(Workspaces<T> block, const Run& run, Index first, std::
 template <class T>
 Workspaces<T> Trainer<T>::block(int thread, Index in_batch, Index count) const noexcept {
   const Index own = Index{thread} * plan_.samples_at_once();
-  if (plan_.segments() == 1) return {&workspaces_[static_cast<std::size_t>(own)], static_cast<std::size_t>(count)};
+  if (!keeps_samples()) return {&workspaces_[static_cast<std::size_t>(own)], static_cast<std::size_t>(count)};
   const Workspaces<T> samples(&workspaces_[static_cast<std::size_t>(in_batch)], static_cast<std::size_t>(count));
   for (Index k = 0; k < count; ++k) {
     const auto at = static_cast<std::size_t>(k);
@@ -425,12 +476,6 @@ void Trainer<T>::take_losses(Workspaces<T> block, const Run& run, Index first) c
     if (run.results.correct != nullptr) run.results.correct[sample] = outcome.correct;
     ++sample;
   }
-}
-
-// What a sum of gradients is multiplied by.
-template <class T>
-T factor_of(const ShardedBatch& batch, const Batches<T>& batches) noexcept {
-  return batches.loss.is_mean() ? T{1} / static_cast<T>(batch.samples) : T{1};
 }
 
 // Adds the shards as a balanced binary tree, of which ranks can each compute a subtree and agree to the bit: `count`

@@ -47,6 +47,7 @@ class Trainer {
   static constexpr Index steps_a_derivation = 1024;  // few enough to limit rounding errors, enough to cost little time
 
   void check(const Batches<T>& batches) const;
+  bool can_go_by_parts(Index samples) const noexcept;
   // Makes all memory for batches of `samples`. Returns how many of the threads such a batch keeps busy.
   int make_memory(Index samples, int threads, const Ranks* ranks = nullptr);
   void take_parameters();
@@ -55,9 +56,12 @@ class Trainer {
 
   void step_sample_by_sample(const Run& run);
   void step_batch_by_batch(const Run& run, int threads, const Optimizer<T>* optimizer);
+  void step_part_by_part(const Run& run, int threads, const Optimizer<T>* optimizer);
   // The part of a step in which samples first meet a segment: forward, and in the last segment also back.
   void go_forward(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
   void go_back(Workspaces<T> block, const Run& run, Index first, std::size_t segment, T* gradient) const;
+  bool goes_by_parts() const noexcept { return has_gradient_parts && goes_by_parts_; }
+  bool keeps_samples() const noexcept { return goes_by_parts() || plan_.segments() > 1; }
   Workspaces<T> block(int thread, Index in_batch, Index count) const noexcept;
   void load_samples(Workspaces<T> block, const Run& run, Index first) const;
   void take_losses(Workspaces<T> block, const Run& run, Index first) const;
@@ -74,8 +78,9 @@ class Trainer {
   const Plan<T>& plan_;
   PackedValues<T> parameters_;
   bool wants_d_images_;
-  // In a plan of one segment, each thread has as many workspaces as samples go through at once. Otherwise each sample
-  // of a batch has one.
+  bool goes_by_parts_ = false;  // whether the batches of this call get their gradient part by part
+  // Each sample of a batch has one if threads meet before it is done. Otherwise each thread has as many as samples go
+  // through at once.
   std::vector<std::unique_ptr<Workspace<T>>> workspaces_;
   std::vector<std::unique_ptr<Scratch<T>>> scratches_;  // one for each thread
   std::vector<Buffer<T>> desks_;                        // the same

@@ -219,14 +219,6 @@ template <int samples, int wides, class T>
     for (int j = 0; j < wides; ++j) sums[k * stride + j] = sum[k][j];
 }
 
-// Calls body(first sample, number of samples as a constant) for groups of 4 and 1.
-template <class Body>
-void for_samples(int samples, Body&& body) {
-  int first = 0;
-  for (; samples - first >= 4; first += 4) body(first, std::integral_constant<int, 4>{});
-  for (; first < samples; ++first) body(first, std::integral_constant<int, 1>{});
-}
-
 // Fetches memory into the cache while something else is computed. Addresses are numbers, because they are a guess.
 struct Fetch {
   std::uintptr_t at, end;

@@ -75,6 +75,14 @@ void for_groups_from_last(const DenseShape& s, const Body& body) {
   }
 }
 
+// Calls body(first sample, number of samples as a constant) for groups of 4 and 1.
+template <class Body>
+void for_samples(int samples, Body&& body) {
+  int first = 0;
+  for (; samples - first >= 4; first += 4) body(first, std::integral_constant<int, 4>{});
+  for (; first < samples; ++first) body(first, std::integral_constant<int, 1>{});
+}
+
 // Where a group's packed weights begin, and the distances between its rows and between its blocks.
 struct GroupLayout {
   Index begin, row, block;

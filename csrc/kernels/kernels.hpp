@@ -178,6 +178,20 @@ struct DenseShape {
 // The most samples that a dense layer takes at once, to read its weights once for all of them.
 inline constexpr int dense_block = 12;
 
+// The most samples of a batch whose gradient is computed part by part (stages/stage.hpp). That is for threads, so a web
+// page does without.
+inline constexpr int dense_batch = 256;
+#if defined(__wasm__)
+inline constexpr bool has_gradient_parts = false;
+#else
+inline constexpr bool has_gradient_parts = true;
+#endif
+
+// The numbers from `first` to `end` - 1.
+struct Range {
+  Index first, end;
+};
+
 // The input of a dense layer. With a background, values are (rows, stride), of which only the listed rows are read;
 // every other row equals the background (stride,). Without one, values are a single row (channels,).
 template <class T>
@@ -422,6 +436,15 @@ struct Kernels {
                               const DenseShape&) noexcept;
   void (*dense_backward_block)(T* const* d_inputs, T* d_packed, T* d_biases, const T* packed, const T* const* d_totals,
                                const T* const* inputs, int samples, const DenseShape&) noexcept;
+
+  // kernels/dense_gradient.cpp: sets the inputs' gradients, as dense_backward_block does, and a part of the gradient of
+  // packed weights and biases, which the last function returns. It is the factor times the sum over the batch, and has
+  // the bits that add_as_tree gives for shards.
+  void (*dense_backward_inputs)(T* const* d_inputs, const T* packed, const T* const* d_totals, int samples,
+                                const DenseShape&) noexcept;
+  int (*dense_gradient_parts)(const DenseShape&) noexcept;
+  Range (*dense_set_gradient)(T* d_packed, int part, const T* const* inputs, const T* const* d_totals,
+                              const ShardedBatch&, T factor, const DenseShape&) noexcept;
 
   // kernels/conv_pool_dense.cpp. `folded` says that row D of the weights is 0, as it is from dense_fold until the first
   // update in place. d_pooled is scratch, (patches + 1, stride). The first backward kernel updates filters, weights and

@@ -16,6 +16,7 @@ void CNNX_TARGET::fill(Kernels<float>& float32, Kernels<double>& float64) {
   fill_softmax(float32, float64);
   fill_losses(float32, float64);
   fill_winograd_backward(float32, float64);
+  if constexpr (has_gradient_parts) fill_dense_gradient(float32, float64);
   if constexpr (has_batch_norm) {
     fill_batch_norm(float32, float64);
     fill_conv_pool_norm(float32, float64);

@@ -24,6 +24,7 @@ void fill_foreground(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool(Kernels<float>&, Kernels<double>&);
 void fill_dense(Kernels<float>&, Kernels<double>&);
 void fill_dense_packed(Kernels<float>&, Kernels<double>&);
+void fill_dense_gradient(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool_norm(Kernels<float>&, Kernels<double>&);
 void fill_conv_pool_dense(Kernels<float>&, Kernels<double>&);
 void fill_elementwise(Kernels<float>&, Kernels<double>&);

@@ -144,6 +144,11 @@ struct Logical {
     for (int i = 0; i < count; ++i) part[i] += other.part[i];
     return *this;
   }
+  Logical operator*(T factor) const {
+    Logical product;
+    for (int i = 0; i < count; ++i) product.part[i] = part[i] * factor;
+    return product;
+  }
   Logical operator-(const Logical& other) const {
     Logical difference;
     for (int i = 0; i < count; ++i) difference.part[i] = part[i] - other.part[i];

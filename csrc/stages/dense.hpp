@@ -47,10 +47,26 @@ class DenseStage final : public Stage<T> {
     for (std::size_t i = 0; i < passes.size(); ++i)
       d_inputs[i] = passes[i]->d_input, d_totals[i] = passes[i]->d_output, inputs[i] = passes[i]->input;
     const Pass<T>& first = *passes.front();
+    if (has_gradient_parts && gradient == nullptr) {
+      if (!first.is_first)
+        this->kernels().dense_backward_inputs(d_inputs, first.parameters->of(*packed_), d_totals,
+                                              static_cast<int>(passes.size()), shape_);
+      return;
+    }
     T* const d_packed = gradient + packed_->offset;
     this->kernels().dense_backward_block(first.is_first ? nullptr : d_inputs, d_packed,
                                          d_packed + packed_->biases_offset(), first.parameters->of(*packed_), d_totals,
                                          inputs, static_cast<int>(passes.size()), shape_);
+  }
+  int gradient_parts() const override { return has_gradient_parts ? this->kernels().dense_gradient_parts(shape_) : 0; }
+  Range set_gradient(int part, const Passes<T>& passes, const ShardedBatch& batch, T factor,
+                     T* gradient) const override {
+    if constexpr (!has_gradient_parts) return {0, 0};
+    const T *inputs[dense_batch], *d_totals[dense_batch];
+    for (std::size_t i = 0; i < passes.size(); ++i) inputs[i] = passes[i]->input, d_totals[i] = passes[i]->d_output;
+    const Range range =
+        this->kernels().dense_set_gradient(gradient + packed_->offset, part, inputs, d_totals, batch, factor, shape_);
+    return {packed_->offset + range.first, packed_->offset + range.end};
   }
   void backward_update(const Pass<T>& pass, T learn_rate, T*) const override {
     T* const values = pass.parameters->of(*packed_);

@@ -86,6 +86,16 @@ class Stage {
     for (const auto* const pass : passes) backward(*pass, gradient);
   }
 
+  // A stage may compute its parameters' gradient from a whole batch. Then all samples go back first, with a null
+  // `gradient`, and keep the stage's input and d_output. Threads share the parts. Each call sets one of them in
+  // `gradient`, to the factor times the sum over the batch's shards, with the same bits as otherwise. It returns which
+  // packed numbers these are. Without parts, a stage needs a gradient to add to.
+  virtual int gradient_parts() const { return 0; }
+  virtual Range set_gradient([[maybe_unused]] int part, const Passes<T>&, const ShardedBatch&,
+                             [[maybe_unused]] T factor, [[maybe_unused]] T* gradient) const {
+    return {0, 0};
+  }
+
   // Whether the stage has parameters and training leaves them as they are. All parameters of a stage are frozen, or
   // none.
   bool is_frozen() const noexcept { return is_frozen_; }
