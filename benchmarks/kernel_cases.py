@@ -292,7 +292,7 @@ def dense(kit: Kit) -> dict[str, Case]:
     weights, biases, d_totals, inputs = kit.draw(1600, 10), kit.draw(10), kit.draw(12, 10), kit.draw(12, 1600)
     packed = zeros(table.packed_dense_size(DENSE))
     d_packed, totals, d_inputs, d_biases = np.zeros_like(packed), zeros(12, 10), zeros(12, 1600), zeros(10)
-    d_batch = zeros(len(packed) + 10)
+    d_batch, d_separate = zeros(len(packed) + 10), zeros(12, 1600)
     kit.run("dense_pack", packed, weights, DENSE)
     one, d_one, d_input = inputs[0], d_totals[0], weights @ d_totals[0]
     stepped = [weights - T(RATE) * np.outer(one, d_one), biases - T(RATE) * d_one]
@@ -322,7 +322,7 @@ def dense(kit: Kit) -> dict[str, Case]:
             lambda _: [d_inputs, kit.unpacked(d_packed, DENSE), d_biases],
         ),
         "dense_backward_inputs": Case(
-            [list(d_inputs), packed, list(d_totals), 12, DENSE], [d_totals @ weights.T], lambda _: [d_inputs]
+            [list(d_separate), packed, list(d_totals), 12, DENSE], [d_totals @ weights.T], lambda _: [d_separate]
         ),
         "dense_gradient_parts": Case([DENSE], [5], lambda result: [result]),
         # The second part of four has 52 blocks of eight inputs.

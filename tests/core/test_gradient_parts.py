@@ -7,7 +7,6 @@ of twice the size, with a pooling that gives the small ones back, go by shards.
 import numpy as np
 import pytest
 from tolerances import assert_same_bits
-from twins import DTYPES
 
 from cnnx import SGD, Adam, Dense, MaxPool2, ReLU, Sequential, Softmax
 
@@ -56,7 +55,6 @@ def test_parts_and_shards_give_the_same_bits(dtype, rng, optimizer, nodes, hidde
     assert_same_bits(by_parts, by_shards)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_network_may_go_by_parts_and_by_shards_in_turn(dtype, rng):
     """Its workspaces then belong to a batch's samples, and to threads."""
     images, labels = rng.uniform(-0.5, 0.5, (300, *SIDES)).astype(dtype), rng.integers(0, CLASSES, 300)
